@@ -1,0 +1,610 @@
+//! The state machine of the ledger: what is due, what a command does, and the line between deciding and writing.
+//!
+//! Owns `decide`, `due` and `post`. It does *not* price (see `rate_card`), dedupe (the store looks the idempotency key up
+//! before it asks) or write: an [`Entry`] is a value.
+//!
+//! Invariant: in [`decide`], no refusal stands below the line "from here it must succeed".
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::account::{
+    Account, Bucket, Entry, EntryKind, Grant, GrantKind, Hold, HoldStatus, Labels, Posting, ReleaseReason,
+};
+use crate::burn_down::{burn_down, split};
+use crate::rate_card::Price;
+use crate::refusal::Refusal;
+use crate::units::{Amount, DAY, Seq, Time};
+
+/// How many grants with credits in them an account may have.
+pub const MAX_GRANTS: usize = 500;
+/// How many holds of an account may be open at once.
+pub const MAX_OPEN_HOLDS: usize = 10_000;
+/// How long a hold may last before it must be extended, in seconds.
+pub const MAX_HOLD_SECONDS: i64 = 604_800;
+/// How long a hold may stay in doubt before it is released in the customer's favour, in seconds.
+pub const IN_DOUBT_SECONDS: i64 = 72 * 3_600;
+/// How long after an automatic release a settle is still honoured, in microseconds.
+pub const LATE_SETTLE: i64 = 30 * DAY;
+
+/// What a grant promises.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GrantTerms {
+    /// Credits promised.
+    pub credits: Amount,
+    /// Where it came from.
+    pub kind: GrantKind,
+    /// Lower pays first; 0 unless the grantor says otherwise.
+    pub priority: i32,
+    /// When it can be spent from.
+    pub effective_at: Time,
+    /// When what is left of it is gone.
+    pub expires_at: Option<Time>,
+}
+
+/// What a hold or a one-step charge asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HoldTerms {
+    /// Operation, units and today's price.
+    pub price: Price,
+    /// What the caller attached.
+    pub labels: Arc<Labels>,
+    /// How long the hold lasts, in seconds.
+    pub seconds: i64,
+    /// The runner's lease; 0 for a caller without leases.
+    pub epoch: i64,
+}
+
+/// How a person decides a hold in doubt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the names are the trade's")]
+pub enum Outcome {
+    Settled,
+    Released,
+}
+
+/// Everything that can be asked of an account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Add a lot of credits.
+    Grant(GrantTerms),
+    /// Take back what is left of a grant, and whatever returns to it.
+    Revoke(Seq),
+    /// A person's correction, up or down, not zero. Down: what is not available becomes debt.
+    Adjust(i64),
+    /// Take back a payment's credits: its own grant first, then burn-down order; what is missing becomes debt.
+    TakeBack {
+        /// The payment's grant.
+        grant: Seq,
+        /// Credits to take back.
+        credits: Amount,
+    },
+    /// Set credits aside.
+    Hold(HoldTerms),
+    /// Hold and settle in one.
+    Charge(HoldTerms),
+    /// The outside call is about to be made.
+    Dispatch {
+        /// The hold.
+        hold: Seq,
+        /// The lease that the hold was made under.
+        epoch: i64,
+    },
+    /// Give a hold until so many seconds from now.
+    Extend {
+        /// The hold.
+        hold: Seq,
+        /// Seconds from now.
+        seconds: i64,
+    },
+    /// The outcome of the outside call is not known.
+    Doubt(Seq),
+    /// Charge so many units and give the rest back; 0 releases.
+    Settle {
+        /// The hold.
+        hold: Seq,
+        /// Units that succeeded.
+        quantity: i64,
+        /// Units that were tried; the held quantity by default.
+        attempted: Option<i64>,
+    },
+    /// Give everything back.
+    Release(Seq),
+    /// A person's decision about a hold in doubt.
+    Resolve {
+        /// The hold.
+        hold: Seq,
+        /// The decision.
+        outcome: Outcome,
+    },
+    /// Give charged units back to the grants they came from.
+    Refund {
+        /// The hold.
+        hold: Seq,
+        /// Units; all that are still charged by default.
+        quantity: Option<i64>,
+    },
+    /// Write down what is due, nothing else.
+    Sweep,
+}
+
+impl Command {
+    /// The hold that the command names, so that the store can load it.
+    pub fn hold(&self) -> Option<Seq> {
+        match *self {
+            Command::Dispatch { hold, .. }
+            | Command::Extend { hold, .. }
+            | Command::Doubt(hold)
+            | Command::Settle { hold, .. }
+            | Command::Release(hold)
+            | Command::Resolve { hold, .. }
+            | Command::Refund { hold, .. } => Some(hold),
+            _ => None,
+        }
+    }
+
+    /// The grant that the command names, so that the store can load it.
+    pub fn grant(&self) -> Option<Seq> {
+        match *self {
+            Command::Revoke(grant) | Command::TakeBack { grant, .. } => Some(grant),
+            _ => None,
+        }
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Posted {
+    /// The entry with this number answers it.
+    Entry(Seq),
+    /// It was so already: nothing was written for it.
+    Already,
+}
+
+/// Posts a command: what is due first, then the command, then what became due through it. Every entry is applied and
+/// appended to `entries`, also when the command itself is refused.
+///
+/// # Errors
+/// A [`Refusal`]; what was due has been written all the same.
+pub fn post(
+    account: &mut Account,
+    command: &Command,
+    now: Time,
+    entries: &mut Vec<Entry>,
+) -> Result<Posted, Refusal> {
+    sweep(account, now, entries);
+    let Some(entry) = decide(account, command, now)? else { return Ok(Posted::Already) };
+    let seq = entry.seq;
+    account.apply(&entry);
+    entries.push(entry);
+    sweep(account, now, entries);
+    Ok(Posted::Entry(seq))
+}
+
+fn sweep(account: &mut Account, now: Time, entries: &mut Vec<Entry>) {
+    while let Some(entry) = due(account, now) {
+        account.apply(&entry);
+        entries.push(entry);
+    }
+}
+
+/// The next thing that happens to the account without a command: a hold that ended, a grant that became effective or
+/// expired, credits that returned to a revoked grant, debt that can be repaid. `None` when nothing is due.
+pub fn due(account: &Account, now: Time) -> Option<Entry> {
+    let grants = account.grants.values().filter_map(|grant| grant_due(account, grant, now));
+    let ended = account.ends.first().filter(|(ends_at, _)| *ends_at <= now);
+    let hold = ended.map(|&(ends_at, id)| (ends_at, end_hold(account, &account.holds[&id], now)));
+    if let Some((_, entry)) = grants.chain(hold).min_by_key(|(moment, _)| *moment) {
+        return Some(entry);
+    }
+    // Debt is repaid from whatever survives the moves above, so it comes last.
+    let credits = account.debt.min(account.available);
+    (credits > 0).then(|| {
+        let postings = moves(&burn_down(account, credits), Bucket::Available, Bucket::Repaid);
+        Draft { debt: -credits, postings, ..Draft::new(EntryKind::Repay) }.entry(account, now)
+    })
+}
+
+/// The earliest moment at which something is due without a command, if any.
+pub fn next_due(account: &Account) -> Option<Time> {
+    let holds = account.ends.first().map(|(ends_at, _)| *ends_at);
+    let grants = account.grants.values().filter_map(|grant| {
+        if grant.scheduled > 0 {
+            Some(grant.terms.effective_at)
+        } else if grant.available > 0 {
+            grant.terms.expires_at
+        } else {
+            None
+        }
+    });
+    grants.chain(holds).min()
+}
+
+fn grant_due(account: &Account, grant: &Grant, now: Time) -> Option<(Time, Entry)> {
+    let (moment, kind, from, to, credits) = if let Some(revoked_at) = grant.revoked_at {
+        (revoked_at, EntryKind::Revoke, Bucket::Available, Bucket::Revoked, grant.available)
+    } else if grant.scheduled > 0 {
+        (grant.terms.effective_at, EntryKind::Grant, Bucket::Scheduled, Bucket::Available, grant.scheduled)
+    } else {
+        (grant.terms.expires_at?, EntryKind::Expire, Bucket::Available, Bucket::Expired, grant.available)
+    };
+    if credits == 0 || moment > now {
+        return None;
+    }
+    let postings = moves(&[(grant.id, credits)], from, to);
+    let (grant, until) = (Some(grant.id), grant.terms.expires_at);
+    Some((moment, Draft { postings, grant, until, ..Draft::new(kind) }.entry(account, now)))
+}
+
+fn end_hold(account: &Account, hold: &Hold, now: Time) -> Entry {
+    match hold.status {
+        HoldStatus::Dispatched => doubt(account, hold, now),
+        HoldStatus::InDoubt => release(account, hold, ReleaseReason::Deadline, hold.price.quantity, now),
+        _ => release(account, hold, ReleaseReason::Expired, 0, now),
+    }
+}
+
+/// Decides one command against an account to which everything due has been applied. `Ok(None)`: it is so already.
+///
+/// # Errors
+/// The first [`Refusal`] in the order of their declaration.
+pub fn decide(account: &Account, command: &Command, now: Time) -> Result<Option<Entry>, Refusal> {
+    match command {
+        Command::Grant(terms) => decide_grant(account, terms, EntryKind::Grant, now).map(Some),
+        Command::Revoke(grant) => decide_revoke(account, *grant, now),
+        Command::Adjust(credits) => decide_adjust(account, *credits, now).map(Some),
+        Command::TakeBack { grant, credits } => {
+            decide_take_back(account, *grant, credits.get(), now).map(Some)
+        }
+        Command::Hold(terms) => decide_hold(account, terms, EntryKind::Hold, now).map(Some),
+        Command::Charge(terms) => decide_hold(account, terms, EntryKind::Charge, now).map(Some),
+        Command::Dispatch { hold, epoch } => decide_dispatch(account, *hold, *epoch, now),
+        Command::Extend { hold, seconds } => decide_extend(account, *hold, *seconds, now),
+        Command::Doubt(hold) => decide_doubt(account, *hold, now),
+        Command::Settle { hold, quantity, attempted } => {
+            decide_settle(account, *hold, *quantity, *attempted, now)
+        }
+        Command::Release(hold) => decide_release(account, *hold, now),
+        Command::Resolve { hold, outcome } => decide_resolve(account, *hold, *outcome, now),
+        Command::Refund { hold, quantity } => decide_refund(account, *hold, *quantity, now).map(Some),
+        Command::Sweep => Ok(None),
+    }
+}
+
+fn decide_grant(account: &Account, terms: &GrantTerms, kind: EntryKind, now: Time) -> Result<Entry, Refusal> {
+    if let Some(expires_at) = terms.expires_at {
+        if expires_at <= now {
+            return Err(Refusal::InvalidField { field: "expires_at", reason: "must be in the future" });
+        }
+        if expires_at <= terms.effective_at {
+            return Err(Refusal::InvalidField { field: "expires_at", reason: "must be after effective_at" });
+        }
+    }
+    if account.grants.values().filter(|grant| grant.is_live()).count() >= MAX_GRANTS {
+        return Err(Refusal::TooManyGrants);
+    }
+    // From here it must succeed.
+    let id = Seq(account.seq.0 + 1);
+    let later = terms.effective_at > now;
+    let (kind, to) = if later { (EntryKind::Schedule, Bucket::Scheduled) } else { (kind, Bucket::Available) };
+    let postings = moves(&[(id, terms.credits.get())], Bucket::Issued, to);
+    let (grant, until, terms) = (Some(id), terms.expires_at, Some(terms.clone()));
+    Ok(Draft { postings, grant, until, terms, ..Draft::new(kind) }.entry(account, now))
+}
+
+fn decide_revoke(account: &Account, id: Seq, now: Time) -> Result<Option<Entry>, Refusal> {
+    let grant = account.grants.get(&id).ok_or(Refusal::GrantNotFound)?;
+    if grant.revoked_at.is_some() {
+        return Ok(None);
+    }
+    // From here it must succeed.
+    let mut postings = moves(&[(id, grant.scheduled)], Bucket::Scheduled, Bucket::Revoked);
+    postings.extend(moves(&[(id, grant.available)], Bucket::Available, Bucket::Revoked));
+    Ok(Some(Draft { postings, grant: Some(id), ..Draft::new(EntryKind::Revoke) }.entry(account, now)))
+}
+
+fn decide_adjust(account: &Account, credits: i64, now: Time) -> Result<Entry, Refusal> {
+    let Some(amount) = Amount::new(credits.saturating_abs()) else {
+        return Err(Refusal::InvalidField {
+            field: "credits",
+            reason: "must not be 0, and at most 1,000,000,000,000,000 either way",
+        });
+    };
+    if credits > 0 {
+        let kind = GrantKind::Goodwill;
+        let terms = GrantTerms { credits: amount, kind, priority: 0, effective_at: now, expires_at: None };
+        return decide_grant(account, &terms, EntryKind::Adjust, now);
+    }
+    Ok(take(account, EntryKind::Adjust, None, amount.get(), now))
+}
+
+fn decide_take_back(account: &Account, id: Seq, credits: i64, now: Time) -> Result<Entry, Refusal> {
+    let grant = account.grants.get(&id).ok_or(Refusal::GrantNotFound)?;
+    Ok(take(account, EntryKind::Revoke, Some(grant), credits, now))
+}
+
+/// Takes credits from `first`, then in burn-down order; what is missing becomes debt.
+fn take(account: &Account, kind: EntryKind, first: Option<&Grant>, credits: i64, now: Time) -> Entry {
+    let own = first.map_or(0, |grant| grant.available.min(credits));
+    let mut parts: Vec<(Seq, i64)> = first.map(|grant| (grant.id, own)).into_iter().collect();
+    let others = (account.available - own).min(credits - own);
+    // Burn-down over everything but the grant already emptied: ask for more and leave its own part out.
+    let mut rest = others;
+    for (id, part) in burn_down(account, account.available) {
+        let spoken_for = if first.is_some_and(|grant| grant.id == id) { own } else { 0 };
+        let taken = (part - spoken_for).min(rest);
+        parts.push((id, taken));
+        rest -= taken;
+    }
+    let postings = moves(&parts, Bucket::Available, Bucket::Revoked);
+    // The grant is named in a posting only: naming it in the entry would mark it as revoked for good.
+    Draft { postings, debt: credits - own - others, ..Draft::new(kind) }.entry(account, now)
+}
+
+fn decide_hold(account: &Account, terms: &HoldTerms, kind: EntryKind, now: Time) -> Result<Entry, Refusal> {
+    if !(1..=MAX_HOLD_SECONDS).contains(&terms.seconds) {
+        return Err(Refusal::InvalidField {
+            field: "expires_in_seconds",
+            reason: "must be a whole number from 1 to 604800",
+        });
+    }
+    let charge = kind == EntryKind::Charge;
+    if !charge && account.open_holds() >= MAX_OPEN_HOLDS {
+        return Err(Refusal::TooManyOpenHolds);
+    }
+    let needed = terms.price.amount();
+    if needed > account.available {
+        return Err(Refusal::InsufficientCredits { needed, available: account.available });
+    }
+    // From here it must succeed.
+    let to = if charge { Bucket::Consumed } else { Bucket::Held };
+    let draft = Draft {
+        postings: moves(&burn_down(account, needed), Bucket::Available, to),
+        hold: Some(Seq(account.seq.0 + 1)),
+        price: Some(terms.price.clone()),
+        attempted: if charge { terms.price.quantity } else { 0 },
+        until: (!charge).then(|| now.plus_seconds(terms.seconds)),
+        epoch: terms.epoch,
+        labels: terms.labels.clone(),
+        ..Draft::new(kind)
+    };
+    Ok(draft.entry(account, now))
+}
+
+fn find(account: &Account, id: Seq) -> Result<&Hold, Refusal> {
+    account.holds.get(&id).ok_or(Refusal::HoldNotFound)
+}
+
+fn decide_dispatch(account: &Account, id: Seq, epoch: i64, now: Time) -> Result<Option<Entry>, Refusal> {
+    let hold = find(account, id)?;
+    match hold.status {
+        HoldStatus::Open | HoldStatus::Dispatched if hold.epoch != epoch => Err(Refusal::StaleEpoch),
+        HoldStatus::Dispatched => Ok(None),
+        HoldStatus::Open => Ok(Some(Draft::about(hold, EntryKind::Dispatch).entry(account, now))),
+        status => Err(Refusal::HoldNotOpen { status }),
+    }
+}
+
+fn decide_extend(account: &Account, id: Seq, seconds: i64, now: Time) -> Result<Option<Entry>, Refusal> {
+    if !(1..=MAX_HOLD_SECONDS).contains(&seconds) {
+        return Err(Refusal::InvalidField {
+            field: "seconds",
+            reason: "must be a whole number from 1 to 604800",
+        });
+    }
+    let hold = find(account, id)?;
+    match hold.status {
+        HoldStatus::Open | HoldStatus::Dispatched => {
+            let until = now.plus_seconds(seconds);
+            if until <= hold.ends_at {
+                return Ok(None);
+            }
+            Ok(Some(
+                Draft { until: Some(until), ..Draft::about(hold, EntryKind::Extend) }.entry(account, now),
+            ))
+        }
+        status => Err(Refusal::HoldNotOpen { status }),
+    }
+}
+
+fn decide_doubt(account: &Account, id: Seq, now: Time) -> Result<Option<Entry>, Refusal> {
+    let hold = find(account, id)?;
+    match hold.status {
+        HoldStatus::InDoubt => Ok(None),
+        HoldStatus::Dispatched => Ok(Some(doubt(account, hold, now))),
+        status => Err(Refusal::HoldNotOpen { status }),
+    }
+}
+
+fn decide_settle(
+    account: &Account,
+    id: Seq,
+    quantity: i64,
+    attempted: Option<i64>,
+    now: Time,
+) -> Result<Option<Entry>, Refusal> {
+    if quantity < 0 {
+        return Err(Refusal::InvalidField { field: "quantity", reason: "must be a whole number, 0 or more" });
+    }
+    let hold = find(account, id)?;
+    let held = hold.price.quantity;
+    match hold.status {
+        HoldStatus::Settled if hold.settled == quantity => return Ok(None),
+        HoldStatus::Released if quantity == 0 => return Ok(None),
+        HoldStatus::Released if !may_settle_late(hold, now) => {
+            return Err(Refusal::HoldNotOpen { status: hold.status });
+        }
+        HoldStatus::Settled => return Err(Refusal::HoldNotOpen { status: hold.status }),
+        _ => {}
+    }
+    if quantity > held {
+        return Err(Refusal::SettleExceedsHold { held });
+    }
+    let attempted = attempted.unwrap_or(held);
+    if !(quantity..=held).contains(&attempted) {
+        return Err(Refusal::InvalidField {
+            field: "attempted",
+            reason: "must be between the settled and the held quantity",
+        });
+    }
+    let amount = quantity * hold.price.unit_price;
+    if hold.status == HoldStatus::Released && amount > account.available {
+        return Err(Refusal::InsufficientCredits { needed: amount, available: account.available });
+    }
+    // From here it must succeed.
+    if quantity == 0 {
+        return Ok(Some(release(account, hold, ReleaseReason::Caller, attempted, now)));
+    }
+    let postings = if hold.status == HoldStatus::Released {
+        moves(&burn_down(account, amount), Bucket::Available, Bucket::Consumed)
+    } else {
+        let (consumed, returned) = split(&hold.parts, amount);
+        let mut postings = moves(&consumed, Bucket::Held, Bucket::Consumed);
+        postings.extend(moves(&returned, Bucket::Held, Bucket::Available));
+        postings
+    };
+    let price = Some(Price { quantity, ..hold.price.clone() });
+    Ok(Some(
+        Draft { postings, price, attempted, ..Draft::about(hold, EntryKind::Charge) }.entry(account, now),
+    ))
+}
+
+fn may_settle_late(hold: &Hold, now: Time) -> bool {
+    let automatic = matches!(hold.release_reason, Some(ReleaseReason::Expired | ReleaseReason::Deadline));
+    automatic && hold.ended_at.is_some_and(|ended_at| now.0 - ended_at.0 <= LATE_SETTLE)
+}
+
+fn decide_release(account: &Account, id: Seq, now: Time) -> Result<Option<Entry>, Refusal> {
+    let hold = find(account, id)?;
+    match hold.status {
+        HoldStatus::Released => Ok(None),
+        HoldStatus::Settled => Err(Refusal::HoldNotOpen { status: hold.status }),
+        _ => Ok(Some(release(account, hold, ReleaseReason::Caller, 0, now))),
+    }
+}
+
+fn decide_resolve(account: &Account, id: Seq, outcome: Outcome, now: Time) -> Result<Option<Entry>, Refusal> {
+    let hold = find(account, id)?;
+    match (hold.status, outcome) {
+        (HoldStatus::InDoubt, Outcome::Settled) => decide_settle(account, id, hold.price.quantity, None, now),
+        (HoldStatus::InDoubt, Outcome::Released) => {
+            Ok(Some(release(account, hold, ReleaseReason::Caller, hold.price.quantity, now)))
+        }
+        (HoldStatus::Settled, Outcome::Settled) | (HoldStatus::Released, Outcome::Released) => Ok(None),
+        (status, _) => Err(Refusal::HoldNotOpen { status }),
+    }
+}
+
+fn decide_refund(account: &Account, id: Seq, quantity: Option<i64>, now: Time) -> Result<Entry, Refusal> {
+    if quantity.is_some_and(|quantity| quantity < 1) {
+        return Err(Refusal::InvalidField { field: "quantity", reason: "must be a whole number, 1 or more" });
+    }
+    let hold = find(account, id)?;
+    if hold.status != HoldStatus::Settled {
+        return Err(Refusal::HoldNotOpen { status: hold.status });
+    }
+    let refundable = hold.settled - hold.refunded;
+    let quantity = quantity.unwrap_or(refundable);
+    if quantity > refundable || refundable == 0 {
+        return Err(Refusal::RefundExceedsSettled { refundable });
+    }
+    // From here it must succeed. The last credits taken are the first to return.
+    let charged = refundable * hold.price.unit_price;
+    let returned = split(&hold.parts, charged - quantity * hold.price.unit_price).1;
+    let price = Some(Price { quantity, ..hold.price.clone() });
+    let postings = moves(&returned, Bucket::Consumed, Bucket::Available);
+    Ok(Draft { postings, price, ..Draft::about(hold, EntryKind::Refund) }.entry(account, now))
+}
+
+fn release(account: &Account, hold: &Hold, reason: ReleaseReason, attempted: i64, now: Time) -> Entry {
+    let postings = moves(&hold.parts, Bucket::Held, Bucket::Available);
+    let release_reason = Some(reason);
+    Draft { postings, release_reason, attempted, ..Draft::about(hold, EntryKind::Release) }
+        .entry(account, now)
+}
+
+fn doubt(account: &Account, hold: &Hold, now: Time) -> Entry {
+    let until = Some(now.plus_seconds(IN_DOUBT_SECONDS));
+    Draft { until, ..Draft::about(hold, EntryKind::Doubt) }.entry(account, now)
+}
+
+fn moves(parts: &[(Seq, i64)], from: Bucket, to: Bucket) -> Vec<Posting> {
+    parts
+        .iter()
+        .filter(|part| part.1 > 0)
+        .map(|&(grant, credits)| Posting { grant, from, to, credits })
+        .collect()
+}
+
+/// An entry before it knows its place and what it leaves.
+struct Draft {
+    kind: EntryKind,
+    debt: i64,
+    postings: Vec<Posting>,
+    grant: Option<Seq>,
+    hold: Option<Seq>,
+    price: Option<Price>,
+    attempted: i64,
+    until: Option<Time>,
+    terms: Option<GrantTerms>,
+    release_reason: Option<ReleaseReason>,
+    epoch: i64,
+    labels: Arc<Labels>,
+}
+
+impl Draft {
+    fn new(kind: EntryKind) -> Draft {
+        let (postings, labels) = (Vec::new(), Arc::default());
+        let (grant, hold, price, until, terms, release_reason) = (None, None, None, None, None, None);
+        Draft {
+            kind,
+            debt: 0,
+            postings,
+            grant,
+            hold,
+            price,
+            attempted: 0,
+            until,
+            terms,
+            release_reason,
+            epoch: 0,
+            labels,
+        }
+    }
+
+    fn about(hold: &Hold, kind: EntryKind) -> Draft {
+        let (price, labels) = (Some(hold.price.clone()), hold.labels.clone());
+        Draft { hold: Some(hold.id), price, labels, epoch: hold.epoch, ..Draft::new(kind) }
+    }
+
+    /// The entry at its place in the ledger. Time strictly rises within an account, whatever the clock says.
+    fn entry(self, account: &Account, now: Time) -> Entry {
+        let change = |bucket: Bucket| -> i64 {
+            self.postings
+                .iter()
+                .map(|p| i64::from(p.to == bucket) * p.credits - i64::from(p.from == bucket) * p.credits)
+                .sum()
+        };
+        let available = change(Bucket::Available);
+        let amount = available + change(Bucket::Held) - self.debt;
+        Entry {
+            seq: Seq(account.seq.0 + 1),
+            at: now.max(Time(account.at.0 + 1)),
+            kind: self.kind,
+            amount,
+            available: account.available + available,
+            balance: account.balance() + amount,
+            debt: self.debt,
+            postings: self.postings,
+            grant: self.grant,
+            hold: self.hold,
+            price: self.price,
+            attempted: self.attempted,
+            until: self.until,
+            terms: self.terms,
+            release_reason: self.release_reason,
+            epoch: self.epoch,
+            labels: self.labels,
+        }
+    }
+}
