@@ -1,0 +1,67 @@
+//! Dates in a workspace's time zone: billing periods from their anchor, and days as people read them.
+//!
+//! Owns all calendar arithmetic. Invariant: period n begins where period n-1 ends, because both are counted from the anchor.
+
+use billing::Time;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, ToSpan, Zoned};
+
+/// How long a period is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Cadence {
+    Month,
+    Year,
+}
+
+/// Whether the tz database knows this zone.
+pub fn zone_exists(name: &str) -> bool {
+    name.len() <= 64 && TimeZone::get(name).is_ok()
+}
+
+/// The start of period `number`, counted from the anchor: the 31st becomes the last day of a shorter month, and the 31st again.
+pub fn period_start(anchor: Time, zone: &str, cadence: Cadence, number: i64) -> Time {
+    let span: Span = match cadence {
+        Cadence::Month => number.months(),
+        Cadence::Year => number.years(),
+    };
+    local(anchor, zone)
+        .checked_add(span)
+        .map_or(Time(i64::MAX), |start| Time(start.timestamp().as_microsecond()))
+}
+
+/// A moment in a zone; UTC for a zone that does not exist.
+pub fn local(time: Time, zone: &str) -> Zoned {
+    let moment = Timestamp::from_microsecond(time.0).unwrap_or_default();
+    moment.to_zoned(TimeZone::get(zone).unwrap_or(TimeZone::UTC))
+}
+
+/// `14 Dec`.
+pub fn day(time: Time, zone: &str) -> String {
+    local(time, zone).strftime("%-d %b").to_string()
+}
+
+/// `14 Dec 16:04`.
+pub fn minute(time: Time, zone: &str) -> String {
+    local(time, zone).strftime("%-d %b %H:%M").to_string()
+}
+
+/// The start of the hour, day, week (Monday) or month that a moment is in.
+pub fn bucket_start(time: Time, zone: &str, interval: &str) -> Time {
+    let zoned = local(time, zone);
+    let date = zoned.date();
+    let start = match interval {
+        "hour" => return hour_start(time, &zoned),
+        "week" => {
+            date.checked_sub((i64::from(date.weekday().to_monday_zero_offset())).days()).unwrap_or(date)
+        }
+        "month" => date.first_of_month(),
+        _ => date,
+    };
+    start.to_zoned(zoned.time_zone().clone()).map_or(time, |start| Time(start.timestamp().as_microsecond()))
+}
+
+fn hour_start(time: Time, zoned: &Zoned) -> Time {
+    let past = i64::from(zoned.minute()) * 60_000_000 + i64::from(zoned.second()) * 1_000_000;
+    Time(time.0 - past - i64::from(zoned.subsec_nanosecond()) / 1_000)
+}

@@ -1,0 +1,231 @@
+//! What follows when the balance crosses a line: notices, e-mails, and the pause of everything in the background.
+//!
+//! Owns the words of these notices. It does *not* decide what crossed: `billing::alerts` does.
+
+use std::sync::Arc;
+
+use billing::alerts::{Crossing, Level, Sight};
+use billing::campaign::Reason;
+use billing::{EntryKind, Time};
+
+use super::committer::Batch;
+use super::db::Tx;
+use super::ledger::Recorded;
+use super::{Error, Store, jobs, outbox, work};
+use crate::{clock, id, values};
+
+/// One notice, as the workspace reads it.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub id: String,
+    pub kind: String,
+    pub at: Time,
+    pub title: String,
+    pub body: String,
+    pub read: bool,
+}
+
+/// Looks at an account after a post and writes down what follows.
+pub fn look(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -> Result<(), Error> {
+    let now = batch.now;
+    let cached = batch.cached(workspace);
+    let (account, basis, thresholds, mut watch) =
+        (&cached.account, cached.basis(now), cached.thresholds, cached.watch);
+    let (available, held, funded) = (account.available, account.held, account.seq.0 > 0);
+    let mut oldest = Ok(None);
+    let crossings = watch.look(Sight { available, held, basis, funded, now }, &thresholds, || {
+        oldest = work::oldest_due_cost(&batch.tx, workspace);
+        oldest.as_ref().ok().copied().flatten()
+    });
+    oldest?;
+    let cached = batch.cached(workspace);
+    (cached.watch, cached.level) = (watch, watch.level(available, basis, &thresholds));
+    for crossing in crossings {
+        let words = Words { workspace, available, needed: watch.needed, now };
+        match crossing {
+            Crossing::Low(mail_at) => warn(&batch.tx, &words, "low", mail_at)?,
+            Crossing::Critical(mail_at) => warn(&batch.tx, &words, "critical", mail_at)?,
+            Crossing::Out { again } => go_out(&batch.tx, &words, again)?,
+            Crossing::Restored => come_back(&batch.tx, &words, recorded)?,
+        }
+    }
+    Ok(())
+}
+
+struct Words {
+    workspace: i64,
+    available: i64,
+    needed: Option<i64>,
+    now: Time,
+}
+
+fn warn(tx: &Tx<'_>, words: &Words, kind: &str, mail_at: Time) -> Result<(), Error> {
+    let title = format!("Credits are running low: {} left.", thousands(words.available));
+    let active = tx.int(
+        "select count(*) from job where workspace = ?1 and kind = 0 and stage = 1",
+        values![words.workspace],
+    )?;
+    let body = format!(
+        "{} active. Campaigns pause at their current step when credits run out.",
+        count(active, "campaign is", "campaigns are")
+    );
+    add(tx, words.workspace, kind, words.now, &title, &body)?;
+    outbox::mail_admins(tx, words.workspace, mail_at, &title, &body)
+}
+
+fn go_out(tx: &Tx<'_>, words: &Words, again: bool) -> Result<(), Error> {
+    let workspace = words.workspace;
+    let paused =
+        jobs::pause_all(tx, workspace, Reason::OutOfCredits, words.now, words.needed, words.available)?;
+    let leads = tx.int(
+        "select count(*) from work w join job j on j.workspace = w.workspace and j.id = w.job
+         where w.workspace = ?1 and w.due is not null and w.lead > 0 and j.stage = 1",
+        values![workspace],
+    )?;
+    let title = match paused {
+        0 => "Out of credits.".to_owned(),
+        1 => "Out of credits. 1 campaign is paused at its current step.".to_owned(),
+        more => format!("Out of credits. {} campaigns are paused at their current step.", thousands(more)),
+    };
+    let next = match words.needed {
+        Some(needed) => {
+            format!("The next step needs {}, you have {}. ", thousands(needed), thousands(words.available))
+        }
+        None => String::new(),
+    };
+    let until = renewal_words(tx, workspace)?;
+    let kept = if leads > 0 {
+        format!("Nothing is lost: {} their place. ", count(leads, "lead keeps", "leads keep"))
+    } else {
+        String::new()
+    };
+    let body = format!("{next}{kept}Everything continues when you buy credits{until}.");
+    if again {
+        let last = tx.one(
+            "select max(id) from notice where workspace = ?1 and kind = 'out'",
+            values![workspace],
+            |row| row.opt_int(0),
+        )?;
+        if let Some(last) = last.flatten() {
+            tx.execute(
+                "update notice set at = ?3, title = ?4, body = ?5, read_at = null where workspace = ?1 and id = ?2",
+                values![workspace, last, words.now, &title, &body],
+            )?;
+            return Ok(());
+        }
+    }
+    add(tx, workspace, "out", words.now, &title, &body)?;
+    outbox::mail_admins(tx, workspace, words.now, &title, &body)
+}
+
+fn come_back(tx: &Tx<'_>, words: &Words, recorded: &[Arc<Recorded>]) -> Result<(), Error> {
+    let resumed = jobs::lift_all(tx, words.workspace, Reason::OutOfCredits, words.now)?;
+    let adds = |kind| matches!(kind, EntryKind::Grant | EntryKind::Adjust | EntryKind::Refund);
+    let added: i64 = recorded.iter().filter(|row| adds(row.entry.kind)).map(|row| row.entry.amount).sum();
+    if added <= 0 {
+        // A hold that gave its credits back ends the story quietly: nobody bought anything.
+        return Ok(());
+    }
+    let title = format!("{} added.", count(added, "credit", "credits"));
+    let body = match resumed {
+        0 => format!("{} available.", count(words.available, "credit is", "credits are")),
+        more => format!("{} resumed.", count(more, "campaign", "campaigns")),
+    };
+    add(tx, words.workspace, "restored", words.now, &title, &body)?;
+    outbox::mail_admins(tx, words.workspace, words.now, &format!("{title} {body}"), &body)
+}
+
+fn renewal_words(tx: &Tx<'_>, workspace: i64) -> Result<String, Error> {
+    let renewal = tx.one(
+        "select next_period, time_zone from workspace where id = ?1 and next_period is not null",
+        values![workspace],
+        |row| Ok((row.time(0)?, row.text(1)?)),
+    )?;
+    Ok(renewal.map_or(String::new(), |(at, zone)| format!(" or on {}", crate::calendar::day(at, &zone))))
+}
+
+/// Adds a notice for everyone in the workspace.
+pub fn add(tx: &Tx<'_>, workspace: i64, kind: &str, at: Time, title: &str, body: &str) -> Result<(), Error> {
+    tx.execute(
+        "insert into notice (workspace, id, kind, at, title, body) values (?1, ?2, ?3, ?4, ?5, ?6)",
+        values![workspace, clock::fresh_id(), kind, at, title, body],
+    )?;
+    Ok(())
+}
+
+/// A number with a thousands separator.
+pub fn thousands(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("\u{2212}{text}") } else { text }
+}
+
+fn count(number: i64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
+impl Store {
+    /// The notices of a workspace, newest first.
+    pub async fn notices(
+        &self,
+        workspace: i64,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<(i64, Notice)>, Error> {
+        self.read(move |tx| {
+            tx.query(
+                "select id, kind, at, title, body, read_at from notice where workspace = ?1 and id < ?2 order by id desc limit ?3",
+                values![workspace, before.unwrap_or(i64::MAX), limit],
+                |row| {
+                    let number = row.int(0)?;
+                    let notice = Notice {
+                        id: id::inside("ntf", workspace, number),
+                        kind: row.text(1)?,
+                        at: row.time(2)?,
+                        title: row.text(3)?,
+                        body: row.text(4)?,
+                        read: row.opt_int(5)?.is_some(),
+                    };
+                    Ok((number, notice))
+                },
+            )
+        })
+        .await
+    }
+
+    /// Marks a notice as read.
+    pub async fn read_notice(&self, workspace: i64, notice: i64) -> Result<(), Error> {
+        self.write(move |batch| {
+            let changed = batch.tx.execute(
+                "update notice set read_at = coalesce(read_at, ?3) where workspace = ?1 and id = ?2",
+                values![workspace, notice, batch.now],
+            )?;
+            if changed == 0 { Err(Error::NotFound) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Notices nobody has read.
+    pub async fn unread_notices(&self, workspace: i64) -> Result<i64, Error> {
+        self.read(move |tx| {
+            tx.int("select count(*) from notice where workspace = ?1 and read_at is null", values![workspace])
+        })
+        .await
+    }
+}
+
+/// The name of a level on the wire.
+pub fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Healthy => "healthy",
+        Level::Low => "low",
+        Level::Critical => "critical",
+        Level::Out => "out",
+    }
+}

@@ -1,0 +1,181 @@
+//! Who may come in: API keys, sessions, and the secret that signs links.
+
+use billing::Time;
+use sha2::{Digest, Sha256};
+
+use super::{Error, Store};
+use crate::{clock, values};
+
+/// An API key as it is listed.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    pub id: i64,
+    pub label: String,
+    pub created_at: Time,
+    pub revoked_at: Option<Time>,
+}
+
+/// What a session may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Role {
+    Member = 0,
+    Admin = 1,
+    Operator = 2,
+}
+
+/// A signed-in browser.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// `None` for the operator's own pages.
+    pub workspace: Option<i64>,
+    pub role: Role,
+    pub email: Option<String>,
+}
+
+impl Store {
+    /// Makes a key for a workspace; the secret's SHA-256 is all that is kept.
+    pub async fn create_key(&self, workspace: i64, label: String, secret: [u8; 32]) -> Result<ApiKey, Error> {
+        let (id, hash) = (clock::fresh_id(), digest(&secret));
+        self.write(move |batch| {
+            batch.load(workspace)?;
+            let now = batch.now;
+            batch.tx.execute(
+                "insert into api_key (id, workspace, hash, label, created_at) values (?1, ?2, ?3, ?4, ?5)",
+                values![id, workspace, &hash, &label, now],
+            )?;
+            Ok(ApiKey { id, label: label.clone(), created_at: now, revoked_at: None })
+        })
+        .await
+    }
+
+    /// The keys of a workspace, newest first.
+    pub async fn keys(&self, workspace: i64) -> Result<Vec<ApiKey>, Error> {
+        self.read(move |tx| {
+            tx.query(
+                "select id, label, created_at, revoked_at from api_key where workspace = ?1 order by id desc limit 500",
+                values![workspace],
+                |row| Ok(ApiKey { id: row.int(0)?, label: row.text(1)?, created_at: row.time(2)?, revoked_at: row.opt_time(3)? }),
+            )
+        })
+        .await
+    }
+
+    /// Revokes a key.
+    pub async fn revoke_key(&self, workspace: i64, key: i64) -> Result<(), Error> {
+        self.write(move |batch| {
+            let changed = batch.tx.execute(
+                "update api_key set revoked_at = coalesce(revoked_at, ?3) where workspace = ?1 and id = ?2",
+                values![workspace, key, batch.now],
+            )?;
+            if changed == 0 { Err(Error::NotFound) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// The workspace and secret's digest of a key that is not revoked.
+    pub async fn find_key(&self, key: i64) -> Result<Option<(i64, Vec<u8>)>, Error> {
+        self.read(move |tx| {
+            tx.one(
+                "select workspace, hash from api_key where id = ?1 and revoked_at is null",
+                values![key],
+                |row| Ok((row.int(0)?, row.blob(1)?)),
+            )
+        })
+        .await
+    }
+
+    /// Starts a session; only the token's digest is kept.
+    pub async fn create_session(
+        &self,
+        token: [u8; 32],
+        session: Session,
+        expires_at: Time,
+    ) -> Result<(), Error> {
+        let hash = digest(&token);
+        self.write(move |batch| {
+            batch.tx.execute("delete from session where expires_at <= ?1", values![batch.now])?;
+            batch.tx.execute(
+                "insert into session (hash, workspace, role, email, expires_at) values (?1, ?2, ?3, ?4, ?5)",
+                values![&hash, session.workspace, session.role as i64, session.email.as_ref(), expires_at],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The session behind a token, unless it has expired.
+    pub async fn session(&self, token: [u8; 32]) -> Result<Option<Session>, Error> {
+        let (hash, now) = (digest(&token), self.clock().now());
+        self.read(move |tx| {
+            tx.one(
+                "select workspace, role, email from session where hash = ?1 and expires_at > ?2",
+                values![&hash, now],
+                |row| {
+                    let role = match row.int(1)? {
+                        2 => Role::Operator,
+                        1 => Role::Admin,
+                        _ => Role::Member,
+                    };
+                    Ok(Session { workspace: row.opt_int(0)?, role, email: row.opt_text(2)? })
+                },
+            )
+        })
+        .await
+    }
+
+    /// Ends a session at once.
+    pub async fn end_session(&self, token: [u8; 32]) -> Result<(), Error> {
+        let hash = digest(&token);
+        self.write(move |batch| {
+            batch.tx.execute("delete from session where hash = ?1", values![&hash])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The secret that signs links, made on first use.
+    pub async fn link_secret(&self) -> Result<Vec<u8>, Error> {
+        let fresh: String = clock::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.write(move |batch| {
+            batch.tx.execute(
+                "insert into meta (name, value) values ('link_secret', ?1) on conflict (name) do nothing",
+                values![&fresh],
+            )?;
+            let stored =
+                batch.tx.one("select value from meta where name = 'link_secret'", &[], |row| row.text(0))?;
+            stored.map(String::into_bytes).ok_or(Error::NotFound)
+        })
+        .await
+    }
+
+    /// Stores the time of a manual clock, so that it survives a restart, and then moves it.
+    pub async fn advance_clock(&self, now: Time) -> Result<(), Error> {
+        let clock = self.clock().clone();
+        self.write(move |batch| {
+            batch
+                .tx
+                .execute("update meta set value = ?1 where name = 'clock'", values![&now.0.to_string()])?;
+            Ok(())
+        })
+        .await?;
+        clock.set(now);
+        Ok(())
+    }
+
+    /// Fails unless the database takes a write.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.write(|batch| {
+            batch.tx.execute(
+                "insert into meta (name, value) values ('ready', '1') on conflict (name) do update set value = excluded.value",
+                &[],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn digest(secret: &[u8]) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}

@@ -1,0 +1,319 @@
+//! What the dashboard and the API read: balance, entries, holds, usage, and the state of campaigns. Reads only.
+
+use billing::account::{Grant, Hold};
+use billing::{Seq, Time};
+
+use super::ledger::{self, ENTRY, HOLD, Recorded};
+use super::work::{StepOutcome, WorkState};
+use super::{Error, Store};
+use crate::values;
+
+/// An account as it is shown.
+#[derive(Clone, Debug)]
+pub struct Balance {
+    pub available: i64,
+    pub held: i64,
+    pub debt: i64,
+    pub level: billing::alerts::Level,
+    pub needed: Option<i64>,
+    pub out_since: Option<Time>,
+    pub restored_at: Option<Time>,
+    pub grants: Vec<Grant>,
+    pub renews_at: Option<Time>,
+    pub renewal_credits: Option<i64>,
+}
+
+/// Which entries are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    /// Stored kinds; empty means all that change what a person sees.
+    pub kinds: Vec<i64>,
+    pub operation: Option<String>,
+    pub campaign: Option<String>,
+    pub member: Option<String>,
+    pub lead: Option<String>,
+    pub from: Option<Time>,
+    pub to: Option<Time>,
+    /// Entries before this one (newest first) or after it (oldest first).
+    pub cursor: Option<i64>,
+    pub ascending: bool,
+}
+
+/// One slot of usage.
+#[derive(Clone, Debug)]
+pub struct UsageRow {
+    pub at: Time,
+    pub operation: String,
+    pub campaign: String,
+    pub member: String,
+    pub channel: String,
+    pub quantity: i64,
+    pub credits: i64,
+    pub not_charged: i64,
+    pub refunded_credits: i64,
+}
+
+/// How a campaign's steps and leads stand.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// (step, outcome, how many).
+    pub outcomes: Vec<(i64, i64, i64)>,
+    /// (stored position, how many wait there).
+    pub waiting: Vec<(i64, i64)>,
+    /// (state, how many).
+    pub states: Vec<(i64, i64)>,
+}
+
+impl Progress {
+    /// How many leads ended a step this way.
+    pub fn outcome(&self, step: usize, outcome: StepOutcome) -> i64 {
+        let same = |row: &&(i64, i64, i64)| row.0 == step as i64 && row.1 == outcome as i64;
+        self.outcomes.iter().find(same).map_or(0, |row| row.2)
+    }
+
+    /// How many leads are in a state.
+    pub fn state(&self, state: WorkState) -> i64 {
+        self.states.iter().find(|row| row.0 == state as i64).map_or(0, |row| row.1)
+    }
+
+    /// How many leads wait for a step; those whose fields come first wait for the first step.
+    pub fn waiting_for(&self, step: usize) -> i64 {
+        let here = |position: i64| if position < 1_000 { step == 0 } else { position - 1_000 == step as i64 };
+        self.waiting.iter().filter(|row| here(row.0)).map(|row| row.1).sum()
+    }
+
+    /// All leads.
+    pub fn total(&self) -> i64 {
+        self.states.iter().map(|row| row.1).sum()
+    }
+}
+
+/// A lead in a campaign.
+#[derive(Clone, Debug)]
+pub struct CampaignLead {
+    pub lead: i64,
+    pub name: String,
+    pub email: Option<String>,
+    pub position: i64,
+    pub state: i64,
+    /// Running time at which it is due.
+    pub due: Option<i64>,
+    pub hold: Option<i64>,
+    pub detail: Option<String>,
+}
+
+/// The kinds of entries that change the balance or explain it: the ones the API lists.
+pub const LISTED: [i64; 7] = [1, 2, 7, 9, 10, 11, 12];
+
+impl Store {
+    /// The balance of a workspace.
+    pub async fn balance(&self, workspace: i64) -> Result<Balance, Error> {
+        self.read(move |tx| {
+            let row = tx.one(
+                "select a.available, a.held, a.debt, a.level, a.needed, a.out_since, a.restored_at, w.next_period, w.plan_credits
+                 from account a join workspace w on w.id = a.workspace where a.workspace = ?1",
+                values![workspace],
+                |row| {
+                    let renews_at = row.opt_time(7)?;
+                    Ok(Balance {
+                        available: row.int(0)?,
+                        held: row.int(1)?,
+                        debt: row.int(2)?,
+                        level: ledger::level(row.int(3)?),
+                        needed: row.opt_int(4)?,
+                        out_since: row.opt_time(5)?,
+                        restored_at: row.opt_time(6)?,
+                        grants: Vec::new(),
+                        renewal_credits: if renews_at.is_some() { row.opt_int(8)? } else { None },
+                        renews_at,
+                    })
+                },
+            )?;
+            let balance = row.ok_or(Error::NotFound)?;
+            Ok(Balance { grants: ledger::live_grants(tx, workspace)?, ..balance })
+        })
+        .await
+    }
+
+    /// What can be spent now, and nothing else.
+    pub async fn available(&self, workspace: i64) -> Result<i64, Error> {
+        self.read(move |tx| {
+            let available = "select available from account where workspace = ?1";
+            tx.one(available, values![workspace], |row| row.int(0))?.ok_or(Error::NotFound)
+        })
+        .await
+    }
+
+    /// One grant.
+    pub async fn grant(&self, workspace: i64, grant: Seq) -> Result<Grant, Error> {
+        self.read(move |tx| ledger::load_grant(tx, workspace, grant)?.ok_or(Error::NotFound)).await
+    }
+
+    /// One hold.
+    pub async fn hold(&self, workspace: i64, hold: Seq) -> Result<Hold, Error> {
+        self.read(move |tx| ledger::load_hold(tx, workspace, hold)?.ok_or(Error::NotFound)).await
+    }
+
+    /// The hold that was made with a key.
+    pub async fn hold_by_key(&self, workspace: i64, key: String) -> Result<Option<Seq>, Error> {
+        self.read(move |tx| {
+            tx.one(
+                "select seq from request where workspace = ?1 and kind in (1, 2) and key = ?2 order by kind limit 1",
+                values![workspace, &key],
+                |row| Ok(Seq(row.int(0)?)),
+            )
+        })
+        .await
+    }
+
+    /// Holds, newest first, of one status or all.
+    pub async fn holds(
+        &self,
+        workspace: i64,
+        status: Option<i64>,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Hold>, Error> {
+        self.read(move |tx| {
+            let page = format!("{HOLD} where workspace = ?1 and id < ?2 and (?3 is null or status = ?3) order by id desc limit ?4");
+            tx.query(&page, values![workspace, before.unwrap_or(i64::MAX), status, limit], ledger::read_hold)
+        })
+        .await
+    }
+
+    /// Entries, in pages.
+    pub async fn entries(
+        &self,
+        workspace: i64,
+        filter: EntryFilter,
+        limit: i64,
+    ) -> Result<Vec<Recorded>, Error> {
+        self.read(move |tx| {
+            let kinds = if filter.kinds.is_empty() { LISTED.to_vec() } else { filter.kinds.clone() };
+            let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+            let (compare, order) = if filter.ascending { (">", "asc") } else { ("<", "desc") };
+            let cursor = filter.cursor.unwrap_or(if filter.ascending { 0 } else { i64::MAX });
+            let page = format!(
+                "{ENTRY} where e.workspace = ?1 and e.seq {compare} ?2 and e.kind in ({}) and (?3 is null or e.operation = ?3)
+                   and (?4 is null or n.campaign = ?4) and (?5 is null or n.member = ?5) and (?6 is null or n.lead = ?6)
+                   and (?7 is null or e.at >= ?7) and (?8 is null or e.at < ?8)
+                 order by e.seq {order} limit ?9",
+                kinds.join(", ")
+            );
+            let (operation, campaign) = (filter.operation.as_ref(), filter.campaign.as_ref());
+            let (member, lead) = (filter.member.as_ref(), filter.lead.as_ref());
+            let values = values![workspace, cursor, operation, campaign, member, lead, filter.from, filter.to, limit];
+            tx.query(&page, values, ledger::read_entry)
+        })
+        .await
+    }
+
+    /// Usage by slots of a quarter of an hour, oldest first.
+    pub async fn usage(&self, workspace: i64, from: Time, to: Time) -> Result<Vec<UsageRow>, Error> {
+        self.read(move |tx| {
+            tx.query(
+                "select slot, operation, campaign, member, channel, quantity, credits, not_charged, refunded_credits from usage
+                 where workspace = ?1 and slot >= ?2 and slot < ?3 order by slot",
+                values![workspace, from, to],
+                |row| {
+                    Ok(UsageRow {
+                        at: row.time(0)?,
+                        operation: row.text(1)?,
+                        campaign: row.text(2)?,
+                        member: row.text(3)?,
+                        channel: row.text(4)?,
+                        quantity: row.int(5)?,
+                        credits: row.int(6)?,
+                        not_charged: row.int(7)?,
+                        refunded_credits: row.int(8)?,
+                    })
+                },
+            )
+        })
+        .await
+    }
+
+    /// How a campaign stands.
+    pub async fn progress(&self, workspace: i64, job: i64) -> Result<Progress, Error> {
+        self.read(move |tx| {
+            let outcomes = "select step, outcome, count(*) from step_result where workspace = ?1 and job = ?2 group by step, outcome";
+            let waiting = "select position, count(*) from work where workspace = ?1 and job = ?2 and due is not null group by position";
+            let states = "select state, count(*) from work where workspace = ?1 and job = ?2 group by state";
+            let at = values![workspace, job];
+            Ok(Progress {
+                outcomes: tx.query(outcomes, at, |row| Ok((row.int(0)?, row.int(1)?, row.int(2)?)))?,
+                waiting: tx.query(waiting, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
+                states: tx.query(states, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
+            })
+        })
+        .await
+    }
+
+    /// The leads of a campaign, in the order in which they were made.
+    pub async fn campaign_leads(
+        &self,
+        workspace: i64,
+        job: i64,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<CampaignLead>, Error> {
+        self.read(move |tx| {
+            tx.query(
+                "select w.lead, l.name, l.email, w.position, w.state, w.due, w.hold, w.detail from work w
+                 join lead l on l.workspace = w.workspace and l.id = w.lead
+                 where w.workspace = ?1 and w.job = ?2 and w.lead > ?3 order by w.lead limit ?4",
+                values![workspace, job, after, limit],
+                |row| {
+                    let (lead, name, email) = (row.int(0)?, row.text(1)?, row.opt_text(2)?);
+                    let (position, state, due) = (row.int(3)?, row.int(4)?, row.opt_int(5)?);
+                    Ok(CampaignLead {
+                        lead,
+                        name,
+                        email,
+                        position,
+                        state,
+                        due,
+                        hold: row.opt_int(6)?,
+                        detail: row.opt_text(7)?,
+                    })
+                },
+            )
+        })
+        .await
+    }
+
+    /// Workspaces in which something is due in the ledger by `now`: holds that ended, grants that begin or expire.
+    pub async fn due_accounts(&self) -> Result<Vec<i64>, Error> {
+        let now = self.clock().now();
+        self.read(move |tx| {
+            tx.query(
+                "select workspace from hold where status < 3 and ends_at <= ?1
+                 union select workspace from \"grant\" where (scheduled > 0 and effective_at <= ?1)
+                   or (available > 0 and expires_at is not null and expires_at <= ?1 and scheduled = 0) limit 1000",
+                values![now],
+                |row| row.int(0),
+            )
+        })
+        .await
+    }
+
+    /// When something is due next in any ledger.
+    pub async fn next_in_ledger(&self) -> Result<Option<Time>, Error> {
+        self.read(|tx| {
+            let next = tx.one(
+                "select min(at) from (select min(ends_at) as at from hold where status < 3
+                   union all select min(effective_at) from \"grant\" where scheduled > 0
+                   union all select min(expires_at) from \"grant\" where available > 0 and expires_at is not null and scheduled = 0)",
+                &[],
+                |row| row.opt_time(0),
+            )?;
+            Ok(next.flatten())
+        })
+        .await
+    }
+
+    /// Every workspace's number; for loops over all of them.
+    pub async fn workspace_ids(&self) -> Result<Vec<i64>, Error> {
+        self.read(|tx| tx.query("select id from workspace order by id", &[], |row| row.int(0))).await
+    }
+}

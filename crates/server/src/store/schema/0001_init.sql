@@ -1,0 +1,334 @@
+-- Times are microseconds since 1970 in UTC, credits and money (minor units) are integers, '' stands for "no label".
+
+create table meta (
+  name text not null primary key,
+  value text not null
+) without rowid;
+
+create table workspace (
+  id integer not null primary key,
+  name text not null,
+  plan text,
+  plan_credits integer,
+  collection text not null,
+  time_zone text not null,
+  admin_email text,
+  external_id text,
+  request text,
+  low text not null,
+  critical text not null,
+  emails text not null,
+  anchor integer not null,
+  next_period integer,
+  created_at integer not null,
+  constraint workspace_external_id unique (external_id)
+);
+create index workspace_next_period on workspace (next_period) where next_period is not null;
+
+create table account (
+  workspace integer not null primary key,
+  seq integer not null,
+  at integer not null,
+  available integer not null,
+  held integer not null,
+  debt integer not null,
+  hash blob not null,
+  level integer not null,
+  low_armed integer not null,
+  critical_armed integer not null,
+  low_mailed_at integer,
+  critical_mailed_at integer,
+  out_since integer,
+  restored_at integer,
+  needed integer,
+  constraint account_not_negative check (available >= 0 and held >= 0 and debt >= 0)
+);
+create index account_waiting on account (workspace) where out_since is not null or needed is not null;
+
+create table "grant" (
+  workspace integer not null,
+  id integer not null,
+  kind integer not null,
+  priority integer not null,
+  effective_at integer not null,
+  expires_at integer,
+  granted_at integer not null,
+  revoked_at integer,
+  granted integer not null,
+  scheduled integer not null,
+  available integer not null,
+  held integer not null,
+  consumed integer not null,
+  expired integer not null,
+  revoked integer not null,
+  repaid integer not null,
+  constraint grant_key primary key (workspace, id),
+  constraint grant_whole check (granted = scheduled + available + held + consumed + expired + revoked + repaid)
+) without rowid;
+create index grant_dated on "grant" (workspace)
+  where scheduled > 0 or (available > 0 and expires_at is not null);
+
+create table hold (
+  workspace integer not null,
+  id integer not null,
+  status integer not null,
+  opened_at integer not null,
+  operation text not null,
+  quantity integer not null,
+  unit_price integer not null,
+  version integer not null,
+  epoch integer not null,
+  parts text not null,
+  ends_at integer not null,
+  settled integer not null,
+  attempted integer not null,
+  refunded integer not null,
+  release_reason integer,
+  ended_at integer,
+  campaign text not null,
+  member text not null,
+  channel text not null,
+  reference text not null,
+  lead text not null,
+  constraint hold_key primary key (workspace, id)
+) without rowid;
+create index hold_open on hold (workspace, ends_at) where status < 3;
+
+create table entry (
+  id integer not null primary key,
+  workspace integer not null,
+  seq integer not null,
+  at integer not null,
+  kind integer not null,
+  amount integer not null,
+  available integer not null,
+  balance integer not null,
+  debt integer not null,
+  postings text not null,
+  grant_id integer,
+  hold_id integer,
+  operation text,
+  quantity integer,
+  unit_price integer,
+  version integer,
+  attempted integer not null,
+  until integer,
+  terms text,
+  release_reason integer,
+  epoch integer not null,
+  actor text not null,
+  note blob,
+  hash blob not null,
+  constraint entry_seq unique (workspace, seq)
+);
+
+create table note (
+  workspace integer not null,
+  seq integer not null,
+  salt blob not null,
+  campaign text not null,
+  member text not null,
+  channel text not null,
+  reference text not null,
+  lead text not null,
+  reason text not null,
+  constraint note_key primary key (workspace, seq)
+) without rowid;
+
+create table request (
+  workspace integer not null,
+  kind integer not null,
+  key text not null,
+  fingerprint blob not null,
+  seq integer not null,
+  constraint request_key primary key (workspace, kind, key)
+) without rowid;
+
+create table usage (
+  workspace integer not null,
+  slot integer not null,
+  operation text not null,
+  campaign text not null,
+  member text not null,
+  channel text not null,
+  quantity integer not null,
+  credits integer not null,
+  not_charged integer not null,
+  refunded integer not null,
+  refunded_credits integer not null,
+  constraint usage_key primary key (workspace, slot, operation, campaign, member, channel)
+) without rowid;
+
+create table period (
+  workspace integer not null,
+  number integer not null,
+  starts_at integer not null,
+  ends_at integer not null,
+  grant_id integer not null,
+  constraint period_key primary key (workspace, number)
+) without rowid;
+
+create table topup (
+  workspace integer not null,
+  id integer not null,
+  pack text not null,
+  credits integer not null,
+  amount integer not null,
+  currency text not null,
+  status integer not null,
+  return_url text,
+  grant_id integer,
+  refunded integer not null,
+  created_at integer not null,
+  ended_at integer,
+  constraint topup_key primary key (workspace, id)
+) without rowid;
+
+create table notice (
+  workspace integer not null,
+  id integer not null,
+  kind text not null,
+  at integer not null,
+  title text not null,
+  body text not null,
+  read_at integer,
+  constraint notice_key primary key (workspace, id)
+) without rowid;
+
+create table outbox (
+  id integer not null primary key,
+  workspace integer not null,
+  due_at integer not null,
+  recipient text not null,
+  subject text not null,
+  body text not null,
+  attempts integer not null,
+  status integer not null,
+  detail text
+);
+create index outbox_due on outbox (due_at) where status = 0;
+
+create table api_key (
+  id integer not null primary key,
+  workspace integer not null,
+  hash blob not null,
+  label text not null,
+  created_at integer not null,
+  revoked_at integer
+);
+create index api_key_workspace on api_key (workspace);
+
+create table session (
+  hash blob not null primary key,
+  workspace integer,
+  role integer not null,
+  email text,
+  expires_at integer not null
+) without rowid;
+
+create table lead (
+  workspace integer not null,
+  id integer not null,
+  external_id text,
+  name text not null,
+  title text not null,
+  company text not null,
+  linkedin_url text,
+  email text,
+  email_state integer not null,
+  fields text not null,
+  replied_at integer,
+  created_at integer not null,
+  constraint lead_key primary key (workspace, id)
+) without rowid;
+create unique index lead_external_id on lead (workspace, external_id) where external_id is not null;
+create unique index lead_email on lead (workspace, email) where email is not null;
+create unique index lead_linkedin_url on lead (workspace, linkedin_url) where linkedin_url is not null;
+
+create table block (
+  workspace integer not null,
+  entry text not null,
+  created_at integer not null,
+  constraint block_key primary key (workspace, entry)
+) without rowid;
+
+create table job (
+  workspace integer not null,
+  id integer not null,
+  kind integer not null,
+  name text not null,
+  definition text not null,
+  stage integer not null,
+  ran integer not null,
+  running_since integer,
+  served integer not null,
+  credit_cap integer,
+  credits_used integer not null,
+  credits_held integer not null,
+  requested integer not null,
+  delivered integer not null,
+  duplicates integer not null,
+  cursor text,
+  detail text,
+  created_at integer not null,
+  launched_at integer,
+  ended_at integer,
+  constraint job_key primary key (workspace, id)
+) without rowid;
+create index job_running on job (workspace, served) where running_since is not null;
+
+create table pause (
+  workspace integer not null,
+  job integer not null,
+  reason integer not null,
+  since integer not null,
+  needed integer,
+  available integer,
+  by text,
+  constraint pause_key primary key (workspace, job, reason)
+) without rowid;
+
+create table work (
+  workspace integer not null,
+  job integer not null,
+  lead integer not null,
+  position integer not null,
+  due integer,
+  epoch integer not null,
+  lease_until integer not null,
+  hold integer,
+  state integer not null,
+  attempts integer not null,
+  cost integer,
+  detail text,
+  constraint work_key primary key (workspace, job, lead)
+) without rowid;
+create index work_due on work (workspace, job, due) where due is not null;
+create index work_hold on work (workspace, hold) where hold is not null;
+create index work_lead on work (workspace, lead);
+
+create table step_result (
+  workspace integer not null,
+  job integer not null,
+  step integer not null,
+  lead integer not null,
+  outcome integer not null,
+  hold integer,
+  at integer not null,
+  detail text,
+  constraint step_result_key primary key (workspace, job, step, lead)
+) without rowid;
+
+create table message (
+  workspace integer not null,
+  id integer not null,
+  job integer not null,
+  lead integer not null,
+  step integer not null,
+  text text not null,
+  hold integer,
+  written integer not null,
+  created_at integer not null,
+  constraint message_key primary key (workspace, id)
+) without rowid;
+create unique index message_step on message (workspace, job, lead, step);
