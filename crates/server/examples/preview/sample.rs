@@ -34,7 +34,7 @@ pub(crate) fn moment(day: u8, hour: u8, minute: u8) -> Moment {
     Moment {
         utc: format!("2026-11-{day:02}T{hour:02}:{minute:02}:00Z"),
         title: format!("{day} Nov 2026 {hour:02}:{minute:02} UTC"),
-        local: format!("{day} Nov {:02}:{minute:02}", hour + 1),
+        local: format!("{} Nov {:02}:{minute:02}", day + (hour + 1) / 24, (hour + 1) % 24),
     }
 }
 
