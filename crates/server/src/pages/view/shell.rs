@@ -184,3 +184,49 @@ impl HtmlSafe for Chip {}
 impl HtmlSafe for ChipMore<'_> {}
 impl HtmlSafe for Banner {}
 impl HtmlSafe for Unread {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chip(state: State, available: i64, needed: Option<i64>, paused_campaigns: i64) -> Chip {
+        let as_of = Moment { utc: String::new(), title: String::new(), local: String::new() };
+        let (pace, days_left, renewal, role) = (None, None, None, Role::Member);
+        Chip {
+            state,
+            available,
+            reserved: 0,
+            needed,
+            paused_campaigns,
+            pace,
+            days_left,
+            renewal,
+            role,
+            as_of,
+        }
+    }
+
+    #[test]
+    fn the_chip_says_what_is_available() {
+        let cases = [
+            (chip(State::Healthy, 6_400, None, 0), "6,400 credits"),
+            (chip(State::Low, 1_240, None, 0), "1,240 credits · low"),
+            (chip(State::Critical, 310, None, 0), "310 credits · critical"),
+            (chip(State::Out, 4, Some(6), 3), "4 credits · campaigns paused (next step needs 6)"),
+            (chip(State::Out, 0, None, 0), "0 credits · out"),
+        ];
+        for (chip, words) in cases {
+            let html = chip.render().expect("a chip always renders");
+            assert!(html.contains(&format!("<span>{words}</span>")), "{words} in {html}");
+            let data = format!(r#"data-available="{}" data-state="{}""#, chip.available, chip.state.name());
+            assert!(html.contains(&data), "{data} in {html}");
+        }
+    }
+
+    #[test]
+    fn values_are_escaped_inside_nested_templates() {
+        let as_of = Moment { utc: "\"><script>".into(), title: String::new(), local: "<b>".into() };
+        let html = Chip { as_of, ..chip(State::Low, 1, None, 0) }.more().render().expect("it always renders");
+        assert!(!html.contains("<script>") && !html.contains("<b>"), "{html}");
+    }
+}
