@@ -2,7 +2,14 @@
 //!
 //! Reading order: `config`, `clock`, `store`, `app`, `api`, `pages`, `runner`, `scheduler`, `delivery`, `audit`.
 
+pub mod app;
 pub mod calendar;
+pub mod catalog;
 pub mod clock;
+pub mod config;
+pub mod demo;
 pub mod id;
+pub mod pages;
+pub mod providers;
 pub mod store;
+mod toml_reader;

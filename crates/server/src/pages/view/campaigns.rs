@@ -1,0 +1,148 @@
+//! The list of campaigns and one campaign.
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+
+use super::format::{Figure, QueryValue};
+use super::shell::{Flash, Moment, Shell, Tab};
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "campaigns.html")]
+pub struct Campaigns {
+    pub shell: Shell,
+    pub rows: Vec<CampaignRow>,
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct CampaignRow {
+    pub name: String,
+    pub state: CampaignState,
+    pub leads: LeadCounts,
+    pub credits_used: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LeadCounts {
+    pub total: i64,
+    pub active: i64,
+    pub replied: i64,
+    pub completed: i64,
+    pub failed: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Draft,
+    Active,
+    Paused,
+    Completed,
+}
+
+/// A campaign's state with every reason it stands still; replaced live.
+#[derive(Debug, Clone, Template)]
+#[template(path = "part/campaign_state.html")]
+pub struct CampaignState {
+    pub id: String,
+    pub standing: Standing,
+    pub reasons: Vec<PauseReason>,
+}
+
+#[derive(Debug, Clone)]
+pub struct PauseReason {
+    pub why: Why,
+    pub since: Moment,
+}
+
+#[derive(Debug, Clone)]
+pub enum Why {
+    OutOfCredits { needed: i64, available: i64 },
+    Person { by: Option<String> },
+    CreditCap { limit: i64, used: i64 },
+    Provider { what: String },
+    Other { what: String },
+}
+
+/// The reasons, in the words of the screen: also used for searches.
+#[derive(Template)]
+#[template(path = "part/why.html")]
+pub(super) struct Reasons<'a>(pub(super) &'a [PauseReason]);
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "campaign.html")]
+pub struct Campaign {
+    pub shell: Shell,
+    pub name: String,
+    pub state: CampaignState,
+    pub leads: LeadCounts,
+    pub credits_used: i64,
+    pub credit_cap: Option<i64>,
+    /// What the rest of the sequence will use at most; None when completed.
+    pub estimate: Option<Estimate>,
+    pub steps: Vec<StepRow>,
+    pub rows: Vec<CampaignLead>,
+    /// The cursor of the next page of leads.
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Estimate {
+    pub credits: i64,
+    pub available: i64,
+    /// What other active campaigns may use in that time.
+    pub others: i64,
+}
+
+impl Estimate {
+    /// How many credits are missing, if any. 128 bits, because the sum of two estimates may not fit 64.
+    pub fn shortfall(&self) -> i128 {
+        (i128::from(self.credits) + i128::from(self.others) - i128::from(self.available)).max(0)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct StepRow {
+    /// Counted from 1.
+    pub number: i64,
+    /// `E-mail`, `LinkedIn invite`
+    pub channel: String,
+    /// The resulting day of the campaign, counted from 1.
+    pub day: i64,
+    /// `3 days after step 1, if no reply`
+    pub timing: String,
+    pub waiting: i64,
+    pub sent: i64,
+    pub skipped: i64,
+    pub failed: i64,
+    pub in_doubt: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct CampaignLead {
+    pub name: String,
+    pub company: String,
+    /// `Step 2 of 4`
+    pub step: String,
+    /// `waiting`, `sent`, `in doubt: may have been sent`
+    pub state: String,
+    pub due: Option<Moment>,
+}
+
+impl Campaign {
+    fn paused_by_person(&self) -> bool {
+        self.state.reasons.iter().any(|reason| matches!(reason.why, Why::Person { .. }))
+    }
+
+    fn paused_for_credits(&self) -> bool {
+        self.state.reasons.iter().any(|reason| matches!(reason.why, Why::OutOfCredits { .. }))
+    }
+}
+
+impl CampaignState {
+    fn reasons_text(&self) -> Reasons<'_> {
+        Reasons(&self.reasons)
+    }
+}
+
+impl HtmlSafe for CampaignState {}
+impl HtmlSafe for Reasons<'_> {}

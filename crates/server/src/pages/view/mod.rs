@@ -1,0 +1,28 @@
+//! What the pages show: plain structs, each the context of one template, filled by the pages and
+//! rendered with `Template::render`.
+//!
+//! Everything here is already decided and already exact: credits are integers, times and dates are text in
+//! the workspace's zone. Nothing here reads a clock, a session or the database, and the templates make no
+//! decision but which words to use.
+
+mod billing;
+mod campaigns;
+pub mod chart;
+pub mod format;
+mod operator;
+mod outreach;
+mod shell;
+mod workspace;
+
+pub use billing::{
+    Balance, Billing, Buy, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range, Reach,
+    ReachCampaign, Share, Usage, UsageRow,
+};
+pub use campaigns::{
+    Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
+    Standing, StepRow, Why,
+};
+pub use operator::{Admin, AdminWorkspace, Checkout, ErrorPage, SignedOut};
+pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
+pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};
+pub use workspace::{Notice, NoticeTone, Notices, Settings};

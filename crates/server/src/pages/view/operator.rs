@@ -1,0 +1,72 @@
+//! Pages outside a workspace: the operator's, the sandbox's checkout, signed out, and errors.
+
+use askama::Template;
+
+use super::format::{Figure, QueryValue, money};
+use super::shell::{Flash, Shell, State, Tab};
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "admin.html")]
+pub struct Admin {
+    pub flash: Option<Flash>,
+    /// What was searched for.
+    pub query: String,
+    pub rows: Vec<AdminWorkspace>,
+    pub next: Option<String>,
+    /// The workspace chosen for the grant, by id.
+    pub chosen: Option<String>,
+    pub form_key: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct AdminWorkspace {
+    pub id: String,
+    pub name: String,
+    pub plan: Option<String>,
+    pub state: State,
+    pub available: i64,
+    pub reserved: i64,
+    pub owed: i64,
+}
+
+/// The sandbox's payment page. It takes no card: it stands for the payment provider in demos and tests.
+#[derive(Debug, Clone, Template)]
+#[template(path = "checkout.html")]
+pub struct Checkout {
+    pub topup: String,
+    pub workspace: String,
+    pub credits: i64,
+    pub price_minor: i64,
+    pub currency: String,
+    /// `pending`, `paid`, `declined`, `expired`: the buttons show only for a pending one.
+    pub status: String,
+}
+
+impl Checkout {
+    fn price(&self) -> String {
+        money(self.price_minor, &self.currency)
+    }
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "signed_out.html")]
+pub struct SignedOut {
+    /// Why the person is here: `This link has expired.`
+    pub reason: Option<String>,
+    /// Where the host product hands out a new link, if it is known.
+    pub return_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "error.html")]
+pub struct ErrorPage {
+    /// With a session, the page keeps its navigation.
+    pub shell: Option<Shell>,
+    pub status: u16,
+    /// `This page does not exist`
+    pub title: String,
+    pub detail: String,
+    /// `Back to billing`, `/billing`
+    pub action: String,
+    pub action_url: String,
+}

@@ -1,0 +1,118 @@
+//! Leads and searches: what credits are spent on.
+
+use askama::Template;
+
+use super::campaigns::{PauseReason, Reasons, Standing};
+use super::format::{Figure, QueryValue};
+use super::shell::{Flash, Moment, Shell, Tab};
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "leads.html")]
+pub struct Leads {
+    pub shell: Shell,
+    pub total: i64,
+    pub rows: Vec<LeadRow>,
+    pub next: Option<String>,
+    /// What the upload just posted did.
+    pub import: Option<Import>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LeadRow {
+    pub name: String,
+    pub title: String,
+    pub company: String,
+    pub email: Option<String>,
+    pub email_verified: bool,
+    /// `Discovered`, `E-mail found`, `In a campaign`, `Replied`
+    pub stage: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Import {
+    pub created: i64,
+    pub merged: i64,
+    pub rejected: Vec<Rejected>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    pub row: i64,
+    pub field: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "searches.html")]
+pub struct Searches {
+    pub shell: Shell,
+    pub available: i64,
+    pub preview_price: i64,
+    pub result_price: i64,
+    /// What was typed, kept after a preview or an error.
+    pub query: String,
+    /// `leads` or `clues`
+    pub kind: String,
+    /// At most eight: the button's words follow the choice by CSS, without a script.
+    pub limits: Vec<SearchLimit>,
+    /// A fresh idempotency key per rendered form: a double click is one search.
+    pub form_key: String,
+    pub preview: Option<Preview>,
+    pub rows: Vec<SearchRow>,
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct SearchLimit {
+    pub results: i64,
+    pub selected: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Preview {
+    pub charged: i64,
+    pub rows: Vec<PreviewRow>,
+}
+
+#[derive(Debug, Clone)]
+pub struct PreviewRow {
+    pub name: String,
+    pub title: String,
+    pub company: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct SearchRow {
+    pub id: String,
+    pub query: String,
+    /// `Leads` or `Clues`
+    pub kind: String,
+    pub at: Moment,
+    /// `Running`, `Completed`, `Canceled`, `Failed`; paused ones show their reasons.
+    pub status: String,
+    pub standing: Standing,
+    pub reasons: Vec<PauseReason>,
+    pub requested: i64,
+    pub delivered: i64,
+    pub duplicates: i64,
+    pub credits_used: i64,
+    pub can_cancel: bool,
+}
+
+impl Searches {
+    /// 128 bits, because a price times a limit may not fit 64.
+    fn cost(&self, limit: &SearchLimit) -> i128 {
+        i128::from(limit.results) * i128::from(self.result_price)
+    }
+
+    /// How many results the available credits pay for.
+    fn affordable(&self) -> i64 {
+        if self.result_price > 0 { self.available / self.result_price } else { i64::MAX }
+    }
+}
+
+impl SearchRow {
+    fn reasons_text(&self) -> Reasons<'_> {
+        Reasons(&self.reasons)
+    }
+}
