@@ -1,1 +1,2 @@
-
+pub mod catalog;
+mod toml_reader;
