@@ -1,2 +1,3 @@
 pub mod catalog;
+pub mod config;
 mod toml_reader;
