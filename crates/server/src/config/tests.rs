@@ -231,3 +231,15 @@ fn a_bad_catalog_names_the_file_that_names_it_or_its_own() {
     assert!(error.ends_with("prices.toml:1: version: must be a whole number, 1 or more"), "{error}");
     assert_eq!(read_catalog(&directory.join("prices.toml")).unwrap_err(), error);
 }
+
+#[test]
+fn the_example_file_is_good() {
+    let text = include_str!("../../../../examples/scrip.toml");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let variable =
+        |name: &str| Some(if name == "SMTP_URL" { "smtp://mail.example.com".into() } else { name.into() });
+    let config = parse("scrip.toml", text, &directory, &variable).unwrap();
+    assert_eq!(config.catalog, Catalog::builtin());
+    assert_eq!(config.providers.enrichment.len(), 2);
+    crate::providers::Providers::new(&config.providers).unwrap();
+}

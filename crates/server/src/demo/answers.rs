@@ -97,7 +97,7 @@ fn entry(noun: &str, number: u64) -> Value {
         "external_id": format!("{noun}-{number:04}"),
         "name": format!("{label} {number:04}"),
         "title": titles[(number % titles.len() as u64) as usize],
-        "company": format!("Company {:03}", number % 400 + 1),
+        "company": format!("Company {:03}", number % 1000),
         "linkedin_url": format!("https://www.linkedin.example.com/in/{noun}-{number:04}"),
     })
 }

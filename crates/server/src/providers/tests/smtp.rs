@@ -5,12 +5,12 @@ use crate::config::MailConfig;
 use crate::demo::smtp_sink::{SinkMode, SmtpSink};
 
 fn smtp(url: &str) -> Smtp {
-    Smtp::new(&MailConfig {
-        url: Secret::new(url),
-        from: "Sales <sales@example.com>".into(),
-        timeout: TIMEOUT,
-    })
-    .unwrap()
+    with_timeout(url, PATIENT)
+}
+
+fn with_timeout(url: &str, timeout: Duration) -> Smtp {
+    let from = "Sales <sales@example.com>".into();
+    Smtp::new(&MailConfig { url: Secret::new(url), from, timeout }).unwrap()
 }
 
 fn email(to: &str) -> Email {
@@ -72,7 +72,9 @@ async fn other_alphabets_and_both_versions_arrive() {
 async fn check(mode: SinkMode, expected: &str, accepted: usize) {
     let sink = SmtpSink::start().await.unwrap();
     sink.set_mode(mode.clone());
-    let outcome = smtp(&sink.url).send(&email("lead0001@example.com")).await;
+    let hangs = matches!(mode, SinkMode::HangBeforeData | SinkMode::AcceptThenHang);
+    let client = with_timeout(&sink.url, if hangs { HASTY } else { PATIENT });
+    let outcome = client.send(&email("lead0001@example.com")).await;
     assert_eq!((word(&outcome), sink.accepted()), (expected, accepted), "{mode:?}: {outcome:?}");
     // Whatever went wrong with one message is over with the next.
     sink.set_mode(SinkMode::Accept);
@@ -96,8 +98,8 @@ async fn every_reply_has_its_outcome() {
 #[tokio::test]
 async fn a_delay_longer_than_the_time_out_is_in_doubt() {
     let sink = SmtpSink::start().await.unwrap();
-    sink.set_delay(TIMEOUT * 2);
-    assert_eq!(word(&smtp(&sink.url).send(&email("lead0001@example.com")).await), "unknown");
+    sink.set_delay(PATIENT);
+    assert_eq!(word(&with_timeout(&sink.url, HASTY).send(&email("lead0001@example.com")).await), "unknown");
 }
 
 #[tokio::test]
@@ -128,7 +130,7 @@ async fn passwords_and_encryption_that_the_server_does_not_offer_are_refused() {
     }
     assert_eq!(sink.accepted(), 0);
     let refused = |url: &str| {
-        Smtp::new(&MailConfig { url: Secret::new(url), from: "sales@example.com".into(), timeout: TIMEOUT })
+        Smtp::new(&MailConfig { url: Secret::new(url), from: "sales@example.com".into(), timeout: PATIENT })
             .unwrap_err()
     };
     for url in ["http://mail.example.com", "smtp://mail.example.com?tls=perhaps", "nonsense"] {
