@@ -1,0 +1,240 @@
+//! The only reader of the environment and of configuration files.
+//!
+//! It owns scrip.toml: which keys there are and what they may hold. It opens no connection and knows no account;
+//! exit codes are the caller's.
+//!
+//! Invariant: a `Config` that exists is complete: every `env:NAME` is resolved, every address has been checked,
+//! and nothing else reads the environment or a file again.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::catalog::Catalog;
+use crate::toml_reader::{self, Table};
+
+mod providers;
+
+/// The largest configuration or catalog file, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Everything that is configured. `Config::default()` is what serves without a file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The price list; the built-in example when none is named.
+    pub catalog: Catalog,
+    /// What campaigns call.
+    pub providers: ProvidersConfig,
+    /// Who collects money; `None`: nobody, top-ups are refused.
+    pub payments: Option<PaymentsConfig>,
+    /// Where notices are mailed from; `None`: in-app notices only.
+    pub mail: Option<MailConfig>,
+    /// What links in mails and answers begin with, without a trailing slash.
+    pub public_url: Option<String>,
+}
+
+/// The providers that are configured.
+#[derive(Clone, Debug, Default)]
+pub struct ProvidersConfig {
+    /// Finds leads.
+    pub discovery: Option<HttpConfig>,
+    /// Fill in contacts and fields; tried in this order.
+    pub enrichment: Vec<EnrichmentConfig>,
+    /// Sends invitations and messages.
+    pub linkedin: Option<HttpConfig>,
+    /// Writes messages.
+    pub messages: Option<MessagesConfig>,
+    /// Sends e-mail for every sender that has no server of its own.
+    pub email: Option<MailConfig>,
+}
+
+/// A provider that speaks the HTTP contract.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where requests are posted to.
+    pub url: String,
+    /// The bearer token, if the provider wants one.
+    pub token: Option<Secret>,
+    /// Whether a repeat under the same key has no second effect. `false` unless the file says otherwise.
+    pub idempotent: bool,
+    /// Whether the provider answers what became of a key. `false` unless the file says otherwise.
+    pub query: bool,
+    /// How long one attempt may take, from connecting to the last byte of the answer.
+    pub timeout: Duration,
+}
+
+/// One of the enrichment providers.
+#[derive(Clone, Debug)]
+pub struct EnrichmentConfig {
+    /// Its name in reports.
+    pub name: String,
+    /// The fields it is asked for, `contact` being one of them; `None`: all.
+    pub fields: Option<Vec<String>>,
+    /// What one successful call costs the operator, in millionths of the operator's currency.
+    pub cost_micros: i64,
+    /// How it is called.
+    pub http: HttpConfig,
+}
+
+/// A provider that speaks the chat-completions format.
+#[derive(Clone, Debug)]
+pub struct MessagesConfig {
+    /// What `/chat/completions` is appended to, without a trailing slash.
+    pub base_url: String,
+    /// The model's name.
+    pub model: String,
+    /// The bearer token, if the provider wants one.
+    pub token: Option<Secret>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+}
+
+/// An SMTP server and the address mail comes from.
+#[derive(Clone, Debug)]
+pub struct MailConfig {
+    /// `smtp://` or `smtps://`; secret because it may hold a password.
+    pub url: Secret,
+    /// The sender, with or without a name.
+    pub from: String,
+    /// How long everything before, and everything after, the end of the message may take.
+    pub timeout: Duration,
+}
+
+/// Who collects money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentsConfig {
+    /// A local checkout page that takes no money.
+    Sandbox,
+}
+
+/// Something that must not be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Secret {
+        Secret(secret.into())
+    }
+
+    /// The secret itself, for the place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            catalog: Catalog::builtin(),
+            providers: ProvidersConfig::default(),
+            payments: None,
+            mail: None,
+            public_url: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads scrip.toml and the catalog it names; without a path, the default.
+    ///
+    /// The error is one line: file, line, key, problem; or file and problem when a file cannot be read.
+    pub fn load(path: Option<&Path>) -> Result<Config, String> {
+        let Some(path) = path else { return Ok(Config::default()) };
+        let text = read_file(path)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        parse(&path.display().to_string(), &text, directory, &|name| std::env::var(name).ok())
+    }
+}
+
+/// Reads and validates a catalog file. The error is one line.
+pub fn read_catalog(path: &Path) -> Result<Catalog, String> {
+    Catalog::parse(&path.display().to_string(), &read_file(path)?)
+}
+
+/// The operator's key, from `SCRIP_OPERATOR_KEY`; an empty one counts as none.
+pub fn operator_key() -> Option<Secret> {
+    std::env::var("SCRIP_OPERATOR_KEY").ok().filter(|key| !key.is_empty()).map(Secret)
+}
+
+/// Looks a variable up; a parameter so that tests need not change the process's own environment.
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> Result<Config, String> {
+    toml_reader::read(file, text, |root| {
+        root.only(&["catalog", "providers", "payments", "mail", "public_url"])?;
+        let providers = match root.table("providers")? {
+            Some(table) => providers::read(&table, environment)?,
+            None => ProvidersConfig::default(),
+        };
+        let mail = match root.table("mail")? {
+            Some(table) => {
+                table.only(&["url", "from", "timeout_seconds"])?;
+                Some(providers::mail(&table, environment)?)
+            }
+            None => None,
+        };
+        Ok(Config {
+            catalog: catalog(&root, directory)?,
+            providers,
+            payments: payments(&root)?,
+            mail,
+            public_url: root
+                .text("public_url", 2_000)?
+                .map(|url| web_address(&root, "public_url", url))
+                .transpose()?,
+        })
+    })
+}
+
+fn catalog(root: &Table, directory: &Path) -> Result<Catalog, String> {
+    match root.text("catalog", 4_000)? {
+        Some(name) => {
+            let path = directory.join(name);
+            let text = read_file(&path).map_err(|problem| root.error("catalog", &problem))?;
+            Catalog::parse(&path.display().to_string(), &text)
+        }
+        None => Ok(Catalog::builtin()),
+    }
+}
+
+fn payments(root: &Table) -> Result<Option<PaymentsConfig>, String> {
+    let Some(table) = root.table("payments")? else { return Ok(None) };
+    match table.text("kind", 64)? {
+        Some("sandbox") => {
+            table.only(&["kind"])?;
+            Ok(Some(PaymentsConfig::Sandbox))
+        }
+        Some("stripe") => Err(table.error("kind", "\"stripe\" is not available in this version")),
+        Some(_) => Err(table.error("kind", "must be \"sandbox\" or \"stripe\"")),
+        None => Err(table.error("kind", "is missing")),
+    }
+}
+
+/// An `http://` or `https://` address, without its trailing slash.
+fn web_address(table: &Table, key: &str, url: &str) -> Result<String, String> {
+    let web = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    match reqwest::Url::parse(url) {
+        Ok(parsed) if web(&parsed) => Ok(url.trim_end_matches('/').to_owned()),
+        _ => Err(table.error(key, "must be an http:// or https:// address")),
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let problem = |what: &dyn fmt::Display| format!("{}: {what}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| problem(&error))?;
+    let mut text = String::new();
+    // One byte more than allowed tells a file that is too large from one that just fits.
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| problem(&error))?;
+    if text.len() as u64 > MAX_FILE_BYTES { Err(problem(&"is larger than 1 MiB")) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use super::*;
+
+const GOOD: &str = r#"catalog = "prices.toml"
+public_url = "https://credits.example.com/"
+[providers.discovery]
+kind = "http"
+url = "https://discovery.example.com/v1"
+token = "env:DISCOVERY_TOKEN"
+idempotent = true
+query = true
+timeout_seconds = 7
+[[providers.enrichment]]
+kind = "http"
+url = "http://127.0.0.1:9001/enrichment"
+name = "first"
+fields = ["contact"]
+cost = 0.05
+[[providers.enrichment]]
+kind = "http"
+url = "http://127.0.0.1:9002/enrichment"
+cost = 2
+[providers.messages]
+kind = "openai"
+base_url = "https://models.example.com/v1"
+model = "writer-1"
+token = "literal-token"
+[providers.email]
+kind = "smtp"
+url = "smtp://user:pass@mail.example.com:587"
+from = "Sales <sales@example.com>"
+[payments]
+kind = "sandbox"
+[mail]
+url = "env:MAIL_URL"
+from = "notices@example.com"
+"#;
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "DISCOVERY_TOKEN" => Some("secret-token".into()),
+        "MAIL_URL" => Some("smtps://notices.example.com".into()),
+        "SPACED" => Some("two words".into()),
+        _ => None,
+    }
+}
+
+/// A directory with a catalog of its own, `prices.toml`, written once because tests run side by side.
+static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = std::env::temp_dir().join(format!("scrip-config-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("prices.toml"), "version = 42").unwrap();
+    directory
+});
+
+fn parse_in_directory(text: &str) -> Result<Config, String> {
+    parse("scrip.toml", text, &DIRECTORY, &environment)
+}
+
+#[test]
+fn a_good_file_is_read_completely() {
+    let config = parse_in_directory(GOOD).unwrap();
+    assert_eq!(config.catalog.version, 42);
+    assert_eq!(config.public_url.as_deref(), Some("https://credits.example.com"));
+    assert_eq!(config.payments, Some(PaymentsConfig::Sandbox));
+    let discovery = config.providers.discovery.unwrap();
+    assert_eq!(discovery.token.unwrap().reveal(), "secret-token");
+    assert_eq!(
+        (discovery.idempotent, discovery.query, discovery.timeout),
+        (true, true, Duration::from_secs(7))
+    );
+    let [first, second] = &config.providers.enrichment[..] else { panic!("two providers") };
+    assert_eq!((first.name.as_str(), first.cost_micros), ("first", 50_000));
+    assert_eq!(first.fields, Some(vec!["contact".to_owned()]));
+    assert_eq!(
+        (second.name.as_str(), second.cost_micros, &second.fields),
+        ("enrichment_2", 2_000_000, &None)
+    );
+    assert_eq!((second.http.idempotent, second.http.timeout), (false, Duration::from_secs(20)));
+    assert!(config.providers.linkedin.is_none());
+    assert_eq!(config.providers.messages.unwrap().model, "writer-1");
+    assert_eq!(config.providers.email.unwrap().from, "Sales <sales@example.com>");
+    assert_eq!(config.mail.unwrap().url.reveal(), "smtps://notices.example.com");
+}
+
+#[test]
+fn a_single_enrichment_table_is_a_list_of_one() {
+    let text = "[providers.enrichment]\nkind = \"http\"\nurl = \"http://localhost:1/x\"";
+    assert_eq!(parse_in_directory(text).unwrap().providers.enrichment[0].name, "enrichment_1");
+}
+
+#[test]
+fn without_a_file_the_builtin_catalog_serves() {
+    let config = Config::load(None).unwrap();
+    assert_eq!(config.catalog, Catalog::builtin());
+    assert!(config.payments.is_none() && config.mail.is_none() && config.providers.enrichment.is_empty());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Some(Path::new("/nonexistent/scrip.toml"))).unwrap_err();
+    assert!(error.starts_with("/nonexistent/scrip.toml: "), "{error}");
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let printed = format!("{:?}", parse_in_directory(GOOD).unwrap());
+    assert!(
+        printed.contains("***") && !printed.contains("secret-token") && !printed.contains("pass@"),
+        "{printed}"
+    );
+}
+
+/// Replaces `good` in the good file by `bad` and expects exactly this error.
+fn check(good: &str, bad: &str, expected: &str) {
+    assert!(GOOD.contains(good), "{good:?} is in the good file");
+    assert_eq!(parse_in_directory(&GOOD.replacen(good, bad, 1)).unwrap_err(), expected);
+}
+
+#[test]
+fn a_bad_file_is_refused_in_one_line() {
+    check(
+        "public_url",
+        "public",
+        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, public_url)",
+    );
+    check(
+        "https://credits",
+        "ftp://credits",
+        "scrip.toml:2: public_url: must be an http:// or https:// address",
+    );
+    check(
+        "[providers.discovery]",
+        "[providers.discoveries]",
+        "scrip.toml:3: providers.discoveries: unknown key (known here: discovery, enrichment, linkedin, messages, email)",
+    );
+    check(
+        "kind = \"http\"\n",
+        "kind = \"grpc\"\n",
+        "scrip.toml:4: providers.discovery.kind: must be \"http\"",
+    );
+    check("kind = \"http\"\n", "", "scrip.toml:3: providers.discovery.kind: is missing");
+    check(
+        "https://discovery.",
+        "discovery.",
+        "scrip.toml:5: providers.discovery.url: must be an http:// or https:// address",
+    );
+    check(
+        "env:DISCOVERY_TOKEN",
+        "env:ABSENT",
+        "scrip.toml:6: providers.discovery.token: the environment variable ABSENT is not set",
+    );
+    check(
+        "env:DISCOVERY_TOKEN",
+        "env:SPACED",
+        "scrip.toml:6: providers.discovery.token: must be visible ASCII characters without spaces",
+    );
+    check(
+        "idempotent = true",
+        "idempotent = 1",
+        "scrip.toml:7: providers.discovery.idempotent: must be true or false",
+    );
+    check(
+        "timeout_seconds = 7",
+        "timeout_seconds = 0",
+        "scrip.toml:9: providers.discovery.timeout_seconds: must be a whole number of seconds, 1 to 600",
+    );
+    check(
+        "timeout_seconds = 7",
+        "retries = 7",
+        "scrip.toml:9: providers.discovery.retries: unknown key (known here: kind, url, token, idempotent, query, timeout_seconds)",
+    );
+    check(
+        "fields = [\"contact\"]",
+        "fields = []",
+        "scrip.toml:14: providers.enrichment[0].fields: must name at least one field, or be left out for all",
+    );
+    check(
+        "fields = [\"contact\"]",
+        "fields = \"contact\"",
+        "scrip.toml:14: providers.enrichment[0].fields: must be a list of texts",
+    );
+    let cost =
+        "scrip.toml:15: providers.enrichment[0].cost: must be 0 to 999999 with at most six decimal places";
+    check("cost = 0.05", "cost = -0.05", cost);
+    check("cost = 0.05", "cost = 0.0000001", cost);
+    check("cost = 0.05", "cost = 1e3", cost);
+    check("cost = 0.05", "cost = \"5\"", "scrip.toml:15: providers.enrichment[0].cost: must be a number");
+    check(
+        "cost = 2",
+        "name = \"first\"",
+        "scrip.toml:19: providers.enrichment[1].name: is the name of another provider",
+    );
+    check(
+        "kind = \"openai\"",
+        "kind = \"http\"",
+        "scrip.toml:21: providers.messages.kind: must be \"openai\"",
+    );
+    check("model = \"writer-1\"\n", "", "scrip.toml:20: providers.messages.model: is missing");
+    check(
+        "smtp://user",
+        "http://user",
+        "scrip.toml:27: providers.email.url: must be an smtp:// or smtps:// address",
+    );
+    check(
+        "Sales <sales@example.com>",
+        "Sales",
+        "scrip.toml:28: providers.email.from: must be an e-mail address, or \"Name <address>\"",
+    );
+    check(
+        "\"sandbox\"",
+        "\"stripe\"",
+        "scrip.toml:30: payments.kind: \"stripe\" is not available in this version",
+    );
+    check("\"sandbox\"", "\"cash\"", "scrip.toml:30: payments.kind: must be \"sandbox\" or \"stripe\"");
+    check("env:MAIL_URL", "env:", "scrip.toml:32: mail.url: the environment variable  is not set");
+    check("from = \"notices@example.com\"", "", "scrip.toml:31: mail.from: is missing");
+    check("[mail]", "[payments]", "scrip.toml:31: payments: duplicate key");
+}
+
+#[test]
+fn a_bad_catalog_names_the_file_that_names_it_or_its_own() {
+    let error = parse_in_directory("\ncatalog = \"absent.toml\"").unwrap_err();
+    assert!(error.starts_with("scrip.toml:2: catalog: ") && error.contains("absent.toml"), "{error}");
+    let directory = std::env::temp_dir().join(format!("scrip-bad-catalog-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("prices.toml"), "version = 0").unwrap();
+    let error = parse("scrip.toml", "catalog = \"prices.toml\"", &directory, &environment).unwrap_err();
+    assert!(error.ends_with("prices.toml:1: version: must be a whole number, 1 or more"), "{error}");
+    assert_eq!(read_catalog(&directory.join("prices.toml")).unwrap_err(), error);
+}
+
+#[test]
+fn the_example_file_is_good() {
+    let text = include_str!("../../../../examples/scrip.toml");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let variable =
+        |name: &str| Some(if name == "SMTP_URL" { "smtp://mail.example.com".into() } else { name.into() });
+    let config = parse("scrip.toml", text, &directory, &variable).unwrap();
+    assert_eq!(config.catalog, Catalog::builtin());
+    assert_eq!(config.providers.enrichment.len(), 2);
+    crate::providers::Providers::new(&config.providers).unwrap();
+}
