@@ -238,7 +238,8 @@ fn grant_due(account: &Account, grant: &Grant, now: Time) -> Option<(Time, Entry
 
 fn end_hold(account: &Account, hold: &Hold, now: Time) -> Entry {
     match hold.status {
-        HoldStatus::Dispatched => doubt(account, hold, now),
+        // From when it ended, not from when that was noticed.
+        HoldStatus::Dispatched => doubt(account, hold, hold.ends_at, now),
         HoldStatus::InDoubt => release(account, hold, ReleaseReason::Deadline, hold.price.quantity, now),
         _ => release(account, hold, ReleaseReason::Expired, 0, now),
     }
@@ -411,7 +412,7 @@ fn decide_doubt(account: &Account, id: Seq, now: Time) -> Result<Option<Entry>, 
     let hold = find(account, id)?;
     match hold.status {
         HoldStatus::InDoubt => Ok(None),
-        HoldStatus::Dispatched => Ok(Some(doubt(account, hold, now))),
+        HoldStatus::Dispatched => Ok(Some(doubt(account, hold, now, now))),
         status => Err(Refusal::HoldNotOpen { status }),
     }
 }
@@ -523,8 +524,8 @@ fn release(account: &Account, hold: &Hold, reason: ReleaseReason, attempted: i64
         .entry(account, now)
 }
 
-fn doubt(account: &Account, hold: &Hold, now: Time) -> Entry {
-    let until = Some(now.plus_seconds(IN_DOUBT_SECONDS));
+fn doubt(account: &Account, hold: &Hold, since: Time, now: Time) -> Entry {
+    let until = Some(since.plus_seconds(IN_DOUBT_SECONDS));
     Draft { until, ..Draft::about(hold, EntryKind::Doubt) }.entry(account, now)
 }
 
