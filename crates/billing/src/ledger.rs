@@ -324,22 +324,24 @@ fn decide_take_back(account: &Account, id: Seq, credits: i64, now: Time) -> Resu
     Ok(take(account, EntryKind::Revoke, Some(grant), credits, now))
 }
 
-/// Takes credits from `first`, then in burn-down order; what is missing becomes debt.
+/// Takes credits from `first`, also those not yet effective, then in burn-down order; what is missing becomes debt.
 fn take(account: &Account, kind: EntryKind, first: Option<&Grant>, credits: i64, now: Time) -> Entry {
-    let own = first.map_or(0, |grant| grant.available.min(credits));
-    let mut parts: Vec<(Seq, i64)> = first.map(|grant| (grant.id, own)).into_iter().collect();
-    let others = (account.available - own).min(credits - own);
-    // Burn-down over everything but the grant already emptied: ask for more and leave its own part out.
-    let mut rest = others;
-    for (id, part) in burn_down(account, account.available) {
-        let spoken_for = if first.is_some_and(|grant| grant.id == id) { own } else { 0 };
-        let taken = (part - spoken_for).min(rest);
-        parts.push((id, taken));
-        rest -= taken;
+    let (mut postings, mut missing) = (Vec::new(), credits);
+    if let Some(grant) = first {
+        for (from, own) in [(Bucket::Scheduled, grant.scheduled), (Bucket::Available, grant.available)] {
+            let taken = own.min(missing);
+            postings.extend(moves(&[(grant.id, taken)], from, Bucket::Revoked));
+            missing -= taken;
+        }
     }
-    let postings = moves(&parts, Bucket::Available, Bucket::Revoked);
+    // Where credits are still missing the first grant is empty, so that only the others are left to ask.
+    let mut others = burn_down(account, account.available);
+    others.retain(|(id, _)| first.is_none_or(|grant| grant.id != *id));
+    let (others, _) = split(&others, missing);
+    postings.extend(moves(&others, Bucket::Available, Bucket::Revoked));
+    let debt = missing - others.iter().map(|part| part.1).sum::<i64>();
     // The grant is named in a posting only: naming it in the entry would mark it as revoked for good.
-    Draft { postings, debt: credits - own - others, ..Draft::new(kind) }.entry(account, now)
+    Draft { postings, debt, ..Draft::new(kind) }.entry(account, now)
 }
 
 fn decide_hold(account: &Account, terms: &HoldTerms, kind: EntryKind, now: Time) -> Result<Entry, Refusal> {
