@@ -487,7 +487,8 @@ fn decide_settle(
 
 fn may_settle_late(hold: &Hold, now: Time) -> bool {
     let automatic = matches!(hold.release_reason, Some(ReleaseReason::Expired | ReleaseReason::Deadline));
-    automatic && hold.ended_at.is_some_and(|ended_at| now.0 - ended_at.0 <= LATE_SETTLE)
+    // From when the hold ended, not from when that was noticed.
+    automatic && now.0 - hold.ends_at.0 <= LATE_SETTLE
 }
 
 fn decide_release(account: &Account, id: Seq, now: Time) -> Result<Option<Entry>, Refusal> {
