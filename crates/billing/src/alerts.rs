@@ -190,10 +190,11 @@ impl Watch {
     }
 
     fn arm(&mut self, sight: Sight, thresholds: &Thresholds) {
-        // Re-armed a tenth above the threshold, so that a balance that trembles around it warns once.
+        // Re-armed a tenth above the threshold, rounded up, so that a balance that trembles around it warns once.
         let clear = |threshold: Threshold| {
             let credits = threshold.credits(sight.basis);
-            sight.available > 0 && sight.available >= credits.saturating_add(credits / 10)
+            let tenth = credits / 10 + i64::from(credits % 10 > 0);
+            sight.available > 0 && sight.available >= credits.saturating_add(tenth)
         };
         self.low_armed |= clear(thresholds.low);
         self.critical_armed |= clear(thresholds.critical);
