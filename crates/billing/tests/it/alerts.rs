@@ -95,7 +95,8 @@ fn walk(seed: u64) -> usize {
     let percent = Thresholds::default();
     let credits = Thresholds { low: Threshold::Credits(5), critical: Threshold::Credits(2) };
     let (thresholds, basis, low, critical) =
-        [(percent, 1_000, 200, 50), (percent, 33, 7, 2), (credits, 1_000, 5, 2)][chance.within(0, 2) as usize];
+        [(percent, 1_000, 200, 50), (percent, 33, 7, 2), (credits, 1_000, 5, 2)]
+            [chance.within(0, 2) as usize];
     let (mut watch, mut witness) = (Watch::default(), Witness::default());
     let (mut available, mut now, mut notices) = (0, 1_000 * HOUR, Vec::new());
     for _ in 0..STEPS {

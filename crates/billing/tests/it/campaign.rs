@@ -96,10 +96,14 @@ fn a_lead_meets_each_piece_once_and_in_order() {
 /// Does the piece of work a lead is at, and says which it was. Writing comes before sending and moves nobody on.
 fn do_one(plan: &Plan, position: Position, chance: &mut Chance) -> Position {
     let mut yes = || chance.once_in(2);
-    let mut facts = Facts { filled: yes(), email: yes(), linkedin: yes(), written: yes(), ..Facts::default() };
+    let mut facts =
+        Facts { filled: yes(), email: yes(), linkedin: yes(), written: yes(), ..Facts::default() };
     let mut piece = next(plan, position, facts);
     if let Next::Write(index) = piece {
-        assert!(plan.steps[index].generate && !facts.written, "only what is generated and missing is written");
+        assert!(
+            plan.steps[index].generate && !facts.written,
+            "only what is generated and missing is written"
+        );
         facts.written = true;
         piece = next(plan, position, facts);
         assert_eq!(piece, Next::Send(index), "what is written is sent");

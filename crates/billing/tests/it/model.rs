@@ -42,7 +42,7 @@ struct Hold {
     epoch: i64,
     status: HoldStatus,
     ends_at: Time,
-    ended_by_itself: bool,
+    lapsed: bool,
     settled: i64,
     refunded: i64,
 }
@@ -74,7 +74,8 @@ impl Model {
     /// Lives through every moment at which something happens by itself, as somebody who never sleeps would.
     fn pass_time(&mut self, now: Time) {
         while self.looked < now {
-            let of_lots = self.lots.iter().flat_map(|lot| [Some(lot.terms.effective_at), lot.terms.expires_at]);
+            let of_lots =
+                self.lots.iter().flat_map(|lot| [Some(lot.terms.effective_at), lot.terms.expires_at]);
             let of_holds = self.holds.iter().filter(|hold| is_open(hold)).map(|hold| Some(hold.ends_at));
             let later = of_lots.chain(of_holds).flatten().filter(|moment| *moment > self.looked);
             self.looked = later.min().map_or(now, |moment| moment.min(now));
@@ -90,7 +91,7 @@ impl Model {
                 if hold.status == HoldStatus::Dispatched {
                     (hold.status, hold.ends_at) = (HoldStatus::InDoubt, Time(hold.ends_at.0 + 3 * DAY));
                 } else {
-                    hold.ended_by_itself = true;
+                    hold.lapsed = true;
                     self.release(index);
                 }
             }
@@ -181,7 +182,11 @@ impl Model {
         };
         if credits > 0 {
             let (kind, priority, effective_at, expires_at) = (GrantKind::Goodwill, 0, now, None);
-            return self.grant(GrantTerms { credits: amount, kind, priority, effective_at, expires_at }, now, id);
+            return self.grant(
+                GrantTerms { credits: amount, kind, priority, effective_at, expires_at },
+                now,
+                id,
+            );
         }
         self.debt += amount.get() - self.carry(Place::Free, Place::Revoked, amount.get());
         Ok(())
@@ -198,7 +203,7 @@ impl Model {
     }
 
     fn hold(&mut self, terms: &HoldTerms, status: HoldStatus, now: Time, id: Seq) -> Result<(), Answer> {
-        if terms.seconds < 1 || terms.seconds > 7 * 86_400 {
+        if !(1..=7 * 86_400).contains(&terms.seconds) {
             return Err(Answer::no("invalid_field", "expires_in_seconds"));
         }
         let (quantity, unit_price, epoch) = (terms.price.quantity, terms.price.unit_price, terms.epoch);
@@ -209,18 +214,9 @@ impl Model {
         let charged = status == HoldStatus::Settled;
         self.carry(Place::Free, if charged { Place::Used(id) } else { Place::Held(id) }, needed);
         let (ends_at, settled) = (now.plus_seconds(terms.seconds), if charged { quantity } else { 0 });
-        let (ended_by_itself, refunded) = (false, 0);
-        self.holds.push(Hold {
-            id,
-            quantity,
-            unit_price,
-            epoch,
-            status,
-            ends_at,
-            ended_by_itself,
-            settled,
-            refunded,
-        });
+        let (lapsed, refunded) = (false, 0);
+        let hold = Hold { id, quantity, unit_price, epoch, status, ends_at, lapsed, settled, refunded };
+        self.holds.push(hold);
         Ok(())
     }
 
@@ -245,7 +241,7 @@ impl Model {
     }
 
     fn extend(&mut self, id: Seq, seconds: i64, now: Time) -> Result<(), Answer> {
-        if seconds < 1 || seconds > 7 * 86_400 {
+        if !(1..=7 * 86_400).contains(&seconds) {
             return Err(Answer::no("invalid_field", "seconds"));
         }
         let index = self.find(id)?;
@@ -283,7 +279,7 @@ impl Model {
         if (released && units == 0) || (hold.status == HoldStatus::Settled && units == hold.settled) {
             return Err(ALREADY);
         }
-        let late = released && hold.ended_by_itself && now.0 <= hold.ends_at.0 + 30 * DAY;
+        let late = released && hold.lapsed && now.0 <= hold.ends_at.0 + 30 * DAY;
         if !is_open(&hold) && !late {
             return Err(Answer::not_open(hold.status));
         }

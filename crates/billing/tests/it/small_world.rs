@@ -63,7 +63,10 @@ fn every_small_world_agrees_with_the_auditor() {
     world.post(&grant(3, Some(Time(world.now.0 + 4 * DAY))));
     world.post(&grant(3, None));
     let sequences = explore(&world, &mut Vec::new());
-    println!("small worlds: no seed, {sequences} sequences of up to {LONGEST} moves, {:?}", started.elapsed());
+    println!(
+        "small worlds: no seed, {sequences} sequences of up to {LONGEST} moves, {:?}",
+        started.elapsed()
+    );
     let every: usize = (1..=LONGEST as u32).map(|length| MOVES.len().pow(length)).sum();
     assert_eq!(sequences, every, "none is left out");
 }

@@ -44,7 +44,8 @@ impl Stage {
             let mut entries = Vec::new();
             post(&mut self.account, &command, now, &mut entries)
         });
-        if let (Ok(Posted::Entry(seq)), ["grant" | "hold" | "charge" | "adjust", name, ..]) = (posted, words) {
+        if let (Ok(Posted::Entry(seq)), ["grant" | "hold" | "charge" | "adjust", name, ..]) = (posted, words)
+        {
             self.names.insert((*name).to_owned(), seq);
         }
         Answer::of(posted).to_string()
@@ -85,7 +86,9 @@ impl Stage {
         let account = &self.account;
         match *words {
             ["balance", ..] => format!("balance {} {} {}", account.available, account.held, account.debt),
-            ["hold", name, ..] => format!("hold {name} {}", status_word(account.holds[&self.names[name]].status)),
+            ["hold", name, ..] => {
+                format!("hold {name} {}", status_word(account.holds[&self.names[name]].status))
+            }
             ["grant", name, ..] => {
                 let grant = &account.grants[&self.names[name]];
                 let open = format!("{} {} {}", grant.available, grant.held, grant.consumed);
@@ -148,7 +151,8 @@ fn span(text: &str) -> i64 {
             's' => 1_000_000,
             'u' => 1,
             digit => {
-                count = count * 10 + i64::from(digit.to_digit(10).unwrap_or_else(|| panic!("a time: {text}")));
+                count =
+                    count * 10 + i64::from(digit.to_digit(10).unwrap_or_else(|| panic!("a time: {text}")));
                 continue;
             }
         };
