@@ -155,47 +155,46 @@ impl Watch {
             crossings.push(Crossing::Restored);
         }
         self.needed = self.needed.filter(|needed| *needed > available);
-        let fell = self.fell(sight, thresholds);
+        let (low, critical) = self.fell(sight, thresholds);
         self.arm(sight, thresholds);
         let short = self.needed.is_some_and(|needed| needed > available + held);
         if short || (available == 0 && sight.funded) {
             let again = self.restored_at.is_some_and(|at| sight.now.0 - at.0 <= SAME_STORY);
             self.out_since = Some(sight.now);
             crossings.push(Crossing::Out { again });
-        } else {
-            crossings.extend(fell);
+        } else if critical {
+            crossings.push(Crossing::Critical(mail_due(&mut self.critical_mailed_at, sight.now)));
+        } else if low {
+            crossings.push(Crossing::Low(mail_due(&mut self.low_mailed_at, sight.now)));
         }
         crossings
     }
 
-    fn fell(&mut self, sight: Sight, thresholds: &Thresholds) -> Option<Crossing> {
+    /// Whether it fell below *low* and below *critical*. What only *out* tells of is disarmed all the same.
+    fn fell(&mut self, sight: Sight, thresholds: &Thresholds) -> (bool, bool) {
         let below = |threshold: Threshold| sight.available < threshold.credits(sight.basis);
-        let due = |last: Option<Time>| sight.now.max(last.map_or(sight.now, |at| Time(at.0 + COOLDOWN)));
         let low = self.low_armed && below(thresholds.low);
         let critical = self.critical_armed && below(thresholds.critical);
         self.low_armed &= !low;
         self.critical_armed &= !critical;
-        if sight.available == 0 {
-            return None;
-        }
-        if critical {
-            self.critical_mailed_at = Some(due(self.critical_mailed_at));
-            return self.critical_mailed_at.map(Crossing::Critical);
-        }
-        if low {
-            self.low_mailed_at = Some(due(self.low_mailed_at));
-            return self.low_mailed_at.map(Crossing::Low);
-        }
-        None
+        (low, critical)
     }
 
     fn arm(&mut self, sight: Sight, thresholds: &Thresholds) {
-        // Re-armed a tenth above the threshold, so that a balance that trembles around it warns once.
+        // Re-armed a tenth above the threshold, rounded up, so that a balance that trembles around it warns once.
         let clear = |threshold: Threshold| {
             let credits = threshold.credits(sight.basis);
-            sight.available > 0 && sight.available >= credits.saturating_add(credits / 10)
+            let tenth = credits / 10 + i64::from(credits % 10 > 0);
+            sight.available > 0 && sight.available >= credits.saturating_add(tenth)
         };
         self.low_armed |= clear(thresholds.low);
         self.critical_armed |= clear(thresholds.critical);
     }
+}
+
+/// When the e-mail of a notice given now is due. Counts from the last e-mail that was really due.
+fn mail_due(last: &mut Option<Time>, now: Time) -> Time {
+    let due = last.map_or(now, |at| now.max(Time(at.0 + COOLDOWN)));
+    *last = Some(due);
+    due
 }

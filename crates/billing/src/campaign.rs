@@ -223,7 +223,9 @@ pub fn advance(plan: &Plan, position: Position, running_time: i64) -> (Position,
         Position::Enrich(index) if index + 1 < plan.enrich.len() => {
             (Position::Enrich(index + 1), Some(running_time))
         }
-        Position::Enrich(_) => (Position::Step(0), wait(0)),
+        Position::Enrich(index) if index < plan.enrich.len() => (Position::Step(0), wait(0)),
+        // A field that the plan no longer has: [`next`] went on to the first step, and that is what was done.
+        Position::Enrich(_) => (Position::Step(1), wait(1)),
         Position::Step(index) => (Position::Step(index + 1), wait(index + 1)),
     }
 }

@@ -1,6 +1,6 @@
 //! The state machine of the ledger: what is due, what a command does, and the line between deciding and writing.
 //!
-//! Owns `decide`, `due` and `post`. It does *not* price (see `rate_card`), dedupe (the store looks the idempotency key up
+//! Owns `decide`, `post` and what is due. It does *not* price (see `rate_card`), dedupe (the store looks the idempotency key up
 //! before it asks) or write: an [`Entry`] is a value.
 //!
 //! Invariant: in [`decide`], no refusal stands below the line "from here it must succeed".
@@ -177,32 +177,35 @@ pub fn post(
     let seq = entry.seq;
     account.apply(&entry);
     entries.push(entry);
-    sweep(account, now, entries);
+    catch_up(account, now, now, entries);
     Ok(Posted::Entry(seq))
 }
 
+/// Lives through the due moments one by one, so that a late sweep ends like a prompt one: credits that came in before they
+/// expired have repaid debt by then.
 fn sweep(account: &mut Account, now: Time, entries: &mut Vec<Entry>) {
-    while let Some(entry) = due(account, now) {
+    while let Some(moment) = next_due(account).filter(|moment| *moment <= now) {
+        catch_up(account, moment, now, entries);
+    }
+}
+
+fn catch_up(account: &mut Account, moment: Time, now: Time, entries: &mut Vec<Entry>) {
+    while let Some(entry) = due(account, moment, now) {
         account.apply(&entry);
         entries.push(entry);
     }
 }
 
-/// The next thing that happens to the account without a command: a hold that ended, a grant that became effective or
-/// expired, credits that returned to a revoked grant, debt that can be repaid. `None` when nothing is due.
-pub fn due(account: &Account, now: Time) -> Option<Entry> {
-    let grants = account.grants.values().filter_map(|grant| grant_due(account, grant, now));
-    let ended = account.ends.first().filter(|(ends_at, _)| *ends_at <= now);
-    let hold = ended.map(|&(ends_at, id)| (ends_at, end_hold(account, &account.holds[&id], now)));
-    if let Some((_, entry)) = grants.chain(hold).min_by_key(|(moment, _)| *moment) {
-        return Some(entry);
-    }
+/// The next thing that has happened by `moment` without a command: a grant that became effective or expired, credits that
+/// returned to a revoked grant, a hold that ended, debt that can be repaid. `None` when nothing is due.
+fn due(account: &Account, moment: Time, now: Time) -> Option<Entry> {
+    let of_grants = || account.grants.values().find_map(|grant| grant_due(account, grant, moment, now));
+    let of_holds = || {
+        let (ends_at, id) = account.ends.first()?;
+        (*ends_at <= moment).then(|| end_hold(account, &account.holds[id], now))
+    };
     // Debt is repaid from whatever survives the moves above, so it comes last.
-    let credits = account.debt.min(account.available);
-    (credits > 0).then(|| {
-        let postings = moves(&burn_down(account, credits), Bucket::Available, Bucket::Repaid);
-        Draft { debt: -credits, postings, ..Draft::new(EntryKind::Repay) }.entry(account, now)
-    })
+    of_grants().or_else(of_holds).or_else(|| repay(account, now))
 }
 
 /// The earliest moment at which something is due without a command, if any.
@@ -220,25 +223,36 @@ pub fn next_due(account: &Account) -> Option<Time> {
     grants.chain(holds).min()
 }
 
-fn grant_due(account: &Account, grant: &Grant, now: Time) -> Option<(Time, Entry)> {
-    let (moment, kind, from, to, credits) = if let Some(revoked_at) = grant.revoked_at {
-        (revoked_at, EntryKind::Revoke, Bucket::Available, Bucket::Revoked, grant.available)
+fn grant_due(account: &Account, grant: &Grant, moment: Time, now: Time) -> Option<Entry> {
+    let (due_at, kind, from, to, credits) = if grant.revoked_at.is_some() {
+        // Whatever is available of it has just returned, and is taken back at once.
+        (moment, EntryKind::Revoke, Bucket::Available, Bucket::Revoked, grant.available)
     } else if grant.scheduled > 0 {
         (grant.terms.effective_at, EntryKind::Grant, Bucket::Scheduled, Bucket::Available, grant.scheduled)
     } else {
         (grant.terms.expires_at?, EntryKind::Expire, Bucket::Available, Bucket::Expired, grant.available)
     };
-    if credits == 0 || moment > now {
+    if credits == 0 || due_at > moment {
         return None;
     }
     let postings = moves(&[(grant.id, credits)], from, to);
     let (grant, until) = (Some(grant.id), grant.terms.expires_at);
-    Some((moment, Draft { postings, grant, until, ..Draft::new(kind) }.entry(account, now)))
+    Some(Draft { postings, grant, until, ..Draft::new(kind) }.entry(account, now))
+}
+
+fn repay(account: &Account, now: Time) -> Option<Entry> {
+    let credits = account.debt.min(account.available);
+    if credits == 0 {
+        return None;
+    }
+    let postings = moves(&burn_down(account, credits), Bucket::Available, Bucket::Repaid);
+    Some(Draft { debt: -credits, postings, ..Draft::new(EntryKind::Repay) }.entry(account, now))
 }
 
 fn end_hold(account: &Account, hold: &Hold, now: Time) -> Entry {
     match hold.status {
-        HoldStatus::Dispatched => doubt(account, hold, now),
+        // From when it ended, not from when that was noticed.
+        HoldStatus::Dispatched => doubt(account, hold, hold.ends_at, now),
         HoldStatus::InDoubt => release(account, hold, ReleaseReason::Deadline, hold.price.quantity, now),
         _ => release(account, hold, ReleaseReason::Expired, 0, now),
     }
@@ -323,22 +337,24 @@ fn decide_take_back(account: &Account, id: Seq, credits: i64, now: Time) -> Resu
     Ok(take(account, EntryKind::Revoke, Some(grant), credits, now))
 }
 
-/// Takes credits from `first`, then in burn-down order; what is missing becomes debt.
+/// Takes credits from `first`, also those not yet effective, then in burn-down order; what is missing becomes debt.
 fn take(account: &Account, kind: EntryKind, first: Option<&Grant>, credits: i64, now: Time) -> Entry {
-    let own = first.map_or(0, |grant| grant.available.min(credits));
-    let mut parts: Vec<(Seq, i64)> = first.map(|grant| (grant.id, own)).into_iter().collect();
-    let others = (account.available - own).min(credits - own);
-    // Burn-down over everything but the grant already emptied: ask for more and leave its own part out.
-    let mut rest = others;
-    for (id, part) in burn_down(account, account.available) {
-        let spoken_for = if first.is_some_and(|grant| grant.id == id) { own } else { 0 };
-        let taken = (part - spoken_for).min(rest);
-        parts.push((id, taken));
-        rest -= taken;
+    let (mut postings, mut missing) = (Vec::new(), credits);
+    if let Some(grant) = first {
+        for (from, own) in [(Bucket::Scheduled, grant.scheduled), (Bucket::Available, grant.available)] {
+            let taken = own.min(missing);
+            postings.extend(moves(&[(grant.id, taken)], from, Bucket::Revoked));
+            missing -= taken;
+        }
     }
-    let postings = moves(&parts, Bucket::Available, Bucket::Revoked);
+    // Where credits are still missing the first grant is empty, so that only the others are left to ask.
+    let mut others = burn_down(account, account.available);
+    others.retain(|(id, _)| first.is_none_or(|grant| grant.id != *id));
+    let (others, _) = split(&others, missing);
+    postings.extend(moves(&others, Bucket::Available, Bucket::Revoked));
+    let debt = missing - others.iter().map(|part| part.1).sum::<i64>();
     // The grant is named in a posting only: naming it in the entry would mark it as revoked for good.
-    Draft { postings, debt: credits - own - others, ..Draft::new(kind) }.entry(account, now)
+    Draft { postings, debt, ..Draft::new(kind) }.entry(account, now)
 }
 
 fn decide_hold(account: &Account, terms: &HoldTerms, kind: EntryKind, now: Time) -> Result<Entry, Refusal> {
@@ -411,7 +427,7 @@ fn decide_doubt(account: &Account, id: Seq, now: Time) -> Result<Option<Entry>, 
     let hold = find(account, id)?;
     match hold.status {
         HoldStatus::InDoubt => Ok(None),
-        HoldStatus::Dispatched => Ok(Some(doubt(account, hold, now))),
+        HoldStatus::Dispatched => Ok(Some(doubt(account, hold, now, now))),
         status => Err(Refusal::HoldNotOpen { status }),
     }
 }
@@ -471,7 +487,8 @@ fn decide_settle(
 
 fn may_settle_late(hold: &Hold, now: Time) -> bool {
     let automatic = matches!(hold.release_reason, Some(ReleaseReason::Expired | ReleaseReason::Deadline));
-    automatic && hold.ended_at.is_some_and(|ended_at| now.0 - ended_at.0 <= LATE_SETTLE)
+    // From when the hold ended, not from when that was noticed.
+    automatic && now.0 - hold.ends_at.0 <= LATE_SETTLE
 }
 
 fn decide_release(account: &Account, id: Seq, now: Time) -> Result<Option<Entry>, Refusal> {
@@ -523,8 +540,8 @@ fn release(account: &Account, hold: &Hold, reason: ReleaseReason, attempted: i64
         .entry(account, now)
 }
 
-fn doubt(account: &Account, hold: &Hold, now: Time) -> Entry {
-    let until = Some(now.plus_seconds(IN_DOUBT_SECONDS));
+fn doubt(account: &Account, hold: &Hold, since: Time, now: Time) -> Entry {
+    let until = Some(since.plus_seconds(IN_DOUBT_SECONDS));
     Draft { until, ..Draft::about(hold, EntryKind::Doubt) }.entry(account, now)
 }
 
