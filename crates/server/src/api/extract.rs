@@ -1,0 +1,226 @@
+//! How a request becomes typed values: bodies, queries, keys. Whatever is wrong is answered with the field's name.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::error::Error;
+use crate::store::committer::{Key, KeyKind};
+
+/// The largest request body, in bytes.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Json<T>, Error> {
+        let bytes = body(request, state).await?;
+        parse(&bytes).map(Json)
+    }
+}
+
+/// The raw body, bounded.
+pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Error> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let status = rejection.status();
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            return Error::new(status, "body_too_large", format!("a body has at most {MAX_BODY} bytes"));
+        }
+        Error::new(StatusCode::BAD_REQUEST, "malformed_body", "the body could not be read")
+    })
+}
+
+/// Parses JSON; what is wrong is named.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    // The quick way first: the path to a mistake is only worth its price when there is one.
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(error) if error.is_syntax() || error.is_eof() => {
+            Err(Error::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}")))
+        }
+        Err(_) => Err(explain::<T>(bytes)),
+    }
+}
+
+fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Error {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(error) => error,
+        Ok(_) => return Error::new(StatusCode::BAD_REQUEST, "malformed_json", "there is something after the JSON value"),
+    };
+    let path = error.path().to_string();
+    let message = error.into_inner().to_string();
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    named(&path, &message)
+}
+
+/// Names the field that serde complains about: it is in the path, or in backticks in the message.
+fn named(path: &str, message: &str) -> Error {
+    let quoted = message.split('`').nth(1).unwrap_or_default();
+    let inside = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
+    if message.starts_with("unknown field") {
+        return Error::field(path.rsplit('.').next().filter(|last| *last == quoted).map_or_else(|| inside(quoted), |_| path.to_owned()), "there is no such field")
+            .code("unknown_field");
+    }
+    if message.starts_with("missing field") {
+        return Error::field(inside(quoted), "this field is required").code("missing_field");
+    }
+    Error::field(path, message)
+}
+
+/// A query string.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Query<T>, Error> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query.map(|axum::extract::Query(value)| Query(value)).map_err(|rejection| {
+            let message = rejection.body_text();
+            let message = message.strip_prefix("Failed to deserialize query string: ").unwrap_or(&message);
+            match message.split_once(": ") {
+                Some((field, reason)) if !field.contains(' ') => Error::field(field, reason),
+                _ => named(".", message),
+            }
+        })
+    }
+}
+
+/// Which page of a list.
+#[derive(Deserialize, Clone, Debug, Default, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// How many items, 1 to 500; 50 by default.
+    pub limit: Option<i64>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
+impl Page {
+    /// The page's size.
+    pub fn limit(&self) -> Result<i64, Error> {
+        page_size(self.limit)
+    }
+
+    /// The number that the cursor stands for.
+    pub fn cursor(&self) -> Result<Option<i64>, Error> {
+        number_cursor(self.cursor.as_deref())
+    }
+}
+
+/// A page's size, checked.
+pub fn page_size(limit: Option<i64>) -> Result<i64, Error> {
+    match limit.unwrap_or(50) {
+        limit @ 1..=500 => Ok(limit),
+        _ => Err(Error::field("limit", "must be a whole number from 1 to 500")),
+    }
+}
+
+/// The number behind a cursor.
+pub fn number_cursor(cursor: Option<&str>) -> Result<Option<i64>, Error> {
+    let parse = |text: &str| text.parse().ok().filter(|number| *number >= 0);
+    cursor.map(|text| parse(text).ok_or_else(|| Error::field("cursor", "is not a cursor of this list"))).transpose()
+}
+
+/// One page of a list.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Items<T> {
+    pub items: Vec<T>,
+    /// Pass it as `cursor` for the next page; null at the end.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Items<T> {
+    /// A page of at most `limit` items; `rows` may have one more, which says that there is a next page.
+    pub fn new<R>(mut rows: Vec<R>, limit: i64, cursor: impl Fn(&R) -> String, show: impl FnMut(R) -> T) -> Items<T> {
+        let limit = usize::try_from(limit).unwrap_or(500);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = rows.last().filter(|_| more).map(cursor);
+        Items { items: rows.into_iter().map(show).collect(), next_cursor }
+    }
+}
+
+/// The `Idempotency-Key` header: 1 to 255 visible characters.
+pub struct IdempotencyKey(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Error> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            let detail = "send an Idempotency-Key header: what this does must happen once";
+            return Err(Error::new(StatusCode::BAD_REQUEST, "idempotency_key_required", detail).at("Idempotency-Key"));
+        };
+        idempotency_key(value.to_str().unwrap_or_default()).map(IdempotencyKey)
+    }
+}
+
+/// Checks an idempotency key.
+pub fn idempotency_key(text: &str) -> Result<String, Error> {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible && (1..=255).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    let detail = "an idempotency key has 1 to 255 visible characters";
+    Err(Error::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail).at("Idempotency-Key"))
+}
+
+/// A caller's key with the digest of the parsed command.
+pub fn key(kind: KeyKind, key: &str, command: &impl Serialize) -> Key {
+    let digest = Sha256::digest(serde_json::to_vec(command).unwrap_or_default());
+    let mut fingerprint = [0; 16];
+    fingerprint.copy_from_slice(&digest[..16]);
+    Key { kind, key: key.into(), fingerprint }
+}
+
+/// Text of a bounded length without control characters.
+pub fn text(field: &str, text: &str, max: usize) -> Result<(), Error> {
+    if text.trim().is_empty() {
+        return Err(Error::field(field, "must not be empty"));
+    }
+    optional_text(field, Some(text), max)
+}
+
+/// The same for text that may be absent.
+pub fn optional_text(field: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
+    let Some(text) = text else { return Ok(()) };
+    if text.chars().count() > max {
+        return Err(Error::field(field, format!("has at most {max} characters")));
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        return Err(Error::field(field, "must not contain control characters"));
+    }
+    Ok(())
+}
+
+/// An e-mail address that a mail server could take.
+pub fn email(field: &str, address: &str) -> Result<(), Error> {
+    let valid = address.len() <= 254 && address.is_ascii() && address.parse::<lettre::Address>().is_ok();
+    if valid { Ok(()) } else { Err(Error::field(field, "must be an e-mail address")) }
+}
+
+/// A field that tells `null` from absent: `Some(None)` clears, `None` leaves alone.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// Whether a request carries CSV.
+pub fn is_csv(parts: &axum::http::HeaderMap) -> bool {
+    let kind = parts.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/csv"))
+}
+
+/// A CSV cell that no spreadsheet takes for a formula.
+pub fn cell(text: &str) -> String {
+    let risky = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\0');
+    if text.starts_with(risky) { format!("'{text}") } else { text.to_owned() }
+}

@@ -1,0 +1,155 @@
+//! The HTTP API: every route in one visible list, one file per resource.
+//!
+//! Owns the router, the OpenAPI document and what all answers share. It never sees SQL and never imports `pages`.
+
+pub mod caller;
+pub mod error;
+pub mod extract;
+
+mod batch;
+mod campaigns;
+mod credits;
+mod entries;
+mod grants;
+mod holds;
+mod leads;
+mod messages;
+mod money;
+mod notices;
+mod searches;
+mod system;
+mod usage;
+mod workspaces;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use error::Error;
+
+/// What a handler answers.
+pub type Answer = Result<Response, Error>;
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Scrip", description = "Credits and billing for products that spend money on their customers' behalf."))]
+struct Document;
+
+/// Every route of the API, and the document generated from them.
+pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
+    let (router, document) = OpenApiRouter::<App>::with_openapi(Document::openapi())
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
+        .routes(routes!(system::metrics))
+        .routes(routes!(system::catalog))
+        .routes(routes!(system::advance))
+        .routes(routes!(workspaces::create, workspaces::list))
+        .routes(routes!(workspaces::get, workspaces::update))
+        .routes(routes!(workspaces::create_key, workspaces::keys))
+        .routes(routes!(workspaces::delete_key))
+        .routes(routes!(credits::balance))
+        .routes(routes!(credits::events))
+        .routes(routes!(credits::estimate))
+        .routes(routes!(grants::create))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(grants::adjust))
+        .routes(routes!(holds::create, holds::list))
+        .routes(routes!(holds::get))
+        .routes(routes!(holds::dispatch))
+        .routes(routes!(holds::extend))
+        .routes(routes!(holds::settle))
+        .routes(routes!(holds::release))
+        .routes(routes!(holds::resolve))
+        .routes(routes!(holds::refund))
+        .routes(routes!(holds::charge))
+        .routes(routes!(batch::post))
+        .routes(routes!(entries::list))
+        .routes(routes!(entries::csv))
+        .routes(routes!(usage::get))
+        .routes(routes!(usage::csv))
+        .routes(routes!(notices::list))
+        .routes(routes!(notices::read))
+        .routes(routes!(notices::alerts, notices::set_alerts))
+        .routes(routes!(money::create, money::list))
+        .routes(routes!(money::get))
+        .routes(routes!(money::refund))
+        .routes(routes!(money::sandbox))
+        .routes(routes!(money::portal))
+        .routes(routes!(leads::create, leads::list))
+        .routes(routes!(leads::get))
+        .routes(routes!(leads::replied))
+        .routes(routes!(leads::blocklist, leads::block, leads::unblock))
+        .routes(routes!(searches::preview))
+        .routes(routes!(searches::create, searches::list))
+        .routes(routes!(searches::get))
+        .routes(routes!(searches::cancel))
+        .routes(routes!(searches::enrich, searches::enrichments))
+        .routes(routes!(searches::enrichment))
+        .routes(routes!(messages::create, messages::list))
+        .routes(routes!(messages::get))
+        .routes(routes!(messages::regenerate))
+        .routes(routes!(campaigns::create, campaigns::list))
+        .routes(routes!(campaigns::get, campaigns::update))
+        .routes(routes!(campaigns::add_leads, campaigns::leads))
+        .routes(routes!(campaigns::launch))
+        .routes(routes!(campaigns::pause))
+        .routes(routes!(campaigns::resume))
+        .split_for_parts();
+    (router.fallback(fallback), document)
+}
+
+async fn fallback() -> Error {
+    Error::not_found()
+}
+
+/// A JSON answer about a workspace, with what it can spend now.
+pub async fn about<T: Serialize>(app: &App, workspace: i64, status: StatusCode, body: &T) -> Answer {
+    let available = app.store.available(workspace).await?;
+    Ok(with_available(status, body, available, Fresh::Yes))
+}
+
+/// Whether an answer is given for the first time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Fresh {
+    Yes,
+    Replayed,
+}
+
+impl From<bool> for Fresh {
+    fn from(replayed: bool) -> Fresh {
+        if replayed { Fresh::Replayed } else { Fresh::Yes }
+    }
+}
+
+/// A JSON answer with the headers that go with it.
+pub fn with_available<T: Serialize>(status: StatusCode, body: &T, available: i64, fresh: Fresh) -> Response {
+    let mut response = json(status, body);
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("credits-available"), HeaderValue::from(available));
+    if fresh == Fresh::Replayed {
+        headers.insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// A JSON answer.
+pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written");
+            Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the answer could not be written").into_response()
+        }
+    }
+}
+
+/// A CSV answer under a file name.
+pub fn csv_file(name: &str, bytes: Vec<u8>) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    (headers, bytes).into_response()
+}

@@ -1,0 +1,244 @@
+//! Workspaces and their keys.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::caller::{Caller, In};
+use super::error::Error;
+use super::extract::{self, Items, Json, Page, Query};
+use super::{Answer, about, json, with_available};
+use crate::app::{App, hex};
+use crate::calendar::{self, Cadence};
+use crate::catalog::{Interval, Plan};
+use crate::clock::{self, rfc3339};
+use crate::id;
+use crate::store::workspaces::{NewWorkspace, Workspace};
+
+#[derive(Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    #[schema(max_length = 200)]
+    name: String,
+    plan: Option<String>,
+    collection: Option<Collection>,
+    /// An IANA time zone; UTC by default.
+    time_zone: Option<String>,
+    admin_email: Option<String>,
+    #[schema(max_length = 200)]
+    external_id: Option<String>,
+}
+
+/// Who collects the money for a plan.
+#[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Collection {
+    None,
+    Payments,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct View {
+    id: String,
+    name: String,
+    plan: Option<String>,
+    collection: String,
+    time_zone: String,
+    admin_email: Option<String>,
+    external_id: Option<String>,
+    created_at: String,
+    renews_at: Option<String>,
+}
+
+fn view(workspace: Workspace) -> View {
+    View {
+        id: id::workspace(workspace.id),
+        name: workspace.name,
+        plan: workspace.plan,
+        collection: workspace.collection,
+        time_zone: workspace.time_zone,
+        admin_email: workspace.admin_email,
+        external_id: workspace.external_id,
+        created_at: rfc3339(workspace.created_at),
+        renews_at: workspace.next_period.map(rfc3339),
+    }
+}
+
+/// Make a workspace.
+#[utoipa::path(post, path = "/v1/workspaces", request_body = Create, responses((status = 201, body = View), (status = 200, body = View)))]
+pub async fn create(State(app): State<App>, caller: Caller, Json(body): Json<Create>) -> Answer {
+    caller.operator()?;
+    check(&body)?;
+    let plan = match &body.plan {
+        Some(name) => Some(app.catalog.plan(name).ok_or_else(|| Error::field("plan", "the catalog has no such plan").code("unknown_plan"))?),
+        None => None,
+    };
+    let request = serde_json::to_string(&body).unwrap_or_default();
+    let (collection, anchor) = (body.collection.unwrap_or(Collection::None), app.clock.now());
+    let time_zone = body.time_zone.unwrap_or_else(|| "UTC".to_owned());
+    let starts = plan.filter(|_| collection == Collection::None);
+    let new = NewWorkspace {
+        name: body.name,
+        plan: plan.map(|plan| (plan.plan.clone(), plan.credits)),
+        collection: if collection == Collection::None { "none" } else { "payments" }.to_owned(),
+        first_period_end: starts.map(|plan| calendar::period_start(anchor, &time_zone, cadence(plan), 1)),
+        time_zone,
+        admin_email: body.admin_email,
+        external_id: body.external_id,
+        request,
+        anchor,
+    };
+    let (workspace, created) = app.store.create_workspace(new).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    about(&app, workspace.id, status, &view(workspace)).await
+}
+
+/// How long a plan's periods are.
+pub fn cadence(plan: &Plan) -> Cadence {
+    match plan.interval {
+        Interval::Month => Cadence::Month,
+        Interval::Year => Cadence::Year,
+    }
+}
+
+fn check(body: &Create) -> Result<(), Error> {
+    extract::text("name", &body.name, 200)?;
+    if let Some(zone) = &body.time_zone
+        && !calendar::zone_exists(zone)
+    {
+        return Err(Error::field("time_zone", "must be an IANA time zone such as Europe/Berlin"));
+    }
+    if let Some(address) = &body.admin_email {
+        extract::email("admin_email", address)?;
+    }
+    if let Some(external_id) = &body.external_id {
+        extract::text("external_id", external_id, 200)?;
+    }
+    Ok(())
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    external_id: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// Workspaces, newest first, or the one with an external id. A workspace's key sees its own.
+#[utoipa::path(get, path = "/v1/workspaces", params(Listing), responses((status = 200, body = Items<View>)))]
+pub async fn list(State(app): State<App>, caller: Caller, Query(query): Query<Listing>) -> Answer {
+    let page = Page { limit: query.limit, cursor: query.cursor };
+    let (limit, cursor) = (page.limit()?, page.cursor()?);
+    let rows = match caller {
+        Caller::Operator => app.store.workspaces(query.external_id, cursor, limit + 1).await?,
+        Caller::Key { workspace, .. } => {
+            let own = app.store.workspace(workspace).await?;
+            let asked = query.external_id.is_none_or(|external_id| own.external_id.as_ref() == Some(&external_id));
+            if asked { vec![own] } else { Vec::new() }
+        }
+    };
+    Ok(json(StatusCode::OK, &Items::new(rows, limit, |row| row.id.to_string(), view)))
+}
+
+/// One workspace.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}", params(("ws" = String, Path)), responses((status = 200, body = View)))]
+pub async fn get(State(app): State<App>, here: In) -> Answer {
+    let workspace = app.store.workspace(here.workspace).await?;
+    about(&app, here.workspace, StatusCode::OK, &view(workspace)).await
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    name: Option<String>,
+    time_zone: Option<String>,
+    #[serde(default, deserialize_with = "extract::present")]
+    #[schema(value_type = Option<String>)]
+    admin_email: Option<Option<String>>,
+}
+
+/// Change a workspace's settings.
+#[utoipa::path(patch, path = "/v1/workspaces/{ws}", params(("ws" = String, Path)), request_body = Update, responses((status = 200, body = View)))]
+pub async fn update(State(app): State<App>, here: In, Json(body): Json<Update>) -> Answer {
+    here.caller.operator()?;
+    let mut workspace = app.store.workspace(here.workspace).await?;
+    workspace.name = body.name.unwrap_or(workspace.name);
+    workspace.time_zone = body.time_zone.unwrap_or(workspace.time_zone);
+    workspace.admin_email = body.admin_email.unwrap_or(workspace.admin_email);
+    check(&Create {
+        name: workspace.name.clone(),
+        plan: None,
+        collection: None,
+        time_zone: Some(workspace.time_zone.clone()),
+        admin_email: workspace.admin_email.clone(),
+        external_id: None,
+    })?;
+    app.store.update_workspace(workspace.clone()).await?;
+    about(&app, here.workspace, StatusCode::OK, &view(workspace)).await
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// What it is for.
+    #[schema(max_length = 200)]
+    label: Option<String>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct KeyView {
+    id: String,
+    label: String,
+    created_at: String,
+    revoked_at: Option<String>,
+    /// Shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+/// Make an API key; its secret is shown once.
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/keys", params(("ws" = String, Path)), request_body = Option<NewKey>, responses((status = 201, body = KeyView)))]
+pub async fn create_key(State(app): State<App>, here: In, request: axum::extract::Request) -> Answer {
+    here.caller.operator()?;
+    let bytes = extract::body(request, &()).await?;
+    let body: NewKey = if bytes.is_empty() { NewKey { label: None } } else { extract::parse(&bytes)? };
+    extract::optional_text("label", body.label.as_deref(), 200)?;
+    let secret: [u8; 32] = clock::random();
+    let key = app.store.create_key(here.workspace, body.label.unwrap_or_default(), secret).await?;
+    let name = id::inside("key", here.workspace, key.id);
+    let secret = Some(format!("{name}.{}", hex(&secret)));
+    let view = KeyView { id: name, label: key.label, created_at: rfc3339(key.created_at), revoked_at: None, secret };
+    about(&app, here.workspace, StatusCode::CREATED, &view).await
+}
+
+/// The keys of a workspace, without their secrets.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/keys", params(("ws" = String, Path)), responses((status = 200, body = Items<KeyView>)))]
+pub async fn keys(State(app): State<App>, here: In) -> Answer {
+    here.caller.operator()?;
+    let keys = app.store.keys(here.workspace).await?;
+    let show = |key: crate::store::people::ApiKey| KeyView {
+        id: id::inside("key", here.workspace, key.id),
+        label: key.label,
+        created_at: rfc3339(key.created_at),
+        revoked_at: key.revoked_at.map(rfc3339),
+        secret: None,
+    };
+    about(&app, here.workspace, StatusCode::OK, &Items::new(keys, 500, |_| String::new(), show)).await
+}
+
+/// Revoke a key, at once.
+#[utoipa::path(delete, path = "/v1/workspaces/{ws}/keys/{key}", params(("ws" = String, Path), ("key" = String, Path)), responses((status = 204)))]
+pub async fn delete_key(State(app): State<App>, here: In, Path((_, key)): Path<(String, String)>) -> Answer {
+    here.caller.operator()?;
+    let (workspace, number) = here.caller.inside("key", &key)?;
+    if workspace != here.workspace {
+        return Err(Error::not_found());
+    }
+    app.store.revoke_key(workspace, number).await?;
+    app.forget_key(number);
+    let available = app.store.available(workspace).await?;
+    let mut response = with_available(StatusCode::NO_CONTENT, &(), available, super::Fresh::Yes);
+    *response.body_mut() = axum::body::Body::empty();
+    Ok(response)
+}

@@ -1,0 +1,263 @@
+//! The application: the store, the prices, the providers and the secrets, and the one verb that moves credits.
+//!
+//! Owns `App::post`, signed links and the cache of API keys. It does *not* know HTTP or SQL.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use billing::{Price, Quantity, RateCard, Time};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::{Config, PaymentsConfig};
+use crate::providers::{Providers, Smtp};
+use crate::store::people::Role;
+use crate::store::{Error, Store};
+
+/// How long a signed link works, in seconds.
+pub const LINK_SECONDS: i64 = 15 * 60;
+
+/// Everything a request needs. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+/// What [`App`] shares.
+pub struct Inner {
+    pub store: Store,
+    pub clock: Clock,
+    pub catalog: Catalog,
+    pub rate_card: RateCard,
+    pub providers: Providers,
+    /// Sends notices; without it they are in-app only.
+    pub mailer: Option<Smtp>,
+    /// Whether the sandbox takes payments.
+    pub sandbox: bool,
+    /// Where links lead.
+    pub public_url: String,
+    /// Something may be due: the loops look.
+    pub wake: Notify,
+    /// Held by whoever moves a manual clock, so that time moves for one at a time.
+    pub advancing: tokio::sync::Mutex<()>,
+    /// Charges served, for the metrics page.
+    pub served: Served,
+    operator: [u8; 32],
+    link_secret: Vec<u8>,
+    keys: RwLock<HashMap<i64, (i64, [u8; 32])>>,
+    stopping: AtomicBool,
+}
+
+/// Counters for the metrics page.
+#[derive(Default)]
+#[allow(missing_docs)]
+pub struct Served {
+    pub requests: AtomicI64,
+    pub refused: AtomicI64,
+    pub failed: AtomicI64,
+    pub pieces: AtomicI64,
+    pub mails: AtomicI64,
+}
+
+/// How a server is started.
+pub struct Start<'a> {
+    pub config: Config,
+    pub directory: &'a Path,
+    /// A manual clock's start.
+    pub manual: Option<Time>,
+    pub operator_key: String,
+    pub public_url: String,
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    /// Opens the store and builds the clients.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub async fn start(start: Start<'_>) -> Result<App, String> {
+        crate::providers::install_crypto();
+        let Start { config, directory, manual, operator_key, public_url } = start;
+        let providers = Providers::new(&config.providers)?;
+        let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
+        let store = Store::open(directory, manual)?;
+        let link_secret = store.link_secret().await.map_err(|error| format!("cannot write the database: {error}"))?;
+        let rates = config.catalog.operations.iter().map(|o| (Arc::from(o.operation.as_str()), o.price));
+        Ok(App(Arc::new(Inner {
+            clock: store.clock().clone(),
+            rate_card: RateCard::new(config.catalog.version, rates),
+            catalog: config.catalog,
+            providers,
+            mailer,
+            sandbox: matches!(config.payments, Some(PaymentsConfig::Sandbox)),
+            public_url: config.public_url.unwrap_or(public_url),
+            wake: Notify::new(),
+            advancing: tokio::sync::Mutex::new(()),
+            served: Served::default(),
+            operator: Sha256::digest(operator_key.as_bytes()).into(),
+            link_secret,
+            keys: RwLock::default(),
+            stopping: AtomicBool::new(false),
+            store,
+        })))
+    }
+
+    /// What so many units cost today; `None` for an operation that the catalog does not have.
+    ///
+    /// # Errors
+    /// A refusal when the amount is more than one command may move.
+    pub fn price(&self, operation: &str, quantity: Quantity) -> Result<Option<Price>, Error> {
+        Ok(self.rate_card.price(operation, quantity)?)
+    }
+
+    /// The price of one unit of an operation that campaigns use. A catalog that lacks it gives it away for nothing.
+    pub fn unit(&self, operation: &str, quantity: i64) -> Price {
+        let quantity = Quantity::new(quantity).unwrap_or(Quantity::ONE);
+        let free = || Price { operation: operation.into(), quantity: quantity.get(), unit_price: 0, version: self.rate_card.version };
+        self.rate_card.price(operation, quantity).ok().flatten().unwrap_or_else(free)
+    }
+
+    /// Whether a secret is the operator's. Takes equally long for every wrong one.
+    pub fn is_operator(&self, key: &str) -> bool {
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        digest.ct_eq(&self.operator).into()
+    }
+
+    /// The workspace behind an API key, or `None`. Looked up by its id, compared by its secret's digest.
+    pub async fn key_workspace(&self, key: i64, secret: &[u8]) -> Option<i64> {
+        let digest: [u8; 32] = Sha256::digest(secret).into();
+        let cached = self.keys.read().ok().and_then(|keys| keys.get(&key).copied());
+        let (workspace, known) = match cached {
+            Some(found) => found,
+            None => {
+                let (workspace, hash) = self.store.find_key(key).await.ok().flatten()?;
+                let known: [u8; 32] = hash.try_into().ok()?;
+                self.keys.write().ok()?.insert(key, (workspace, known));
+                (workspace, known)
+            }
+        };
+        bool::from(digest.ct_eq(&known)).then_some(workspace)
+    }
+
+    /// Forgets a key that was revoked.
+    pub fn forget_key(&self, key: i64) {
+        if let Ok(mut keys) = self.keys.write() {
+            keys.remove(&key);
+        }
+    }
+
+    /// A signed link into the dashboard, and when it stops working.
+    pub fn portal_link(&self, link: &Link) -> String {
+        format!("{}/portal?token={}", self.public_url, self.seal(link))
+    }
+
+    /// A signed link to a checkout page.
+    pub fn checkout_link(&self, topup: &str) -> String {
+        format!("{}/checkout/{topup}?token={}", self.public_url, self.sign(topup.as_bytes()))
+    }
+
+    /// Whether a checkout page's token belongs to its top-up.
+    pub fn is_checkout_token(&self, topup: &str, token: &str) -> bool {
+        self.sign(topup.as_bytes()).as_bytes().ct_eq(token.as_bytes()).into()
+    }
+
+    /// Reads a portal link's token: `None` when it is forged or too old.
+    pub fn open_link(&self, token: &str) -> Option<Link> {
+        let (payload, signature) = token.split_once('.')?;
+        let payload = from_hex(payload)?;
+        if !bool::from(self.sign(&payload).as_bytes().ct_eq(signature.as_bytes())) {
+            return None;
+        }
+        let link: Link = serde_json::from_slice(&payload).ok()?;
+        (link.expires_at > self.clock.now().0).then_some(link)
+    }
+
+    /// Asks the loops to look, now that something may be due.
+    pub fn nudge(&self) {
+        self.wake.notify_waiters();
+        self.wake.notify_one();
+    }
+
+    /// Tells the loops to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.nudge();
+    }
+
+    /// Whether the server is ending.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    fn seal(&self, link: &Link) -> String {
+        let payload = serde_json::to_vec(link).unwrap_or_default();
+        format!("{}.{}", hex(&payload), self.sign(&payload))
+    }
+
+    fn sign(&self, payload: &[u8]) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.link_secret).expect("HMAC takes a key of any length");
+        mac.update(payload);
+        hex(&mac.finalize().into_bytes())
+    }
+}
+
+/// What a portal link says.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Link {
+    /// `None` for the operator's pages.
+    pub workspace: Option<i64>,
+    pub role: LinkRole,
+    pub email: Option<String>,
+    pub return_url: Option<String>,
+    /// Microseconds since 1970.
+    pub expires_at: i64,
+}
+
+/// The role that a link gives.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum LinkRole {
+    Admin,
+    Member,
+    Operator,
+}
+
+impl From<LinkRole> for Role {
+    fn from(role: LinkRole) -> Role {
+        match role {
+            LinkRole::Admin => Role::Admin,
+            LinkRole::Member => Role::Member,
+            LinkRole::Operator => Role::Operator,
+        }
+    }
+}
+
+/// Bytes as lowercase hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Reads hexadecimal; `None` for anything else.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+}
