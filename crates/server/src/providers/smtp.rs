@@ -270,9 +270,13 @@ fn before(error: &Error) -> Outcome<()> {
 
 /// A certificate that is not trusted now will not be later, until a person looks.
 fn is_untrusted(error: &Error) -> bool {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    let tls = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    let mut chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    chain.any(|error| {
+        // An I/O error hides the error inside it from the chain.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    })
 }
 
 /// A reply to the recipient or the message, or a connection lost before the final dot.
