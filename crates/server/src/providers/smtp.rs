@@ -17,6 +17,7 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Severity;
 use percent_encoding::percent_decode_str;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Outcome, install_crypto, one_line};
@@ -121,12 +122,15 @@ impl Smtp {
     async fn connect(&self) -> Result<AsyncSmtpConnection, Outcome<()>> {
         let hello = ClientId::default();
         let tls = || TlsParameters::new(self.host.clone()).map_err(|error| before(&error));
-        let wrapper = if self.encryption == Encryption::Always { Some(tls()?) } else { None };
-        let server = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &hello, wrapper, None)
-                .await
-                .map_err(|error| before(&error))?;
+        let mut connection = match self.encryption {
+            Encryption::Always => {
+                let server = (self.host.as_str(), self.port);
+                AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &hello, Some(tls()?), None)
+                    .await
+            }
+            _ => AsyncSmtpConnection::connect_with_transport(Box::new(self.dial().await?), &hello).await,
+        }
+        .map_err(|error| before(&error))?;
         let upgrade = match self.encryption {
             Encryption::Required => true,
             Encryption::WhenOffered => connection.can_starttls(),
@@ -143,6 +147,15 @@ impl Smtp {
             connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(|error| before(&error))?;
         }
         Ok(connection)
+    }
+
+    async fn dial(&self) -> Result<TcpStream, Outcome<()>> {
+        let refused = |_| Outcome::TryLater { reason: "the mail server cannot be reached".to_owned() };
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(refused)?;
+        // The final dot is a small write of its own: held back for the server's acknowledgement of the text before
+        // it, it would cost each message some 40 ms.
+        stream.set_nodelay(true).map_err(refused)?;
+        Ok(stream)
     }
 
     fn compose(&self, email: &Email) -> Result<Message, String> {
@@ -248,11 +261,22 @@ async fn transmit(connection: &mut AsyncSmtpConnection, bytes: &[u8], patience: 
 /// A failure before the recipient was named: a permanent refusal is about us, not about this message.
 fn before(error: &Error) -> Outcome<()> {
     let reason = reason(error);
-    if error.is_permanent() || error.is_client() {
+    if error.is_permanent() || error.is_client() || is_untrusted(error) {
         Outcome::Unavailable { reason }
     } else {
         Outcome::TryLater { reason }
     }
+}
+
+/// A certificate that is not trusted now will not be later, until a person looks.
+fn is_untrusted(error: &Error) -> bool {
+    let mut chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    chain.any(|error| {
+        // An I/O error hides the error inside it from the chain.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    })
 }
 
 /// A reply to the recipient or the message, or a connection lost before the final dot.
