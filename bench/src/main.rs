@@ -9,6 +9,7 @@ mod charges;
 mod fakes;
 mod http;
 mod kill;
+mod lane;
 mod load;
 mod options;
 mod postgres;
