@@ -80,7 +80,9 @@ async fn create_world(server: &Server) -> Result<(Rc<World>, Vec<i64>)> {
         granted.push(balance["balance"].as_i64().context("a balance without a balance")?);
         workspaces.push(id);
     }
-    let prices = prices(&mut connection).await?;
+    let mut prices = prices(&mut connection).await?;
+    // Only what moves credits can be lost or doubled.
+    prices.retain(|(_, price)| *price > 0);
     Ok((Rc::new(World { workspaces, prices }), granted))
 }
 

@@ -8,6 +8,7 @@ mod campaigns;
 mod charges;
 mod fakes;
 mod http;
+mod judgement;
 mod kill;
 mod lane;
 mod load;
