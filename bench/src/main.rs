@@ -1,1 +1,43 @@
-fn main() {}
+//! Scrip measured and killed from outside, through its commands and its HTTP API only.
+//!
+//! `charges` races it against hand-written PostgreSQL on the same machine in the same minutes; `kill` and
+//! `kill-campaigns` end it with SIGKILL at random instants and compare what it says afterwards with what it had
+//! acknowledged. Nothing here shares code with the server, so neither can inherit the other's mistakes.
+
+mod campaigns;
+mod charges;
+mod fakes;
+mod http;
+mod judgement;
+mod kill;
+mod lane;
+mod load;
+mod options;
+mod postgres;
+mod results;
+mod rng;
+mod server;
+mod smtp;
+mod stats;
+
+use anyhow::{Result, bail};
+use options::Options;
+
+fn main() -> Result<()> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let scratch = options.make_scratch()?;
+    let outcome = runtime.block_on(async {
+        match options.command.as_str() {
+            "charges" => charges::run(&options, &scratch).await,
+            "kill" => kill::run(&options, &scratch).await,
+            "kill-campaigns" => campaigns::run(&options, &scratch).await,
+            _ => bail!("{}", options::USAGE),
+        }
+    });
+    match &outcome {
+        Ok(()) => std::fs::remove_dir_all(&scratch)?,
+        Err(_) => eprintln!("the data and the logs of this run are kept in {}", scratch.display()),
+    }
+    outcome
+}

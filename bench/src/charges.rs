@@ -1,0 +1,185 @@
+//! `charges`: Scrip over HTTP against hand-written PostgreSQL, in alternating rounds of one run.
+
+use crate::load::{Purse, charge_all, check_purses, create_purses};
+use crate::options::{Options, file_system};
+use crate::postgres::{Postgres, Variant};
+use crate::results::{machine, publish};
+use crate::server::{Server, Site};
+use crate::stats::{Row, milliseconds, ratio, thousands};
+use anyhow::{Context, Result};
+use std::path::Path;
+
+const WORKSPACES: usize = 10_000;
+const CLIENTS: [u64; 3] = [1, 8, 32];
+
+/// The baseline's cluster and its rows, in a fixed order.
+struct Baseline {
+    postgres: Postgres,
+    cases: Vec<Case>,
+}
+
+struct Case {
+    variant: Variant,
+    workspaces: u64,
+    clients: u64,
+    row: Row,
+}
+
+/// Scrip's server, what its workspaces must have left, and its two rows: uniform and hot.
+struct Contender {
+    site: Site,
+    server: Server,
+    purses: Vec<Purse>,
+    rows: [Row; 2],
+}
+
+pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|it| it == name);
+    let mut baseline = if wanted("postgres") { Some(Baseline::start(scratch)?) } else { None };
+    let mut contender = if wanted("scrip") { Some(Contender::start(options, scratch).await?) } else { None };
+    for round in 1..=options.rounds {
+        println!("round {round} of {}", options.rounds);
+        if let Some(baseline) = &mut baseline {
+            baseline.round(options.seconds)?;
+        }
+        if let Some(contender) = &mut contender {
+            contender.round(options.seconds).await?;
+        }
+    }
+    let cases = baseline.iter().flat_map(|it| &it.cases).map(|it| &it.row);
+    let table = table(cases.chain(contender.iter().flat_map(|it| &it.rows)));
+    let compared = match (&baseline, &contender) {
+        (Some(baseline), Some(contender)) => {
+            Some((ratios(baseline, contender)?, baseline.postgres.version()?))
+        }
+        _ => None,
+    };
+    drop(baseline);
+    let exact = match contender {
+        Some(contender) => contender.finish().await?,
+        None => String::new(),
+    };
+    match compared {
+        // Half a comparison is printed, not recorded.
+        None => println!("\n{table}\n{exact}"),
+        Some((ratios, version)) => {
+            let facts = facts(options, scratch, &version);
+            publish("charges", &format!("{facts}\n\n{table}\n{ratios}\n{exact}"))?;
+        }
+    }
+    Ok(())
+}
+
+impl Baseline {
+    fn start(scratch: &Path) -> Result<Self> {
+        let mut cases = Vec::new();
+        for (workload, workspaces) in [("W1", WORKSPACES as u64), ("W2", 1)] {
+            for (variant, name) in [(Variant::Statements, "statements"), (Variant::Function, "function")] {
+                for clients in CLIENTS {
+                    let plural = if clients == 1 { "" } else { "s" };
+                    let row = Row::new(format!("PostgreSQL, {name}, {clients} client{plural}"), workload);
+                    cases.push(Case { variant, workspaces, clients, row });
+                }
+            }
+        }
+        Ok(Self { postgres: Postgres::start(scratch)?, cases })
+    }
+
+    fn round(&mut self, seconds: u64) -> Result<()> {
+        for case in &mut self.cases {
+            let measured = self.postgres.charge(case.variant, case.workspaces, case.clients, seconds)?;
+            progress(&mut case.row, measured);
+        }
+        Ok(())
+    }
+
+    fn row(&self, variant: Variant, workload: &str, clients: u64) -> Result<&Row> {
+        let wanted =
+            |it: &&Case| it.variant == variant && it.row.workload == workload && it.clients == clients;
+        self.cases.iter().find(wanted).map(|it| &it.row).context("no such row")
+    }
+
+    fn best(&self, workload: &str) -> Result<&Row> {
+        let rows = self.cases.iter().map(|it| &it.row).filter(|it| it.workload == workload);
+        rows.max_by_key(|it| it.per_second()).context("no row of this workload")
+    }
+}
+
+impl Contender {
+    async fn start(options: &Options, scratch: &Path) -> Result<Self> {
+        let site = Site::new(options.scrip()?, scratch);
+        let server = site.start().await?;
+        let purses = create_purses(&server, WORKSPACES).await?;
+        let rows = ["W1", "W2"].map(|workload| Row::new("Scrip over HTTP, 64 connections", workload));
+        Ok(Self { site, server, purses, rows })
+    }
+
+    async fn round(&mut self, seconds: u64) -> Result<()> {
+        let uniform = charge_all(&self.server, &mut self.purses, seconds).await?;
+        progress(&mut self.rows[0], uniform);
+        let hot = charge_all(&self.server, &mut self.purses[..1], seconds).await?;
+        progress(&mut self.rows[1], hot);
+        Ok(())
+    }
+
+    /// Every credit accounted for, over the API and by the audit of the stopped server's data.
+    async fn finish(self) -> Result<String> {
+        check_purses(&self.server, &self.purses).await?;
+        self.server.stop().await?;
+        self.site.audit()?;
+        let count = thousands(self.purses.len() as u64);
+        Ok(format!(
+            "Exact afterwards: the balance of each of the {count} workspaces equals its grant minus its settled charges, \
+             nothing is held, and `scrip audit` is clean."
+        ))
+    }
+}
+
+fn progress(row: &mut Row, measured: crate::stats::Measured) {
+    let (rate, p99) = (thousands(measured.per_second), milliseconds(measured.p99_us));
+    println!("  {} {}: {rate} charges/s, p99 {p99} ms", row.system, row.workload);
+    row.rounds.push(measured);
+}
+
+fn facts(options: &Options, scratch: &Path, version: &str) -> String {
+    let Options { rounds, seconds, .. } = options;
+    format!(
+        "`cargo run --release -p bench -- charges --rounds {rounds} --seconds {seconds}`\n\n\
+         {}; {} file system; PostgreSQL {version}. Median [min-max] of {rounds} alternating rounds of {seconds} s. \
+         A charge is a hold and its settle, two durable steps; latencies are of both together. W1: {} workspaces at \
+         random, W2: one hot workspace. PostgreSQL is driven by pgbench over a Unix socket with no HTTP in front; Scrip \
+         answers one step per HTTP request; both share the cores with their load generator.",
+        machine(),
+        file_system(scratch),
+        thousands(WORKSPACES as u64),
+    )
+}
+
+fn table<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+    let mut text = String::from("| system | load | charges/s | p50 ms | p99 ms |\n|---|---|---|---|---|\n");
+    for row in rows {
+        text.push_str(&row.line());
+        text.push('\n');
+    }
+    text
+}
+
+fn ratios(baseline: &Baseline, contender: &Contender) -> Result<String> {
+    let [uniform, hot] = &contender.rows;
+    let mut text = String::from("| ratio | |\n|---|---|\n");
+    let mut line = |label: &str, value: String| text.push_str(&format!("| {label} | {value} |\n"));
+    let usual = baseline.row(Variant::Statements, "W1", 32)?;
+    let rate = |a: &Row, b: &Row| format!("{}x", ratio(a.per_second(), b.per_second()));
+    line("charges/s, W1: Scrip / PostgreSQL statements, 32 clients", rate(uniform, usual));
+    for (row, workload) in [(uniform, "W1"), (hot, "W2")] {
+        let best = baseline.best(workload)?;
+        line(&format!("charges/s, {workload}: Scrip / best row ({})", best.system), rate(row, best));
+    }
+    line("charges/s: Scrip W2 / Scrip W1", rate(hot, uniform));
+    for (row, workload) in [(uniform, "W1"), (hot, "W2")] {
+        let usual = baseline.row(Variant::Statements, workload, 32)?;
+        let value = format!("{}x", ratio(usual.p99_us(), row.p99_us()));
+        line(&format!("p99, {workload}: PostgreSQL statements, 32 clients / Scrip"), value);
+    }
+    Ok(text)
+}

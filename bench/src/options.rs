@@ -1,0 +1,80 @@
+//! The command line, and the directory a run works in.
+
+use crate::rng::Rng;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(crate) const USAGE: &str =
+    "usage: bench charges        [--rounds 5] [--seconds 3] [--only postgres|scrip]
+       bench kill           [--cycles 200] [--seed N]
+       bench kill-campaigns [--cycles 40] [--seed N]
+       each with [--scrip PATH] [--dir DIR]: the binary (default: built), and where the data lives meanwhile";
+
+pub(crate) struct Options {
+    pub(crate) command: String,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+    pub(crate) only: Option<String>,
+    pub(crate) cycles: u64,
+    pub(crate) seed: u64,
+    scrip: Option<PathBuf>,
+    dir: PathBuf,
+}
+
+impl Options {
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
+        let command = words.next().context(USAGE)?;
+        let cycles = if command == "kill-campaigns" { 40 } else { 200 };
+        let (seed, dir) = (Rng::from_clock().next(), std::env::temp_dir());
+        let mut options = Self { command, rounds: 5, seconds: 3, only: None, cycles, seed, scrip: None, dir };
+        while let Some(name) = words.next() {
+            let value = words.next().with_context(|| format!("{name} needs a value\n{USAGE}"))?;
+            let number = || value.parse::<u64>().with_context(|| format!("{name} {value} is not a number"));
+            match name.as_str() {
+                "--rounds" => options.rounds = usize::try_from(number()?.max(1))?,
+                "--seconds" => options.seconds = number()?.max(1),
+                "--only" if value == "postgres" || value == "scrip" => options.only = Some(value),
+                "--cycles" => options.cycles = number()?,
+                "--seed" => options.seed = number()?,
+                "--scrip" => options.scrip = Some(std::path::absolute(value)?),
+                "--dir" => options.dir = std::path::absolute(value)?,
+                _ => bail!("{name} {value} is not understood\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+
+    /// A fresh directory of this run. On a memory file system an fsync costs nothing, so no figure would mean anything.
+    pub(crate) fn make_scratch(&self) -> Result<PathBuf> {
+        let scratch = self.dir.join(format!("scrip-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
+        if file_system(&scratch) == "tmpfs" {
+            std::fs::remove_dir(&scratch)?;
+            bail!("{} is in memory; name a directory on a disk with --dir", self.dir.display());
+        }
+        Ok(scratch)
+    }
+
+    /// The binary under test: the one named, or this workspace's own release build.
+    pub(crate) fn scrip(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.scrip {
+            return Ok(path.clone());
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench crate has no parent")?;
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let built =
+            Command::new(cargo).args(["build", "--release", "-p", "scrip"]).current_dir(root).status()?;
+        if !built.success() {
+            bail!("cargo build --release -p scrip failed");
+        }
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        Ok(target.join("release/scrip"))
+    }
+}
+
+/// The name of the file system under a path, as `stat` calls it.
+pub(crate) fn file_system(path: &Path) -> String {
+    let output = Command::new("stat").args(["-f", "-c", "%T"]).arg(path).output();
+    output.map_or_else(|_| "unknown".into(), |it| String::from_utf8_lossy(&it.stdout).trim().to_owned())
+}

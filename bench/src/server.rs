@@ -1,0 +1,139 @@
+//! A `scrip serve` of our own: started, waited for, stopped kindly or killed, and audited.
+
+use crate::http::{Connection, OPERATOR_KEY};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs::{self, File, OpenOptions};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What it takes to start the server again and again on the same data.
+pub(crate) struct Site {
+    pub(crate) scrip: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A running server; dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Site {
+    pub(crate) fn new(scrip: PathBuf, scratch: &Path) -> Self {
+        Self { scrip, data: scratch.join("data"), config: None }
+    }
+
+    /// Starts the server and waits until it can write.
+    pub(crate) async fn start(&self) -> Result<Server> {
+        let mut server = self.spawn()?;
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("scrip serve ended with {status} while starting:\n{}", self.log_tail());
+            }
+            if server.is_ready().await {
+                return Ok(server);
+            }
+            if begun.elapsed() > START_LIMIT {
+                bail!("scrip serve was not ready after {START_LIMIT:?}:\n{}", self.log_tail());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Starts the server without waiting for anything.
+    pub(crate) fn spawn(&self) -> Result<Server> {
+        fs::create_dir_all(&self.data)?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let log = self.log()?;
+        let mut command = Command::new(&self.scrip);
+        command.arg("serve").arg("--data").arg(&self.data).args(["--listen", &format!("127.0.0.1:{port}")]);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        command.env("SCRIP_OPERATOR_KEY", OPERATOR_KEY).current_dir(self.data.parent().unwrap_or(&self.data));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {}", self.scrip.display()))?;
+        Ok(Server { child, port })
+    }
+
+    /// Proves every invariant on the data directory; an error unless the audit finished clean.
+    pub(crate) fn audit(&self) -> Result<()> {
+        let output = Command::new(&self.scrip).arg("audit").arg("--data").arg(&self.data).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout);
+            bail!("scrip audit ended with {}: {said}", output.status);
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> Result<File> {
+        Ok(OpenOptions::new().create(true).append(true).open(self.data.with_extension("log"))?)
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Server {
+    /// SIGKILL, and the end of the process awaited, so that its lock on the data is gone.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM; the server must end by itself with exit code 0.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_LIMIT {
+            if let Some(status) = self.child.try_wait()? {
+                if !status.success() {
+                    bail!("scrip serve ended with {status} after SIGTERM");
+                }
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bail!("scrip serve still ran {STOP_LIMIT:?} after SIGTERM");
+    }
+
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        Ok(Connection::open(self.port).await?)
+    }
+
+    async fn is_ready(&self) -> bool {
+        let Ok(mut connection) = Connection::open(self.port).await else { return false };
+        connection.send("GET", "/readyz", None, "").await.is_ok_and(|it| it.status == 200)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended is fine; there is nobody left to tell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The catalog's price of every operation, in credits.
+pub(crate) async fn prices(connection: &mut Connection) -> Result<Vec<(String, i64)>> {
+    let catalog = connection.get("/v1/catalog").await?;
+    let operations = catalog["operations"].as_array().context("the catalog lists no operations")?;
+    let price = |it: &Value| Some((it["operation"].as_str()?.to_owned(), it["price"].as_i64()?));
+    operations
+        .iter()
+        .map(|it| price(it).with_context(|| format!("an operation without a price: {it}")))
+        .collect()
+}
