@@ -2,6 +2,7 @@
 //!
 //! Reading order: `config`, `clock`, `store`, `app`, `api`, `pages`, `runner`, `scheduler`, `delivery`, `audit`.
 
+pub mod api;
 pub mod app;
 pub mod calendar;
 pub mod catalog;

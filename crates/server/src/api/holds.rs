@@ -71,10 +71,10 @@ pub struct View {
     settled_amount: i64,
     released_amount: i64,
     refunded_quantity: i64,
-    campaign: Option<Arc<str>>,
-    member: Option<Arc<str>>,
-    channel: Option<Arc<str>>,
-    reference: Option<Arc<str>>,
+    campaign: Option<String>,
+    member: Option<String>,
+    channel: Option<String>,
+    reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     available: Option<i64>,
 }
@@ -101,10 +101,10 @@ pub fn view(workspace: i64, hold: &Hold, available: Option<i64>) -> View {
         settled_amount,
         released_amount: if hold.is_open() { 0 } else { amount - settled_amount },
         refunded_quantity: hold.refunded,
-        campaign: hold.labels.campaign.clone(),
-        member: hold.labels.member.clone(),
-        channel: hold.labels.channel.clone(),
-        reference: hold.labels.reference.clone(),
+        campaign: hold.labels.campaign.as_deref().map(str::to_owned),
+        member: hold.labels.member.as_deref().map(str::to_owned),
+        channel: hold.labels.channel.as_deref().map(str::to_owned),
+        reference: hold.labels.reference.as_deref().map(str::to_owned),
         available,
     }
 }
