@@ -59,8 +59,7 @@ pub struct Model {
 
 impl Model {
     pub fn new() -> Model {
-        let (credits, lots, holds) = (Vec::new(), Vec::new(), Vec::new());
-        Model { credits, lots, holds, debt: 0, looked: Time(i64::MIN) }
+        Model { credits: vec![], lots: vec![], holds: vec![], debt: 0, looked: Time(i64::MIN) }
     }
 
     /// Predicts the answer to a command. `id` is the name of whatever the command makes.

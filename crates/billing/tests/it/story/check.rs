@@ -2,6 +2,7 @@
 //!
 //! A line is a time, a command with its arguments, `->` and the answer. A line without a time says how things stand:
 //! `balance available held debt`, `grant G available held consumed expired revoked repaid`, or `hold H status`.
+//! `forget` lets the account drop what no later command needs.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,10 @@ impl Stage {
         if let ["times", times, command @ ..] = words {
             let last = (0..number(times)).map(|_| self.play(now, command)).last();
             return last.expect("at least once");
+        }
+        if let ["forget"] = words {
+            self.account.forget(now);
+            return "ok".to_owned();
         }
         let posted = self.command(now, words).and_then(|command| {
             let mut entries = Vec::new();
