@@ -1,7 +1,7 @@
 //! The auditor: a second ledger, written from the text of the rules, that predicts every answer.
 //!
-//! Each credit is one record and lies in one place; whatever is asked is counted anew. It is slow, and too simple to be wrong in
-//! the same way as the rules. It does *not* know the limits on sizes: the stories do.
+//! Each credit is one record and lies in one place; whatever is asked is counted anew. It is slow, and too simple to be
+//! wrong in the same way as the rules. It does *not* know the limits on sizes: the stories do.
 
 use billing::{Account, Command, GrantKind, GrantTerms, HoldStatus, HoldTerms, Outcome, Seq, Time};
 
@@ -47,7 +47,7 @@ struct Hold {
     refunded: i64,
 }
 
-/// The naive ledger of one workspace. The credits lie in burn-down order, so that "the first" always means "the next to pay".
+/// The naive ledger of one workspace. The credits lie in burn-down order: "the first" is always "the next to pay".
 #[derive(Clone)]
 pub struct Model {
     credits: Vec<Credit>,

@@ -104,7 +104,7 @@ impl Stage {
     }
 }
 
-/// `kind from=… until=… priority=…`, where the times count from the start of the story and `from=-2d` lies before it.
+/// `kind from=… until=… priority=…`: times count from the start of the story, and `from=-2d` lies before it.
 fn grant(now: Time, credits: &str, kind: &str, terms: &[&str]) -> GrantTerms {
     let moment = |text: &str| match text.strip_prefix('-') {
         Some(before) => Time(START - span(before)),

@@ -233,7 +233,7 @@ what_is_still_held_or_charged_is_not_forgotten: "
     2s  forget                          -> ok
     1m  settle A 1                      -> ok
     2m  release B                       -> ok
-    balance 10 0 0
+    balance 5 0 0
     grant H 5 0 0 0 0 0
 "
 }
