@@ -185,7 +185,9 @@ pub fn post(
 /// expired have repaid debt by then.
 fn sweep(account: &mut Account, now: Time, entries: &mut Vec<Entry>) {
     while let Some(moment) = next_due(account).filter(|moment| *moment <= now) {
+        let before = account.seq;
         catch_up(account, moment, now, entries);
+        assert!(account.seq > before, "what is due next can be done");
     }
 }
 

@@ -1,4 +1,4 @@
-//! An answer in plain words and numbers, so that stories can write it and the auditor can predict it without the rules' types.
+//! An answer in plain words and numbers: stories can write it, and the auditor predict it, without the rules' types.
 
 use std::fmt;
 

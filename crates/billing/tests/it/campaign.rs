@@ -124,6 +124,16 @@ fn do_one(plan: &Plan, position: Position, chance: &mut Chance) -> Position {
 }
 
 #[test]
+fn fields_follow_at_once_and_steps_after_their_days() {
+    let plan = Plan { enrich: vec!["contact".into(), "title".into()], steps: vec![step(1), step(2)] };
+    assert_eq!(begin(&plan, 5), (Position::Enrich(0), Some(5)));
+    assert_eq!(advance(&plan, Position::Enrich(0), 6), (Position::Enrich(1), Some(6)));
+    assert_eq!(advance(&plan, Position::Enrich(1), 7), (Position::Step(0), Some(7 + DAY)));
+    assert_eq!(advance(&plan, Position::Step(0), 8), (Position::Step(1), Some(8 + 2 * DAY)));
+    assert_eq!(advance(&plan, Position::Step(1), 9), (Position::Step(2), None));
+}
+
+#[test]
 fn an_answer_or_the_blocklist_ends_the_way_wherever_the_lead_is() {
     let plan = Plan { enrich: vec!["contact".into()], steps: vec![step(0), step(1)] };
     for position in [Position::Enrich(0), Position::Step(0), Position::Step(1)] {

@@ -41,8 +41,8 @@ fn random_histories_obey_the_laws() {
     assert!(count < 1_000 || answers.len() == 19, "the histories do not reach every answer: {answers:?}");
 }
 
-/// One workspace lived through in four ways at once: as it comes, by a sweeper that is never late, by a server that forgets
-/// whatever it may, and by the auditor.
+/// One workspace lived through in four ways at once: as it comes, by a sweeper that is never late, by a server that
+/// forgets whatever it may, and by the auditor.
 struct History {
     chance: Chance,
     now: Time,

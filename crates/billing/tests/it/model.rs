@@ -1,7 +1,7 @@
 //! The auditor: a second ledger, written from the text of the rules, that predicts every answer.
 //!
-//! Each credit is one record and lies in one place; whatever is asked is counted anew. It is slow, and too simple to be wrong in
-//! the same way as the rules. It does *not* know the limits on sizes: the stories do.
+//! Each credit is one record and lies in one place; whatever is asked is counted anew. It is slow, and too simple to be
+//! wrong in the same way as the rules. It does *not* know the limits on sizes: the stories do.
 
 use billing::{Account, Command, GrantKind, GrantTerms, HoldStatus, HoldTerms, Outcome, Seq, Time};
 
@@ -47,7 +47,7 @@ struct Hold {
     refunded: i64,
 }
 
-/// The naive ledger of one workspace. The credits lie in burn-down order, so that "the first" always means "the next to pay".
+/// The naive ledger of one workspace. The credits lie in burn-down order: "the first" is always "the next to pay".
 #[derive(Clone)]
 pub struct Model {
     credits: Vec<Credit>,
@@ -59,8 +59,7 @@ pub struct Model {
 
 impl Model {
     pub fn new() -> Model {
-        let (credits, lots, holds) = (Vec::new(), Vec::new(), Vec::new());
-        Model { credits, lots, holds, debt: 0, looked: Time(i64::MIN) }
+        Model { credits: vec![], lots: vec![], holds: vec![], debt: 0, looked: Time(i64::MIN) }
     }
 
     /// Predicts the answer to a command. `id` is the name of whatever the command makes.

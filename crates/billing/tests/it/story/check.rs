@@ -2,6 +2,7 @@
 //!
 //! A line is a time, a command with its arguments, `->` and the answer. A line without a time says how things stand:
 //! `balance available held debt`, `grant G available held consumed expired revoked repaid`, or `hold H status`.
+//! `forget` lets the account drop what no later command needs.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,10 @@ impl Stage {
         if let ["times", times, command @ ..] = words {
             let last = (0..number(times)).map(|_| self.play(now, command)).last();
             return last.expect("at least once");
+        }
+        if let ["forget"] = words {
+            self.account.forget(now);
+            return "ok".to_owned();
         }
         let posted = self.command(now, words).and_then(|command| {
             let mut entries = Vec::new();
@@ -99,7 +104,7 @@ impl Stage {
     }
 }
 
-/// `kind from=… until=… priority=…`, where the times count from the start of the story and `from=-2d` lies before it.
+/// `kind from=… until=… priority=…`: times count from the start of the story, and `from=-2d` lies before it.
 fn grant(now: Time, credits: &str, kind: &str, terms: &[&str]) -> GrantTerms {
     let moment = |text: &str| match text.strip_prefix('-') {
         Some(before) => Time(START - span(before)),

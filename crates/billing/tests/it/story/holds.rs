@@ -168,6 +168,7 @@ charged_units_are_refunded_last_taken_first: "
 more_time_is_given_but_never_taken_away: "
     0s   grant G 5 purchased            -> ok
     0s   hold A 1x5 for=10m             -> ok
+    4m   extend A 5m                    -> already
     5m   extend A 5m                    -> already
     5m   extend A 0s                    -> invalid_field seconds
     5m   extend A 7d1s                  -> invalid_field seconds
@@ -223,5 +224,16 @@ a_clock_that_is_set_back_changes_nothing_that_was_written: "
     1d23h hold B 1x1                     -> insufficient_credits 1 0
     2d  settle A 1                       -> ok
     grant G 0 0 2 3 0 0
+"
+what_is_still_held_or_charged_is_not_forgotten: "
+    0s  grant G 5 purchased             -> ok
+    0s  grant H 5 purchased             -> ok
+    1s  hold A 1x5                      -> ok
+    1s  hold B 1x5                      -> ok
+    2s  forget                          -> ok
+    1m  settle A 1                      -> ok
+    2m  release B                       -> ok
+    balance 5 0 0
+    grant H 5 0 0 0 0 0
 "
 }
