@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::Catalog;
@@ -238,3 +238,8 @@ fn read_file(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests;
+
+/// A directory of this name for what need not last.
+pub fn scratch_directory(name: &str) -> PathBuf {
+    std::env::temp_dir().join(name)
+}

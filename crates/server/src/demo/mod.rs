@@ -6,4 +6,7 @@
 
 mod answers;
 pub mod http_fakes;
+//mod play;
 pub mod smtp_sink;
+
+//pub use play::run;

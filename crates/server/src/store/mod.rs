@@ -81,6 +81,8 @@ impl From<Refusal> for Error {
 const READERS: usize = 4;
 /// How many requests may wait for the writer before callers wait for a place.
 const QUEUE: usize = 16_384;
+/// How often the log is moved into the database.
+const CHECKPOINT_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 /// The schema this program writes.
 const SCHEMA_VERSION: i64 = 1;
 
@@ -97,6 +99,7 @@ struct Shared {
     changes: broadcast::Sender<i64>,
     clock: Clock,
     died: tokio::sync::watch::Receiver<bool>,
+    _checkpointer: std::sync::mpsc::Sender<()>,
     _lock: File,
 }
 
@@ -117,6 +120,8 @@ impl Store {
         let path = database_file(directory);
         let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut writer = Connection::open(&path).map_err(describe)?;
+        // Small pages: a batch touches many workspaces' rows, and each touched page is written whole.
+        writer.execute_batch("pragma page_size = 2048;").map_err(describe)?;
         migrate(&mut writer, &path)?;
         prepare(&writer).map_err(describe)?;
         let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -127,12 +132,13 @@ impl Store {
         let (changes, _) = broadcast::channel(4_096);
         let (dead, died) = tokio::sync::watch::channel(false);
         let (loop_clock, loop_changes) = (clock.clone(), changes.clone());
+        let checkpointer = checkpoint_beside(&path).map_err(|error| format!("cannot start the checkpointer: {error}"))?;
         std::thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || committer::run(writer, requests, &loop_clock, &loop_changes, &dead))
             .map_err(|error| format!("cannot start the writer: {error}"))?;
         let (readers, reading) = (Mutex::new(readers), Semaphore::new(READERS));
-        Ok(Store { shared: Arc::new(Shared { queue, readers, reading, changes, clock, died, _lock: lock }) })
+        Ok(Store { shared: Arc::new(Shared { queue, readers, reading, changes, clock, died, _checkpointer: checkpointer, _lock: lock }) })
     }
 
     /// The clock of this database.
@@ -257,10 +263,27 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma busy_timeout = 5000;
-         pragma cache_size = -65536; pragma wal_autocheckpoint = 4000;",
+         pragma cache_size = -65536; pragma wal_autocheckpoint = 32000;",
     )?;
     connection.set_prepared_statement_cache_capacity(256);
     Ok(())
+}
+
+/// Moves the log's pages into the database off the writer's path. The writer's own checkpoint, at 64 MB, is only the backstop.
+/// Ends when the sender is dropped.
+fn checkpoint_beside(path: &Path) -> std::io::Result<std::sync::mpsc::Sender<()>> {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    let (alive, ended) = channel::<()>();
+    let path = path.to_owned();
+    let checkpoint = move || {
+        let Ok(connection) = Connection::open(&path) else { return };
+        let _ = connection.execute_batch("pragma busy_timeout = 0; pragma wal_autocheckpoint = 0;");
+        while ended.recv_timeout(CHECKPOINT_PAUSE) == Err(RecvTimeoutError::Timeout) {
+            let _ = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+        }
+    };
+    std::thread::Builder::new().name("checkpointer".to_owned()).spawn(checkpoint)?;
+    Ok(alive)
 }
 
 fn reader(path: &Path) -> rusqlite::Result<Connection> {
