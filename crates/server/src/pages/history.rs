@@ -37,7 +37,8 @@ pub async fn lines(
     let filter = EntryFilter { kinds: kinds(show), cursor: before, ..EntryFilter::default() };
     let entries = app.store.entries(workspace, filter, limit).await?;
     let labels = |pick: fn(&Entry) -> Option<&str>| entries.iter().filter_map(move |row| pick(&row.entry));
-    let jobs = labels(|entry| entry.labels.campaign.as_deref());
+    // Searches and enrichment jobs are no campaigns: their id is the reference.
+    let jobs = labels(|entry| entry.labels.campaign.as_deref().or(entry.labels.reference.as_deref()));
     let jobs = jobs.filter_map(|label| usage::job_number(workspace, label)).collect::<HashSet<_>>();
     let leads = labels(|entry| entry.labels.lead.as_deref());
     let leads = leads.filter_map(|label| lead_number(workspace, label)).collect::<HashSet<_>>();
@@ -84,12 +85,13 @@ impl Lines {
             let known = lead_number(self.workspace, label).and_then(|lead| self.names.leads.get(&lead));
             parts.push(known.map_or(label, |(name, _)| name.as_str()).to_owned());
         }
-        if let Some(label) = labels.campaign.as_deref() {
+        let job = |label: &str| {
             let known = usage::job_number(self.workspace, label).and_then(|job| self.names.jobs.get(&job));
-            parts.push(known.map_or(label, String::as_str).to_owned());
-        }
+            known.map_or(label, String::as_str).to_owned()
+        };
+        parts.extend(labels.campaign.as_deref().map(job));
         parts.extend(labels.member.as_deref().map(str::to_owned));
-        parts.extend(labels.reference.as_deref().filter(|_| labels.lead.is_none()).map(str::to_owned));
+        parts.extend(labels.reference.as_deref().filter(|_| labels.campaign.is_none()).map(job));
         let reason = recorded.note.as_ref().and_then(|note| note.reason.as_deref());
         parts.extend(reason.map(str::to_owned));
         parts.retain(|part| !part.is_empty());

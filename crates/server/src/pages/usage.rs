@@ -156,6 +156,9 @@ impl Charges {
             Group::Channel => match key {
                 "email" => "E-mail".to_owned(),
                 "linkedin" => "LinkedIn".to_owned(),
+                "messages" => "Messages".to_owned(),
+                "enrichment" => "Enrichment".to_owned(),
+                "discovery" => "Discovery".to_owned(),
                 _ => named("No channel"),
             },
         }
