@@ -14,7 +14,9 @@ use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
 use super::session::{self, Visitor};
 use super::view::format::{Figure, thousands};
-use super::view::{self, Balance, Billing, Buy, History, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab};
+use super::view::{
+    self, Balance, Billing, Buy, History, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
+};
 use super::{forecast, history, usage};
 use crate::app::App;
 use crate::catalog::Interval;

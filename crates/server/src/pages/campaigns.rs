@@ -12,8 +12,8 @@ use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
 use super::session::Visitor;
 use super::view::{
-    Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason, Standing,
-    StepRow, Tab, Why,
+    Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
+    Standing, StepRow, Tab, Why,
 };
 use crate::app::App;
 use crate::id;
@@ -98,7 +98,11 @@ pub async fn page(
 }
 
 /// Launch, pause or resume. Launching is free and never refused.
-pub async fn act(State(app): State<App>, visitor: Visitor, Path((campaign, act)): Path<(String, String)>) -> Page {
+pub async fn act(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path((campaign, act)): Path<(String, String)>,
+) -> Page {
     let number = number(&visitor, "camp", &campaign)?;
     let (what, flash) = match act.as_str() {
         "launch" => (Act::Launch, "launched"),

@@ -32,12 +32,14 @@ pub async fn usage(State(app): State<App>, visitor: Visitor, Query(shown): Query
     let scene = Scene::load(&app, &visitor).await?;
     let (range, group) = (usage::range(shown.range.as_deref()), usage::group(shown.group.as_deref()));
     let charges = usage::charges(&app.store, &scene, range, group).await?;
-    let mut lines = vec![["day", group.name(), "count", "credits", "not_charged", "refunded"].map(str::to_owned)];
+    let mut lines =
+        vec![["day", group.name(), "count", "credits", "not_charged", "refunded"].map(str::to_owned)];
     for (day, rows) in charges.days(&scene) {
         let day = calendar::local(day, scene.zone()).date().to_string();
         for (key, total) in charges.totals(rows) {
             let [count, credits, free, refunded] =
-                [total.count, total.credits, total.not_charged, total.refunded].map(|number| number.to_string());
+                [total.count, total.credits, total.not_charged, total.refunded]
+                    .map(|number| number.to_string());
             lines.push([day.clone(), cell(&charges.label(&app, &key)), count, credits, free, refunded]);
         }
     }

@@ -21,14 +21,18 @@ pub fn words(value: &str) -> Option<Flash> {
         "launched" => done("The campaign is launched. Launching was free."),
         "paused" => done("The campaign is paused. Every lead keeps its place."),
         "resumed" => done("The pause is lifted."),
-        "search" => Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number)))),
+        "search" => {
+            Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
+        }
         "search-canceled" => done("The search is canceled. What it delivered stays yours."),
         "all-read" => done("All notices are marked as read."),
         "no-workspace" => failed("No workspace has this id. Nothing was granted."),
         "bad-credits" => failed("Credits must be a whole number, 1 or more. Nothing was granted."),
         "bad-reason" => failed("A reason of at most 500 characters is needed. Nothing was granted."),
         "bad-query" => failed("Say who to look for, in at most 1,000 characters."),
-        "form-used" => failed("This form was used before for something else. Nothing was done: send it again."),
+        "form-used" => {
+            failed("This form was used before for something else. Nothing was done: send it again.")
+        }
         _ => None,
     }
 }

@@ -58,15 +58,19 @@ impl Trouble {
     fn of(status: StatusCode) -> Trouble {
         match status {
             StatusCode::NOT_FOUND => Trouble::not_found(),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                Trouble::failed(status, "This address takes another kind of request", "Use the links of the page.")
-            }
+            StatusCode::METHOD_NOT_ALLOWED => Trouble::failed(
+                status,
+                "This address takes another kind of request",
+                "Use the links of the page.",
+            ),
             StatusCode::PAYLOAD_TOO_LARGE => {
                 Trouble::failed(status, "This is too large", "Send less at once.")
             }
-            _ if status.is_client_error() => {
-                Trouble::failed(status, "This cannot be done as it was sent", "A field is missing or malformed.")
-            }
+            _ if status.is_client_error() => Trouble::failed(
+                status,
+                "This cannot be done as it was sent",
+                "A field is missing or malformed.",
+            ),
             _ => Trouble::unavailable("Nothing was changed. Try again in a moment."),
         }
     }
@@ -80,13 +84,16 @@ impl From<store::Error> for Trouble {
                 Trouble::failed(StatusCode::CONFLICT, "This does not fit what is there", sentence(detail))
             }
             store::Error::Invalid(field, detail) => Trouble::unprocessable(format!("{field}: {detail}.")),
-            store::Error::Refused(refusal) => {
-                Trouble::unprocessable(format!("The ledger refused it: {}.", refusal.code().replace('_', " ")))
-            }
+            store::Error::Refused(refusal) => Trouble::unprocessable(format!(
+                "The ledger refused it: {}.",
+                refusal.code().replace('_', " ")
+            )),
             store::Error::Unavailable(why) => Trouble::unavailable(&sentence(&why)),
             store::Error::Engine(error) => {
                 tracing::error!(%error, "the database failed");
-                Trouble::unavailable("The database did not answer. Nothing was changed: try again in a moment.")
+                Trouble::unavailable(
+                    "The database did not answer. Nothing was changed: try again in a moment.",
+                )
             }
         }
     }

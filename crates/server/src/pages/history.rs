@@ -102,11 +102,14 @@ impl Lines {
 /// What an entry is, in the words of the screen.
 pub fn what(app: &App, recorded: &Recorded) -> String {
     let entry = &recorded.entry;
-    let operation = || entry.price.as_ref().map_or_else(String::new, |price| usage::operation(app, &price.operation));
+    let operation =
+        || entry.price.as_ref().map_or_else(String::new, |price| usage::operation(app, &price.operation));
     match entry.kind {
         EntryKind::Charge => operation(),
         EntryKind::Refund => format!("Refund: {}", operation()),
-        EntryKind::Grant if &*recorded.actor == "renewal" => "Renewal credits (added automatically)".to_owned(),
+        EntryKind::Grant if &*recorded.actor == "renewal" => {
+            "Renewal credits (added automatically)".to_owned()
+        }
         EntryKind::Grant => {
             let kind = entry.terms.as_ref().map(|terms| terms.kind);
             kind.map_or("Credits added", |kind| match kind {

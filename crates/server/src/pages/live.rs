@@ -95,8 +95,12 @@ impl Listener {
                 campaigns.push(state);
             }
         }
-        let live =
-            Live { chip: scene.chip(), banner: scene.banner(), unread: Unread(scene.standing.unread), campaigns };
+        let live = Live {
+            chip: scene.chip(),
+            banner: scene.banner(),
+            unread: Unread(scene.standing.unread),
+            campaigns,
+        };
         let text = live.render().map_err(|_| Trouble::unavailable("The page could not be drawn."))?;
         // A carriage return would end the line of the stream; in markup it is white space.
         Ok(Event::default().data(text.replace('\r', " ")))

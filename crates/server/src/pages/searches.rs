@@ -105,8 +105,11 @@ pub async fn create(State(app): State<App>, visitor: Visitor, Form(asked): Form<
         Kind::Leads => "leads",
         Kind::Clues => "clues",
     };
-    let definition =
-        Definition { query: json!({ "text": query }), search: Some(kind.to_owned()), ..Definition::default() };
+    let definition = Definition {
+        query: json!({ "text": query }),
+        search: Some(kind.to_owned()),
+        ..Definition::default()
+    };
     let new = NewJob {
         kind: JobKind::Search,
         name: query.to_owned(),

@@ -72,7 +72,9 @@ impl Visitor {
     pub fn admin(&self) -> Result<(), Trouble> {
         match self.role {
             Role::Admin | Role::Operator => Ok(()),
-            Role::Member => Err(Trouble::forbidden("Only an admin of this workspace can buy credits. Ask one.")),
+            Role::Member => {
+                Err(Trouble::forbidden("Only an admin of this workspace can buy credits. Ask one."))
+            }
         }
     }
 
@@ -211,7 +213,8 @@ pub fn form_key() -> String {
 
 /// A form's key as the store keeps it. The space keeps it apart from callers' own keys, which have none.
 pub fn stored_key(form_key: &str) -> Result<String, Trouble> {
-    let good = (1..=64).contains(&form_key.len()) && form_key.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let good =
+        (1..=64).contains(&form_key.len()) && form_key.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if good { Ok(format!("form {form_key}")) } else { Err(Trouble::unprocessable("The form has no key.")) }
 }
 

@@ -156,7 +156,12 @@ impl Store {
     }
 
     /// The names of jobs and leads; unknown ones are left out.
-    pub async fn names(&self, workspace: i64, jobs: HashSet<i64>, leads: HashSet<i64>) -> Result<Names, Error> {
+    pub async fn names(
+        &self,
+        workspace: i64,
+        jobs: HashSet<i64>,
+        leads: HashSet<i64>,
+    ) -> Result<Names, Error> {
         self.read(move |tx| {
             let mut names = Names::default();
             let name = "select name from job where workspace = ?1 and id = ?2";
@@ -179,7 +184,8 @@ impl Store {
 
     /// How many leads a workspace has.
     pub async fn lead_count(&self, workspace: i64) -> Result<i64, Error> {
-        self.read(move |tx| tx.int("select count(*) from lead where workspace = ?1", values![workspace])).await
+        self.read(move |tx| tx.int("select count(*) from lead where workspace = ?1", values![workspace]))
+            .await
     }
 
     /// Which of these leads are in a campaign.
