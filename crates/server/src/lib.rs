@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod csv_cell;
 pub mod delivery;
 pub mod demo;
 pub mod id;

@@ -1,1 +1,62 @@
+//! The dashboard: every page in one visible list, one file per page beside its template.
+//!
+//! Owns the router of the pages. It never sees SQL and never imports `api`: both stand on `app` and `store`.
+
+mod admin;
+mod assets;
+mod billing;
+mod campaigns;
+mod checkout;
+mod csv_file;
+mod flash;
+mod forecast;
+mod frame;
+mod history;
+mod leads;
+mod live;
+mod notifications;
+mod scene;
+mod searches;
+mod session;
+mod settings;
+mod usage;
 pub mod view;
+
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+
+use crate::app::App;
+
+pub use frame::not_found;
+
+/// Every page. It takes the app because what surrounds all pages (sessions, error pages) reads it.
+pub fn router(app: &App) -> Router<App> {
+    let pages = Router::new()
+        .route("/", get(|| async { Redirect::to("/billing") }))
+        .route("/portal", get(session::portal))
+        .route("/signed-out", get(session::signed_out))
+        .route("/sign-out", post(session::sign_out))
+        .route("/live", get(live::live))
+        .route("/billing", get(billing::page))
+        .route("/billing/topups", post(billing::top_up))
+        .route("/billing/ask", post(billing::ask))
+        .route("/billing/usage.csv", get(csv_file::usage))
+        .route("/billing/history.csv", get(csv_file::history))
+        .route("/checkout/{topup}", get(checkout::page).post(checkout::end))
+        .route("/campaigns", get(campaigns::list))
+        .route("/campaigns/{id}", get(campaigns::page))
+        .route("/campaigns/{id}/{act}", post(campaigns::act))
+        .route("/leads", get(leads::list))
+        .route("/searches", get(searches::list).post(searches::create))
+        .route("/searches/{id}/cancel", post(searches::cancel))
+        .route("/notifications", get(notifications::list))
+        .route("/notifications/read", post(notifications::read_all))
+        .route("/notifications/{id}/read", post(notifications::read))
+        .route("/settings", get(settings::page))
+        .route("/admin", get(admin::page))
+        .route("/admin/grants", post(admin::grant))
+        .route("/admin/open/{workspace}", post(admin::open));
+    let frame = axum::middleware::from_fn_with_state(app.clone(), frame::around);
+    pages.layer(frame).route("/assets/{name}", get(assets::asset))
+}

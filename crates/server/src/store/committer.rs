@@ -74,6 +74,8 @@ pub enum KeyKind {
     TopUp = 6,
     TopUpRefund = 7,
     Period = 8,
+    /// A form of the dashboard that makes something without moving credits.
+    Form = 9,
 }
 
 /// What became of a post.

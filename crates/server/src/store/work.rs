@@ -107,7 +107,8 @@ pub fn position_code(position: Position) -> i64 {
     }
 }
 
-fn position(code: i64) -> Position {
+/// The position behind a stored number.
+pub fn position(code: i64) -> Position {
     if code < STEPS { Position::Enrich(code as usize) } else { Position::Step((code - STEPS) as usize) }
 }
 

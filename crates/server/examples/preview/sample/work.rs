@@ -205,6 +205,7 @@ pub(crate) fn settings() -> Settings {
         workspace_id: text("ws_0001"),
         time_zone: text("Europe/Madrid"),
         signed_in_as: Some(text("admin@example.com")),
+        operator: false,
         low_below: 2_000,
         low_rule: text("20% of the plan's credits"),
         critical_below: 500,
@@ -241,6 +242,8 @@ pub(crate) fn admin() -> Admin {
 pub(crate) fn checkout(status: &str) -> Checkout {
     Checkout {
         topup: text("topup_0001"),
+        token: text("token-0001"),
+        return_url: text("/billing"),
         workspace: text("Workspace 0001"),
         credits: 10_000,
         price_minor: 10_000,

@@ -34,6 +34,10 @@ pub struct AdminWorkspace {
 #[template(path = "checkout.html")]
 pub struct Checkout {
     pub topup: String,
+    /// What shows that the link to this page is ours; the form carries it on.
+    pub token: String,
+    /// Where the person came from; `/billing` if that is not known.
+    pub return_url: String,
     pub workspace: String,
     pub credits: i64,
     pub price_minor: i64,

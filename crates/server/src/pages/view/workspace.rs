@@ -40,6 +40,8 @@ pub struct Settings {
     pub time_zone: String,
     /// The e-mail address of who is signed in, if known.
     pub signed_in_as: Option<String>,
+    /// Whether the operator is looking in, and can go back.
+    pub operator: bool,
     /// Available credits below which the notice goes out, with how it was set: `20% of the plan's credits`
     pub low_below: i64,
     pub low_rule: String,

@@ -1,0 +1,254 @@
+//! The Billing page: what the workspace can still do, what it used, and how it gets more.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Form, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use billing::GrantKind;
+use billing::campaign::Stage;
+use billing::units::DAY;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::frame::{Page, Trouble, go, page as draw};
+use super::scene::Scene;
+use super::session::{self, Visitor};
+use super::view::format::{Figure, thousands};
+use super::view::{
+    self, Balance, Billing, Buy, History, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
+};
+use super::{forecast, history, usage};
+use crate::app::App;
+use crate::catalog::Interval;
+use crate::store::committer::{Key, KeyKind};
+use crate::store::jobs::{Job, JobKind};
+use crate::store::topups::{TopUp, TopUpStatus};
+use crate::store::{self};
+use crate::{calendar, id};
+
+/// Lines of history on one page.
+const LINES: i64 = 50;
+/// As many packs as the page's form tells apart.
+const MOST_PACKS: usize = 8;
+
+#[derive(Deserialize)]
+pub struct Shown {
+    range: Option<String>,
+    group: Option<String>,
+    show: Option<String>,
+    before: Option<String>,
+}
+
+/// Account, Billing.
+pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<Shown>) -> Page {
+    let scene = Scene::load(&app, &visitor).await?;
+    let (range, group) = (usage::range(shown.range.as_deref()), usage::group(shown.group.as_deref()));
+    let balance = balance(&app, &scene).await?;
+    let usage = usage::card(&app, &scene, range, group).await?;
+    let show = history::show(shown.show.as_deref());
+    let before = shown.before.as_deref().and_then(|number| number.parse().ok());
+    let mut lines = history::lines(&app, scene.workspace.id, show, before, LINES + 1).await?;
+    let more = lines.entries.len() > LINES as usize;
+    lines.entries.truncate(LINES as usize);
+    let next = lines.entries.last().filter(|_| more).map(|last| last.entry.seq.to_string());
+    draw(&Billing {
+        shell: scene.shell(Some(Tab::Billing)),
+        reach: reach(&app, &scene).await?,
+        plan: plan(&app, &scene).await?,
+        buy: buy(&app, &scene, &balance),
+        balance,
+        usage,
+        history: History { show, rows: lines.rows(&app, &scene), next },
+        prices: prices(&app),
+    })
+}
+
+async fn reach(app: &App, scene: &Scene) -> Result<Reach, store::Error> {
+    let jobs = app.store.jobs(scene.workspace.id, JobKind::Campaign, None, 50).await?;
+    let active = |job: &&Job| job.run.stage == Stage::Launched && !job.definition.steps.is_empty();
+    let campaign = jobs.iter().find(active).map(|job| ReachCampaign {
+        steps: job.definition.steps.len() as i64,
+        credits_per_lead: forecast::whole_lead(app, &job.definition.plan()),
+    });
+    Ok(Reach { send_price: app.unit("email_send", 1).unit_price, campaign })
+}
+
+async fn balance(app: &App, scene: &Scene) -> Result<Balance, store::Error> {
+    let stored = &scene.balance;
+    let waiting = app.store.waiting(scene.workspace.id).await?;
+    let lasts_until = scene.used_up_at().map(|at| calendar::day(at, scene.zone()));
+    Ok(Balance {
+        available: stored.available,
+        reserved: stored.held,
+        owed: stored.debt,
+        unconfirmed: scene.standing.unconfirmed,
+        pace: scene.pace(),
+        lasts_until,
+        due_now: forecast::all(app, &waiting, 0, None),
+        due_week: forecast::all(app, &waiting, 7, None),
+        shortfall: shortfall(scene),
+        shares: shares(scene),
+    })
+}
+
+/// What is missing until the renewal at the present pace.
+fn shortfall(scene: &Scene) -> Option<i64> {
+    let until = i128::from((scene.balance.renews_at?.0 - scene.now.0).max(0));
+    let (pace, day) = (i128::from(scene.pace()?), i128::from(DAY));
+    let missing = (pace * until + day - 1) / day - i128::from(scene.balance.available);
+    i64::try_from(missing).ok().filter(|missing| *missing > 0)
+}
+
+fn shares(scene: &Scene) -> Vec<Share> {
+    let mut kinds: BTreeMap<GrantKind, (i64, Option<billing::Time>)> = BTreeMap::new();
+    for grant in scene.balance.grants.iter().filter(|grant| grant.available > 0) {
+        let (available, expires) = kinds.entry(grant.terms.kind).or_default();
+        *available += grant.available;
+        *expires = [*expires, grant.terms.expires_at].into_iter().flatten().min();
+    }
+    let share = |(kind, (available, expires)): (GrantKind, (i64, Option<billing::Time>))| {
+        let kind = match kind {
+            GrantKind::Promo => "Promotion",
+            GrantKind::Goodwill => "Goodwill",
+            GrantKind::Trial => "Trial",
+            GrantKind::Bonus => "Bonus",
+            GrantKind::Plan => "Plan",
+            GrantKind::Purchased => "Bought",
+        };
+        Share { kind: kind.to_owned(), available, expires: expires.map(|at| scene.moment(at)) }
+    };
+    kinds.into_iter().map(share).collect()
+}
+
+async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
+    let workspace = &scene.workspace;
+    let Some(name) = &workspace.plan else { return Ok(None) };
+    let known = app.catalog.plan(name);
+    let periods = app.store.periods(workspace.id).await?;
+    let day = |at| calendar::day(at, scene.zone());
+    let period = periods.first().map(|(from, to)| format!("{} – {}", day(*from), day(*to)));
+    let status = if period.is_some() { "Active" } else { "Begins with the first payment" };
+    let interval = match known.map(|plan| plan.interval) {
+        Some(Interval::Year) => "year",
+        _ => "month",
+    };
+    Ok(Some(Plan {
+        label: known.map_or_else(|| name.clone(), |plan| plan.label.clone()),
+        status: status.to_owned(),
+        credits: workspace.plan_credits.unwrap_or(0),
+        interval: interval.to_owned(),
+        period: period.unwrap_or_else(|| "not begun".to_owned()),
+        renewal: scene.renewal(),
+        unused: "stay".to_owned(),
+    }))
+}
+
+fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
+    if !app.sandbox || app.catalog.packs.is_empty() {
+        return Buy::Unavailable;
+    }
+    if scene.role == view::Role::Member {
+        return Buy::AskAdmin;
+    }
+    let mut packs: Vec<_> = app.catalog.packs.iter().collect();
+    packs.sort_by_key(|pack| pack.credits);
+    packs.truncate(MOST_PACKS);
+    // The smallest pack that is enough, for the renewal first, else for what is due: never the largest by reflex.
+    let stuck = scene.needed().unwrap_or(0).max(balance.due_week) - balance.available;
+    let missing = balance.shortfall.unwrap_or(0).max(stuck).max(0).saturating_add(balance.owed);
+    let covering = packs.iter().position(|pack| pack.credits >= missing);
+    let selected = covering.unwrap_or(packs.len() - 1);
+    let note = |index: usize| {
+        let renewal = scene.renewal().filter(|_| balance.shortfall.is_some() && covering == Some(index))?;
+        Some(format!("covers you past {}", renewal.date))
+    };
+    let pack = |(index, pack): (usize, &crate::catalog::Pack)| Pack {
+        id: pack.pack.clone(),
+        credits: pack.credits,
+        price_minor: pack.price.amount,
+        currency: pack.price.currency.clone(),
+        note: note(index),
+        selected: index == selected,
+    };
+    let packs = packs.into_iter().enumerate().map(pack).collect();
+    Buy::Packs { packs, form_key: session::form_key(), resumes: scene.standing.paused_campaigns }
+}
+
+/// The price list. What is free is said by the page itself.
+fn prices(app: &App) -> Vec<Price> {
+    let priced = app.catalog.operations.iter().filter(|operation| operation.price > 0);
+    priced
+        .map(|operation| Price {
+            label: operation.label.clone(),
+            price: operation.price,
+            charged_on: operation.charged_on.clone(),
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+pub struct Order {
+    form_key: String,
+    pack: String,
+}
+
+/// Orders a pack and leads to its checkout. A double click is one order.
+pub async fn top_up(State(app): State<App>, visitor: Visitor, Form(order): Form<Order>) -> Page {
+    visitor.admin()?;
+    if !app.sandbox {
+        return Err(Trouble::unavailable("Credits cannot be bought here: no payments are configured."));
+    }
+    let unknown = || Trouble::unprocessable("There is no such pack.");
+    let pack = app.catalog.pack(&order.pack).ok_or_else(unknown)?;
+    let digest = Sha256::digest(pack.pack.as_bytes());
+    let mut fingerprint = [0; 16];
+    fingerprint.copy_from_slice(&digest[..16]);
+    let key = session::stored_key(&order.form_key)?;
+    let key = Key { kind: KeyKind::TopUp, key: key.as_str().into(), fingerprint };
+    let new = TopUp {
+        workspace: visitor.workspace,
+        id: 0,
+        pack: pack.pack.clone(),
+        credits: pack.credits,
+        amount: pack.price.amount,
+        currency: pack.price.currency.clone(),
+        status: TopUpStatus::Pending,
+        return_url: None,
+        grant: None,
+        refunded: 0,
+        created_at: app.clock.now(),
+    };
+    match app.store.create_topup(new, key).await {
+        Ok((topup, _)) => Ok(to_checkout(&app, &topup)),
+        Err(store::Error::Refused(billing::Refusal::IdempotencyKeyReused)) => {
+            Ok(go(&app, "/billing#buy", "form-used"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Stays on the host that the browser knows: the public name may be another, and a session does not follow there.
+fn to_checkout(app: &App, topup: &TopUp) -> Response {
+    let link = app.checkout_link(&id::inside("topup", topup.workspace, topup.id));
+    Redirect::to(link.strip_prefix(&app.public_url).unwrap_or(&link)).into_response()
+}
+
+/// Asks the admins for credits, with the numbers.
+pub async fn ask(State(app): State<App>, visitor: Visitor) -> Page {
+    let scene = Scene::load(&app, &visitor).await?;
+    let mut facts = format!("{} available.", thousands(scene.balance.available));
+    if let Some(needed) = scene.needed() {
+        facts.push_str(&format!(" The next step needs {}.", thousands(needed)));
+    }
+    if scene.standing.paused_campaigns > 0 {
+        let campaigns = scene.standing.paused_campaigns.of("campaign is", "campaigns are");
+        facts.push_str(&format!(" {campaigns} paused."));
+    }
+    let mut who = visitor.name();
+    if let Some(first) = who.get_mut(..1).filter(|_| visitor.email.is_none()) {
+        first.make_ascii_uppercase();
+    }
+    let asked = app.store.ask_for_credits(visitor.workspace, who, facts).await?;
+    app.nudge();
+    Ok(go(&app, "/billing", if asked { "asked" } else { "asked-before" }))
+}

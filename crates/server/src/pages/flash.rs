@@ -1,0 +1,38 @@
+//! The outcome of a form, told once on the page that follows it.
+//!
+//! What travels in the cookie is a word and a number from the list here, never text: nobody can make the page say
+//! something else.
+
+use super::view::Flash;
+use super::view::format::{Figure, thousands};
+
+/// The words behind a cookie's value.
+pub fn words(value: &str) -> Option<Flash> {
+    let (word, number) = value.split_once('.').unwrap_or((value, ""));
+    let number: i64 = number.parse().unwrap_or(0);
+    let done = |text: &str| Some(Flash::Done(text.to_owned()));
+    let failed = |text: &str| Some(Flash::Failed(text.to_owned()));
+    match word {
+        "paid" => Some(Flash::Done(format!("{} bought and added.", number.credits()))),
+        "granted" => Some(Flash::Done(format!("{} granted.", number.credits()))),
+        "declined" => failed("The payment was declined. Nothing was added and nothing was charged."),
+        "asked" => done("The admins were asked for credits."),
+        "asked-before" => done("The admins were asked within the last hour already."),
+        "launched" => done("The campaign is launched. Launching was free."),
+        "paused" => done("The campaign is paused. Every lead keeps its place."),
+        "resumed" => done("The pause is lifted."),
+        "search" => {
+            Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
+        }
+        "search-canceled" => done("The search is canceled. What it delivered stays yours."),
+        "all-read" => done("All notices are marked as read."),
+        "no-workspace" => failed("No workspace has this id. Nothing was granted."),
+        "bad-credits" => failed("Credits must be a whole number, 1 or more. Nothing was granted."),
+        "bad-reason" => failed("A reason of at most 500 characters is needed. Nothing was granted."),
+        "bad-query" => failed("Say who to look for, in at most 1,000 characters."),
+        "form-used" => {
+            failed("This form was used before for something else. Nothing was done: send it again.")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,256 @@
+//! Usage over time: the ledger's charges by day and by what they were for. Every figure is a sum of stored totals.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use billing::Time;
+use billing::units::DAY;
+
+use super::scene::Scene;
+use super::view::chart::{Bucket, draw};
+use super::view::{Group, Range, Usage, UsageRow};
+use crate::app::App;
+use crate::store::ledger::SLOT;
+use crate::store::queries::UsageRow as Stored;
+use crate::store::summary::Names;
+use crate::store::{Error, Store};
+use crate::{calendar, id};
+
+/// More days than this are drawn as weeks.
+const MOST_DAYS: usize = 62;
+
+/// A stretch of time, and the one before it.
+pub struct Stretch {
+    pub from: Time,
+    pub to: Time,
+    before: Option<(Time, Time)>,
+}
+
+/// What was charged in a stretch, with the names behind its labels.
+pub struct Charges {
+    pub stretch: Stretch,
+    pub rows: Vec<Stored>,
+    names: Names,
+    workspace: i64,
+    group: Group,
+}
+
+/// One line of the table.
+#[derive(Clone, Default)]
+pub struct Total {
+    pub count: i64,
+    pub credits: i64,
+    pub not_charged: i64,
+    pub refunded: i64,
+    prices: HashSet<Option<i64>>,
+}
+
+/// The range of a query, 30 days unless it says otherwise.
+pub fn range(name: Option<&str>) -> Range {
+    Range::ALL.into_iter().find(|range| Some(range.name()) == name).unwrap_or(Range::Month)
+}
+
+/// The grouping of a query.
+pub fn group(name: Option<&str>) -> Group {
+    Group::ALL.into_iter().find(|group| Some(group.name()) == name).unwrap_or(Group::Operation)
+}
+
+/// What was charged in a range.
+pub async fn charges(store: &Store, scene: &Scene, range: Range, group: Group) -> Result<Charges, Error> {
+    let stretch = stretch(store, scene, range).await?;
+    let workspace = scene.workspace.id;
+    let rows = store.usage(workspace, stretch.from, stretch.to).await?;
+    let jobs = match group {
+        Group::Campaign => rows.iter().filter_map(|row| job_number(workspace, &row.campaign)).collect(),
+        _ => HashSet::new(),
+    };
+    let names = store.names(workspace, jobs, HashSet::new()).await?;
+    Ok(Charges { stretch, rows, names, workspace, group })
+}
+
+/// The card of the page.
+pub async fn card(app: &App, scene: &Scene, range: Range, group: Group) -> Result<Usage, Error> {
+    let charges = charges(&app.store, scene, range, group).await?;
+    let previous = match charges.stretch.before {
+        Some((from, to)) => Some(app.store.charged(scene.workspace.id, from, to).await?),
+        None => None,
+    };
+    let mut rows: Vec<UsageRow> = charges
+        .totals(&charges.rows)
+        .into_iter()
+        .filter(|(_, total)| total.count != 0 || total.credits != 0)
+        .map(|(key, total)| UsageRow {
+            label: charges.label(app, &key),
+            note: None,
+            count: total.count,
+            price: total.price(),
+            credits: total.credits,
+        })
+        .collect();
+    rows.sort_by(|a, b| b.credits.cmp(&a.credits).then_with(|| a.label.cmp(&b.label)));
+    Ok(Usage {
+        range,
+        group,
+        chart: draw(&charges.buckets(app, scene)),
+        total: rows.iter().map(|row| row.credits).sum(),
+        rows,
+        refunded: charges.rows.iter().map(|row| row.refunded_credits).sum(),
+        previous,
+        not_charged: not_charged(app, &charges.rows),
+    })
+}
+
+impl Charges {
+    /// The totals of these rows by what they were for.
+    pub fn totals<'a>(&self, rows: impl IntoIterator<Item = &'a Stored>) -> BTreeMap<String, Total> {
+        let mut totals: BTreeMap<String, Total> = BTreeMap::new();
+        for row in rows {
+            let total = totals.entry(self.key(row).to_owned()).or_default();
+            total.count += row.quantity;
+            total.credits += row.credits;
+            total.not_charged += row.not_charged;
+            total.refunded += row.refunded_credits;
+            if row.quantity > 0 {
+                let whole = row.credits % row.quantity == 0;
+                total.prices.insert(whole.then(|| row.credits / row.quantity));
+            }
+        }
+        totals
+    }
+
+    /// The days of the stretch, each with its rows; weeks when there are many.
+    pub fn days(&self, scene: &Scene) -> Vec<(Time, &[Stored])> {
+        let by = |interval: &str, stride: i64| {
+            let start = |time: Time| calendar::bucket_start(time, scene.zone(), interval);
+            let mut starts = vec![start(self.stretch.from)];
+            // Half a day beyond the next start, so that a day of 23 or 25 hours leads there as well.
+            while let Some(next) = starts.last().map(|last| start(Time(last.0 + stride * DAY + DAY / 2)))
+                && next.0 < self.stretch.to.0.min(scene.now.0 + 1)
+            {
+                starts.push(next);
+            }
+            starts
+        };
+        let days = by("day", 1);
+        let starts = if days.len() > MOST_DAYS { by("week", 7) } else { days };
+        let mut rest = &self.rows[..];
+        let mut filled = Vec::with_capacity(starts.len());
+        for (index, day) in starts.iter().enumerate() {
+            let end = starts.get(index + 1).map_or(Time(i64::MAX), |next| *next);
+            let (now, later) = rest.split_at(rest.partition_point(|row| row.at < end));
+            filled.push((*day, now));
+            rest = later;
+        }
+        filled
+    }
+
+    /// The words for a key.
+    pub fn label(&self, app: &App, key: &str) -> String {
+        let named = |none: &str| if key.is_empty() { none.to_owned() } else { key.to_owned() };
+        match self.group {
+            Group::Operation => operation(app, key),
+            Group::Campaign => {
+                let known = job_number(self.workspace, key).and_then(|job| self.names.jobs.get(&job));
+                known.cloned().unwrap_or_else(|| named("No campaign"))
+            }
+            Group::Member => named("No person"),
+            Group::Channel => match key {
+                "email" => "E-mail".to_owned(),
+                "linkedin" => "LinkedIn".to_owned(),
+                "messages" => "Messages".to_owned(),
+                "enrichment" => "Enrichment".to_owned(),
+                "discovery" => "Discovery".to_owned(),
+                _ => named("No channel"),
+            },
+        }
+    }
+
+    fn key<'a>(&self, row: &'a Stored) -> &'a str {
+        match self.group {
+            Group::Operation => &row.operation,
+            Group::Campaign => &row.campaign,
+            Group::Member => &row.member,
+            Group::Channel => &row.channel,
+        }
+    }
+
+    fn buckets(&self, app: &App, scene: &Scene) -> Vec<Bucket> {
+        let mut labels: HashMap<&str, String> = HashMap::new();
+        for row in &self.rows {
+            labels.entry(self.key(row)).or_insert_with(|| self.label(app, self.key(row)));
+        }
+        let bucket = |(day, rows): (Time, &[Stored])| Bucket {
+            label: calendar::day(day, scene.zone()),
+            credits: rows.iter().map(|row| (labels[self.key(row)].clone(), row.credits)).collect(),
+        };
+        self.days(scene).into_iter().map(bucket).collect()
+    }
+}
+
+impl Total {
+    /// The price of one, where all were priced the same.
+    fn price(&self) -> Option<i64> {
+        let mut prices = self.prices.iter();
+        let first = prices.next().copied().flatten();
+        first.filter(|_| prices.next().is_none())
+    }
+}
+
+/// An operation's name on the screen; an old one that the catalog no longer has keeps its own.
+pub fn operation(app: &App, name: &str) -> String {
+    app.catalog.operation(name).map_or_else(|| name.to_owned(), |operation| operation.label.clone())
+}
+
+/// The number of the job that a caller's campaign label names, if it is one of ours.
+pub fn job_number(workspace: i64, label: &str) -> Option<i64> {
+    let parsed = id::parse_inside("camp", label).or_else(|| id::parse_inside("job", label));
+    parsed.filter(|(of, _)| *of == workspace).map(|(_, number)| number)
+}
+
+/// What was tried for nothing, in words.
+fn not_charged(app: &App, rows: &[Stored]) -> Vec<(i64, String)> {
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.not_charged > 0) {
+        let what = match row.operation.as_str() {
+            "contact_enrichment" | "field_enrichment" => "look-ups with no result".to_owned(),
+            "email_send" | "linkedin_send" => "failed sends".to_owned(),
+            "discovery_result" | "clue_result" => "duplicates".to_owned(),
+            "discovery_preview" => "failed previews".to_owned(),
+            "message_generation" | "message_regeneration" => "messages that were not stored".to_owned(),
+            other => format!("of {}", operation(app, other)),
+        };
+        *counts.entry(what).or_default() += row.not_charged;
+    }
+    let mut counts: Vec<(i64, String)> = counts.into_iter().map(|(what, count)| (count, what)).collect();
+    counts.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    counts
+}
+
+async fn stretch(store: &Store, scene: &Scene, range: Range) -> Result<Stretch, Error> {
+    // An entry may be written a moment after the clock's time: one more slot is never one too many.
+    let to = Time(scene.now.0 + SLOT);
+    let day = |time: Time| calendar::bucket_start(time, scene.zone(), "day");
+    let back = |start: Time, days: i64| day(Time(start.0 - days * DAY + DAY / 2));
+    let days = match range {
+        Range::Week => 7,
+        Range::Month => 30,
+        Range::Period => return period(store, scene, to).await,
+    };
+    let from = back(day(scene.now), days - 1);
+    Ok(Stretch { from, to, before: Some((back(from, days), from)) })
+}
+
+/// The plan's period; without a plan, the calendar month. Totals are kept in slots, so a period begins with its slot.
+async fn period(store: &Store, scene: &Scene, to: Time) -> Result<Stretch, Error> {
+    let slot = |time: Time| Time(time.0.div_euclid(SLOT) * SLOT);
+    let month = |time: Time| calendar::bucket_start(time, scene.zone(), "month");
+    let periods = store.periods(scene.workspace.id).await?;
+    let (from, before) = match periods[..] {
+        [(now, _), (last, _)] => (slot(now), Some((slot(last), slot(now)))),
+        [(now, _)] => (slot(now), None),
+        _ => {
+            let from = month(scene.now);
+            (from, Some((month(Time(from.0 - 1)), from)))
+        }
+    };
+    Ok(Stretch { from, to, before })
+}
