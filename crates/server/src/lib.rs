@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod id;
+pub mod outreach;
 pub mod pages;
 pub mod providers;
 pub mod store;

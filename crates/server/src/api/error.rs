@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use billing::{HoldStatus, Refusal};
 use serde_json::{Map, Value, json};
 
-use crate::store;
+use crate::outreach::{Failure, Fault};
+use crate::{id, store};
 
 /// A lawful no, or a failure, as callers see it.
 #[derive(Debug)]
@@ -43,6 +44,12 @@ impl Error {
     /// The caller is known and may not do this.
     pub fn forbidden() -> Error {
         Error::new(StatusCode::FORBIDDEN, "forbidden", "this needs the operator's key")
+    }
+
+    /// There is no provider for what was asked.
+    pub fn not_configured(what: &str) -> Error {
+        let detail = format!("no {what} provider is configured");
+        Error::new(StatusCode::SERVICE_UNAVAILABLE, "provider_not_configured", detail)
     }
 
     /// The same error about a named field.
@@ -107,6 +114,25 @@ impl IntoResponse for Error {
     }
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        Error::field(fault.field, fault.reason)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Store(error) => error.into(),
+            Failure::NotConfigured(what) => Error::not_configured(what),
+            Failure::Provider(reason) => {
+                Error::new(StatusCode::FAILED_DEPENDENCY, "provider_failed", "the provider failed; nothing was charged")
+                    .fact("reason", reason)
+            }
+        }
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
         match error {
@@ -114,6 +140,15 @@ impl From<store::Error> for Error {
             store::Error::NotFound => Error::not_found(),
             store::Error::Conflict(code, detail) => Error::new(StatusCode::CONFLICT, code, detail),
             store::Error::Invalid(field, detail) => Error::field(field, detail),
+            store::Error::OverCap { workspace, campaign, limit, used, needed } => {
+                Error::new(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", "the campaign's credit cap does not allow this")
+                    .fact("scope", "campaign")
+                    .fact("label", id::inside("camp", workspace, campaign))
+                    .fact("per", "total")
+                    .fact("limit", limit)
+                    .fact("used", used)
+                    .fact("needed", needed)
+            }
             store::Error::Unavailable(why) => Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why),
             store::Error::Engine(error) => {
                 tracing::error!(%error, "the database failed");

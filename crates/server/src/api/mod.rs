@@ -6,7 +6,11 @@ pub mod caller;
 pub mod error;
 pub mod extract;
 
+mod campaigns;
 mod holds;
+mod leads;
+mod messages;
+mod searches;
 mod workspaces;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -42,6 +46,28 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(holds::resolve))
         .routes(routes!(holds::refund))
         .routes(routes!(holds::charge))
+        .routes(routes!(leads::create, leads::list))
+        .routes(routes!(leads::get))
+        .routes(routes!(leads::replied))
+        .routes(routes!(leads::blocklist, leads::block, leads::unblock))
+        .routes(routes!(searches::preview))
+        .routes(routes!(searches::create, searches::list))
+        .routes(routes!(searches::get))
+        .routes(routes!(searches::cancel))
+        .routes(routes!(searches::resume))
+        .routes(routes!(searches::enrich, searches::enrichments))
+        .routes(routes!(searches::enrichment))
+        .routes(routes!(searches::cancel_enrichment))
+        .routes(routes!(searches::resume_enrichment))
+        .routes(routes!(messages::create, messages::list))
+        .routes(routes!(messages::get))
+        .routes(routes!(messages::regenerate))
+        .routes(routes!(campaigns::create, campaigns::list))
+        .routes(routes!(campaigns::get, campaigns::update))
+        .routes(routes!(campaigns::add_leads, campaigns::leads))
+        .routes(routes!(campaigns::launch))
+        .routes(routes!(campaigns::pause))
+        .routes(routes!(campaigns::resume))
         .split_for_parts();
     (router.fallback(fallback), document)
 }

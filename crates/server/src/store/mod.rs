@@ -11,6 +11,7 @@ pub mod db;
 pub mod jobs;
 pub mod leads;
 pub mod ledger;
+pub mod messages;
 pub mod outbox;
 pub mod people;
 pub mod queries;
@@ -41,6 +42,19 @@ pub enum Error {
     Conflict(&'static str, &'static str),
     /// A field is not acceptable; the sentence says what it must be.
     Invalid(&'static str, String),
+    /// A campaign has used what it may use.
+    OverCap {
+        /// Its workspace.
+        workspace: i64,
+        /// The campaign's number.
+        campaign: i64,
+        /// Its credit cap.
+        limit: i64,
+        /// Credits used and held so far.
+        used: i64,
+        /// Credits needed now.
+        needed: i64,
+    },
     /// The disk is full or the store is stopping: nothing was written, try again.
     Unavailable(String),
     /// The database broke. Nothing of the request was committed.
