@@ -93,7 +93,8 @@ impl App {
         let providers = Providers::new(&config.providers)?;
         let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
         let store = Store::open(directory, manual)?;
-        let link_secret = store.link_secret().await.map_err(|error| format!("cannot write the database: {error}"))?;
+        let link_secret =
+            store.link_secret().await.map_err(|error| format!("cannot write the database: {error}"))?;
         let rates = config.catalog.operations.iter().map(|o| (Arc::from(o.operation.as_str()), o.price));
         Ok(App(Arc::new(Inner {
             clock: store.clock().clone(),
@@ -125,7 +126,12 @@ impl App {
     /// The price of one unit of an operation that campaigns use. A catalog that lacks it gives it away for nothing.
     pub fn unit(&self, operation: &str, quantity: i64) -> Price {
         let quantity = Quantity::new(quantity).unwrap_or(Quantity::ONE);
-        let free = || Price { operation: operation.into(), quantity: quantity.get(), unit_price: 0, version: self.rate_card.version };
+        let free = || Price {
+            operation: operation.into(),
+            quantity: quantity.get(),
+            unit_price: 0,
+            version: self.rate_card.version,
+        };
         self.rate_card.price(operation, quantity).ok().flatten().unwrap_or_else(free)
     }
 
@@ -207,7 +213,8 @@ impl App {
     }
 
     fn sign(&self, payload: &[u8]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.link_secret).expect("HMAC takes a key of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.link_secret).expect("HMAC takes a key of any length");
         mac.update(payload);
         hex(&mac.finalize().into_bytes())
     }

@@ -1,5 +1,45 @@
-use crate::store::{jobs::Job, leads::Lead};
-pub fn lead_from_json(_: &serde_json::Value) -> Option<Lead> { None }
-pub fn lead_json(_: &Lead, _: i64) -> serde_json::Value { serde_json::Value::Null }
-pub fn prompt(_: &Job, _: usize, _: &Lead) -> (String, String) { Default::default() }
-pub fn render(_: &str, _: &Lead) -> String { String::new() }
+//! Outreach as the API, the pages and the runner share it: what a lead and a campaign must look like, what a message says,
+//! and the paid calls that a person waits for.
+//!
+//! Owns the words and the checks, not the routes, the loop or the tables.
+
+mod calls;
+mod campaign;
+mod import;
+mod lead;
+mod template;
+
+pub use calls::{Failure, preview, write_message};
+pub use campaign::{
+    MAX_ENRICH, MAX_STEPS, check_cap, check_definition, check_fields, check_name, cost_left,
+    enrich_operation, estimate, send_operation,
+};
+pub use import::{Import, MAX_LEADS, Rejected, from_csv, from_json};
+pub use lead::{address, block_entry, lead_from_json, lead_json, link};
+pub use template::{check_template, prompt, render, subject};
+
+/// What is wrong with which field of something that a person wrote.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The field as callers write it, such as `steps[1].subject`.
+    pub field: String,
+    /// What it must be.
+    pub reason: String,
+}
+
+impl Fault {
+    fn new(field: impl Into<String>, reason: impl Into<String>) -> Fault {
+        Fault { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// One line of text of a bounded length; the error says what it must be.
+fn line(text: &str, max: usize) -> Result<(), String> {
+    if text.chars().count() > max {
+        return Err(format!("has at most {max} characters"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("must be one line without control characters".to_owned());
+    }
+    Ok(())
+}

@@ -14,6 +14,7 @@ use billing::{Hold, Labels};
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::id;
 use crate::outreach::{lead_from_json, lead_json, prompt, render};
 use crate::providers::{Accepted, Email, LinkedinAction, Outcome, Recovery, Status};
 use crate::scheduler::pause;
@@ -21,7 +22,6 @@ use crate::store::Error;
 use crate::store::jobs::JobKind;
 use crate::store::leads::{EmailState, Lead};
 use crate::store::work::{Claim, Ending, Held, StepOutcome};
-use crate::id;
 
 /// How many pieces are at work at once.
 const WORKERS: usize = 16;
@@ -43,7 +43,9 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
     let (mut moved, mut waits) = (0, 0);
     loop {
         // After a piece that could not be paid, others must end before asking again makes sense.
-        let ask = !app.is_stopping() && running.len() <= WORKERS / 2 && (waits == 0 || (running.is_empty() && waits == 1));
+        let ask = !app.is_stopping()
+            && running.len() <= WORKERS / 2
+            && (waits == 0 || (running.is_empty() && waits == 1));
         if ask {
             for claim in app.store.claim(WORKERS - running.len()).await? {
                 running.spawn(piece(app.clone(), claim));
@@ -99,7 +101,8 @@ async fn piece(app: App, claim: Claim) -> Result<Progress, Error> {
     }
     let quantity = affordable(&app, &claim, operation, quantity);
     let labels = Arc::new(labels(&claim, operation));
-    let terms = HoldTerms { price: app.unit(operation, quantity), labels, seconds: HOLD_SECONDS, epoch: claim.epoch };
+    let terms =
+        HoldTerms { price: app.unit(operation, quantity), labels, seconds: HOLD_SECONDS, epoch: claim.epoch };
     let Held::Yes(hold) = app.store.hold_piece(&claim, terms).await? else { return Ok(Progress::Waits) };
     if !app.store.dispatch_piece(&claim, hold.id).await? {
         return Ok(Progress::Moved);
@@ -124,7 +127,9 @@ fn next(claim: &Claim) -> Step {
     }
     let plan = claim.job.definition.plan();
     match campaign::next(&plan, claim.position, claim.facts) {
-        Next::Enrich(index) if plan.enrich.get(index).is_some_and(|field| field == "contact") => Step::Pay("contact_enrichment", 1),
+        Next::Enrich(index) if plan.enrich.get(index).is_some_and(|field| field == "contact") => {
+            Step::Pay("contact_enrichment", 1)
+        }
         Next::Enrich(_) => Step::Pay("field_enrichment", 1),
         Next::Write(_) => Step::Pay("message_generation", 1),
         Next::Send(index) => match plan.steps.get(index).map(|step| step.channel) {
@@ -150,7 +155,9 @@ fn missing(app: &App, operation: &str) -> Option<&'static str> {
         "contact_enrichment" | "field_enrichment" if providers.enrichment.providers().is_empty() => {
             Some("no enrichment provider is configured")
         }
-        "discovery_result" | "clue_result" if providers.discovery.is_none() => Some("no discovery provider is configured"),
+        "discovery_result" | "clue_result" if providers.discovery.is_none() => {
+            Some("no discovery provider is configured")
+        }
         "message_generation" if providers.messages.is_none() => Some("no message provider is configured"),
         "email_send" if providers.email.is_none() => Some("no mail server is configured"),
         "linkedin_send" if providers.linkedin.is_none() => Some("no LinkedIn provider is configured"),
@@ -221,7 +228,9 @@ async fn contact(app: &App, claim: &Claim, lead: &Lead, key: &str) -> Ending {
 async fn fill(app: &App, claim: &Claim, lead: &Lead, field: &str, key: &str) -> Ending {
     let outcome = app.providers.enrichment.field(field, &lead_json(lead, claim.workspace), key).await;
     ending(outcome, |answer| {
-        let empty = |value: &serde_json::Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+        let empty = |value: &serde_json::Value| {
+            value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
+        };
         let Some(value) = answer.value.filter(|value| answer.found && !empty(value)) else {
             return Ending::LookedUp { filled: None, charged: false };
         };
@@ -236,7 +245,9 @@ async fn fill(app: &App, claim: &Claim, lead: &Lead, field: &str, key: &str) -> 
 }
 
 async fn write(app: &App, claim: &Claim, lead: &Lead, index: usize, key: &str) -> Ending {
-    let Some(writer) = &app.providers.messages else { return Ending::Unavailable("no message provider is configured".to_owned()) };
+    let Some(writer) = &app.providers.messages else {
+        return Ending::Unavailable("no message provider is configured".to_owned());
+    };
     let (instructions, prompt) = prompt(&claim.job, index, lead);
     let call = format!("{key}:1");
     ending(writer.write(&instructions, &prompt, &call).await, Ending::Wrote)
@@ -244,7 +255,8 @@ async fn write(app: &App, claim: &Claim, lead: &Lead, index: usize, key: &str) -
 
 /// The text of a step for a lead: the written message, or the template filled in.
 fn text(claim: &Claim, lead: &Lead, index: usize) -> String {
-    let template = claim.job.definition.steps.get(index).and_then(|step| step.template.as_deref()).unwrap_or_default();
+    let template =
+        claim.job.definition.steps.get(index).and_then(|step| step.template.as_deref()).unwrap_or_default();
     claim.message.clone().unwrap_or_else(|| render(template, lead))
 }
 
@@ -252,7 +264,13 @@ async fn email(app: &App, claim: &Claim, lead: &Lead, index: usize, key: &str) -
     let (Some(server), Some(to)) = (&app.providers.email, lead.usable_email()) else {
         return Ending::NotSent(StepOutcome::Skipped, "no usable address".to_owned());
     };
-    let subject = claim.job.definition.steps.get(index).and_then(|step| step.subject.as_deref()).unwrap_or(&claim.job.name);
+    let subject = claim
+        .job
+        .definition
+        .steps
+        .get(index)
+        .and_then(|step| step.subject.as_deref())
+        .unwrap_or(&claim.job.name);
     let email = Email {
         to: to.to_owned(),
         subject: render(subject, lead),
@@ -270,7 +288,8 @@ async fn linkedin(app: &App, claim: &Claim, lead: &Lead, index: usize, key: &str
     };
     let invite = claim.job.definition.steps.get(index).is_some_and(|step| step.channel == "linkedin_invite");
     let action = if invite { LinkedinAction::Invite } else { LinkedinAction::Message };
-    let (lead_json, text, call) = (lead_json(lead, claim.workspace), text(claim, lead, index), format!("{key}:1"));
+    let (lead_json, text, call) =
+        (lead_json(lead, claim.workspace), text(claim, lead, index), format!("{key}:1"));
     ending(provider.linkedin(action, &lead_json, &text, "default", &call).await, accepted)
 }
 
@@ -301,7 +320,9 @@ async fn search(app: &App, claim: &Claim, hold: &Hold, key: &str) -> Ending {
 /// and otherwise say that nobody knows.
 async fn recover(app: &App, claim: &Claim, hold: &Hold) -> Ending {
     let providers = &app.providers;
-    let http = |provider: &Option<crate::providers::HttpProvider>| provider.as_ref().map_or(Recovery::Neither, |p| p.recovery());
+    let http = |provider: &Option<crate::providers::HttpProvider>| {
+        provider.as_ref().map_or(Recovery::Neither, |p| p.recovery())
+    };
     let recovery = match &*hold.price.operation {
         // Writing a message has no effect outside: asking again under the same key is safe.
         "message_generation" => Recovery::Repeat,
@@ -320,11 +341,16 @@ async fn recover(app: &App, claim: &Claim, hold: &Hold) -> Ending {
 }
 
 async fn ask(app: &App, claim: &Claim, hold: &Hold) -> Ending {
-    let Some(provider) = &app.providers.linkedin else { return Ending::Doubt("the provider is gone".to_owned()) };
+    let Some(provider) = &app.providers.linkedin else {
+        return Ending::Doubt("the provider is gone".to_owned());
+    };
     let key = format!("{}:1", id::inside("hold", claim.workspace, hold.id.0));
     match provider.status(&key).await {
         Outcome::Done(Status::Done(result)) => {
-            let accepted = result.as_ref().and_then(|result| result.get("accepted")).and_then(serde_json::Value::as_bool);
+            let accepted = result
+                .as_ref()
+                .and_then(|result| result.get("accepted"))
+                .and_then(serde_json::Value::as_bool);
             match accepted {
                 Some(false) => Ending::NotSent(StepOutcome::Skipped, "not accepted".to_owned()),
                 _ => Ending::Sent,
@@ -334,4 +360,3 @@ async fn ask(app: &App, claim: &Claim, hold: &Hold) -> Ending {
         _ => Ending::Doubt("the provider could not say whether it was sent".to_owned()),
     }
 }
-

@@ -32,7 +32,8 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         for (workspace, number) in periods {
             app.store.begin_period(workspace.id, period(app, &workspace, number)).await?;
         }
-        let sweeps = accounts.into_iter().map(|workspace| Post::new(workspace, Command::Sweep, "system")).collect();
+        let sweeps =
+            accounts.into_iter().map(|workspace| Post::new(workspace, Command::Sweep, "system")).collect();
         for answer in app.store.post_all(sweeps).await {
             answer?;
         }
@@ -49,7 +50,12 @@ pub fn period(app: &App, workspace: &Workspace, number: i64) -> Period {
     let start = |number| calendar::period_start(workspace.anchor, &workspace.time_zone, cadence, number);
     let credits = plan.map(|plan| plan.credits).or(workspace.plan_credits).unwrap_or(1);
     // A period begins where the one before ended, also when the zone was changed in between.
-    Period { number, starts_at: workspace.next_period.unwrap_or_else(|| start(number)), ends_at: start(number + 1), credits }
+    Period {
+        number,
+        starts_at: workspace.next_period.unwrap_or_else(|| start(number)),
+        ends_at: start(number + 1),
+        credits,
+    }
 }
 
 /// Runs the loop until the server stops. Only for the system's clock.
@@ -79,8 +85,12 @@ pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
     let target = Time(app.clock.now().0.saturating_add(seconds.saturating_mul(SECOND)));
     loop {
         settle_down(app).await?;
-        let moments =
-            [app.store.next_period().await?, app.store.next_in_ledger().await?, app.store.next_piece().await?, app.store.next_mail().await?];
+        let moments = [
+            app.store.next_period().await?,
+            app.store.next_in_ledger().await?,
+            app.store.next_piece().await?,
+            app.store.next_mail().await?,
+        ];
         match moments.into_iter().flatten().min() {
             Some(next) if next <= target => app.store.advance_clock(next).await?,
             _ => break,

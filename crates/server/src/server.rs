@@ -16,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::extract::MAX_BODY;
 use crate::app::App;
-use crate::{api, delivery, runner, scheduler};
+use crate::{api, delivery, pages, runner, scheduler};
 
 /// How long requests in flight may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -26,11 +26,15 @@ pub fn router(app: &App) -> Router {
     let (api, document) = api::router();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let openapi = get(move || async move { ([("content-type", "application/json")], document.to_string()) });
-    let router = api.route("/openapi.json", openapi);
+    let router = api.merge(pages::router(app)).route("/openapi.json", openapi);
     router
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            let error = api::error::Error::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this request broke");
+            let error = api::error::Error::new(
+                axum::http::StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "this request broke",
+            );
             axum::response::IntoResponse::into_response(error)
         }))
         .layer(middleware::from_fn_with_state(app.clone(), count))
@@ -54,13 +58,18 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
 /// # Errors
 /// One line for the operator.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), String> {
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let bound = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
     Ok((listener, bound))
 }
 
 /// Serves until `stop` ends, then finishes what is under way. An error when the database failed.
-pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
+pub async fn serve(
+    app: App,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), String> {
     let mut loops = tokio::task::JoinSet::new();
     // Under a manual clock the loops work inside `advance` alone.
     if !app.clock.is_manual() {
@@ -90,7 +99,11 @@ pub async fn serve(app: App, listener: TcpListener, stop: impl Future<Output = (
     // Streams would hold the server open for ever: they get the grace period and no more.
     let _ = tokio::time::timeout(GRACE, serving).await;
     let _ = tokio::time::timeout(GRACE, async { while loops.join_next().await.is_some() {} }).await;
-    if *died.borrow() { Err("the database failed: the server stopped so that nothing wrong is acknowledged".to_owned()) } else { Ok(()) }
+    if *died.borrow() {
+        Err("the database failed: the server stopped so that nothing wrong is acknowledged".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 /// Ends on SIGTERM or Ctrl-C.

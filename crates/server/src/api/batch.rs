@@ -74,7 +74,8 @@ pub async fn post(State(app): State<App>, caller: Caller, Json(body): Json<Body>
     if body.commands.is_empty() || body.commands.len() > MAX_COMMANDS {
         return Err(Error::field("commands", format!("has 1 to {MAX_COMMANDS} commands")));
     }
-    let parsed: Vec<Result<Post, Error>> = body.commands.into_iter().map(|command| parse(&app, &caller, command)).collect();
+    let parsed: Vec<Result<Post, Error>> =
+        body.commands.into_iter().map(|command| parse(&app, &caller, command)).collect();
     let posts = parsed.iter().filter_map(|post| post.as_ref().ok()).cloned().collect();
     let mut answers = app.store.post_all(posts).await.into_iter();
     let results = parsed
@@ -83,8 +84,12 @@ pub async fn post(State(app): State<App>, caller: Caller, Json(body): Json<Body>
             let post = post?;
             let answer = answers.next().ok_or_else(Error::not_found)??;
             let (status, body) = match (&post.key, &answer.entry, &answer.hold) {
-                (Some(key), Some(recorded), _) => (201, json!(holds::opened(post.workspace, recorded, key.kind))),
-                (None, _, Some(hold)) => (200, json!(holds::view(post.workspace, hold, Some(answer.available)))),
+                (Some(key), Some(recorded), _) => {
+                    (201, json!(holds::opened(post.workspace, recorded, key.kind)))
+                }
+                (None, _, Some(hold)) => {
+                    (200, json!(holds::view(post.workspace, hold, Some(answer.available))))
+                }
                 _ => return Err(Error::not_found()),
             };
             Ok(One200 { status, body })
@@ -118,13 +123,29 @@ fn parse(app: &App, caller: &Caller, command: Value) -> Result<Post, Error> {
 }
 
 fn opening(one: One) -> Result<holds::Create, Error> {
-    let (operation, quantity) = (one.operation.ok_or_else(|| missing("operation"))?, one.quantity.ok_or_else(|| missing("quantity"))?);
+    let (operation, quantity) = (
+        one.operation.ok_or_else(|| missing("operation"))?,
+        one.quantity.ok_or_else(|| missing("quantity"))?,
+    );
     let (campaign, member, channel, reference) = (one.campaign, one.member, one.channel, one.reference);
-    Ok(holds::Create { operation, quantity, campaign, member, channel, reference, expires_in_seconds: one.expires_in_seconds })
+    Ok(holds::Create {
+        operation,
+        quantity,
+        campaign,
+        member,
+        channel,
+        reference,
+        expires_in_seconds: one.expires_in_seconds,
+    })
 }
 
 fn follow_up(caller: &Caller, workspace: i64, kind: Do, one: &One) -> Result<Post, Error> {
-    let labels = [("campaign", &one.campaign), ("member", &one.member), ("channel", &one.channel), ("reference", &one.reference)];
+    let labels = [
+        ("campaign", &one.campaign),
+        ("member", &one.member),
+        ("channel", &one.channel),
+        ("reference", &one.reference),
+    ];
     refuse_extra(labels.iter().map(|(name, value)| (*name, value.is_some())))?;
     refuse_extra([("operation", one.operation.is_some()), ("key", one.key.is_some())])?;
     refuse_extra([("expires_in_seconds", one.expires_in_seconds.is_some())])?;

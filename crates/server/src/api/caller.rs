@@ -28,7 +28,9 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Error> {
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token = header
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, token)) = token else { return Err(Error::unauthorized()) };
         let token = token.trim();
         if let Some((key, secret)) = token.split_once('.')
@@ -99,7 +101,8 @@ impl FromRequestParts<App> for In {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<In, Error> {
         let caller = Caller::from_request_parts(parts, app).await?;
         let path = Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, app).await;
-        let workspace = path.ok().and_then(|Path(path)| path.get("ws").cloned()).ok_or_else(Error::not_found)?;
+        let workspace =
+            path.ok().and_then(|Path(path)| path.get("ws").cloned()).ok_or_else(Error::not_found)?;
         let workspace = caller.workspace(&workspace)?;
         Ok(In { caller, workspace })
     }

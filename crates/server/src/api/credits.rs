@@ -187,14 +187,24 @@ pub async fn estimate(State(app): State<App>, here: In, Json(body): Json<Estimat
     let mut items = Vec::with_capacity(body.items.len());
     let mut credits: i64 = 0;
     for (index, item) in body.items.into_iter().enumerate() {
-        let quantity = Quantity::new(item.quantity)
-            .ok_or_else(|| Error::field(format!("items[{index}].quantity"), "must be a whole number from 1 to 1,000,000,000,000"))?;
+        let quantity = Quantity::new(item.quantity).ok_or_else(|| {
+            Error::field(
+                format!("items[{index}].quantity"),
+                "must be a whole number from 1 to 1,000,000,000,000",
+            )
+        })?;
         let price = app.price(&item.operation, quantity)?.ok_or_else(|| {
-            Error::field(format!("items[{index}].operation"), "the catalog has no such operation").code("unknown_operation")
+            Error::field(format!("items[{index}].operation"), "the catalog has no such operation")
+                .code("unknown_operation")
         })?;
         let amount = price.amount();
         credits += amount;
-        items.push(EstimatedItem { operation: item.operation, quantity: price.quantity, unit_price: price.unit_price, credits: amount });
+        items.push(EstimatedItem {
+            operation: item.operation,
+            quantity: price.quantity,
+            unit_price: price.unit_price,
+            credits: amount,
+        });
     }
     let available = app.store.available(here.workspace).await?;
     let shortfall = (credits - available).max(0);

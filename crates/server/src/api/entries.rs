@@ -129,7 +129,9 @@ fn filter(query: &Listing) -> Result<EntryFilter, Error> {
                 EntryKind::Repay,
             ];
             let kind = listed.into_iter().find(|kind| kind_name(*kind) == name);
-            let kind = kind.ok_or_else(|| Error::field("kind", "must be grant, charge, expire, revoke, refund, adjust or repay"))?;
+            let kind = kind.ok_or_else(|| {
+                Error::field("kind", "must be grant, charge, expire, revoke, refund, adjust or repay")
+            })?;
             vec![kind_code(kind)]
         }
     };
@@ -160,7 +162,9 @@ fn filter(query: &Listing) -> Result<EntryFilter, Error> {
 
 /// A time in a query.
 pub fn moment(field: &str, text: Option<&str>) -> Result<Option<billing::Time>, Error> {
-    let parse = |text| parse_rfc3339(text).ok_or_else(|| Error::field(field, "must be a time such as 2027-01-31T10:00:00Z"));
+    let parse = |text| {
+        parse_rfc3339(text).ok_or_else(|| Error::field(field, "must be a time such as 2027-01-31T10:00:00Z"))
+    };
     text.map(parse).transpose()
 }
 
@@ -180,8 +184,23 @@ pub async fn csv(State(app): State<App>, here: In, Query(query): Query<Listing>)
     app.store.available(here.workspace).await?;
     let mut writer = csv::Writer::from_writer(Vec::new());
     let header = [
-        "seq", "at", "kind", "amount", "balance_after", "operation", "quantity", "unit_price", "campaign", "member", "channel",
-        "reference", "lead", "grant", "hold", "reason", "actor",
+        "seq",
+        "at",
+        "kind",
+        "amount",
+        "balance_after",
+        "operation",
+        "quantity",
+        "unit_price",
+        "campaign",
+        "member",
+        "channel",
+        "reference",
+        "lead",
+        "grant",
+        "hold",
+        "reason",
+        "actor",
     ];
     writer.write_record(header).map_err(unwritten)?;
     loop {
@@ -223,5 +242,9 @@ fn record(line: &Line) -> [String; 17] {
 }
 
 fn unwritten(error: csv::Error) -> Error {
-    Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("the file could not be written: {error}"))
+    Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable",
+        format!("the file could not be written: {error}"),
+    )
 }

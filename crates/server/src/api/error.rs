@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use billing::{HoldStatus, Refusal};
 use serde_json::{Map, Value, json};
 
-use crate::store;
+use crate::outreach::{Failure, Fault};
+use crate::{id, store};
 
 /// A lawful no, or a failure, as callers see it.
 #[derive(Debug)]
@@ -43,6 +44,12 @@ impl Error {
     /// The caller is known and may not do this.
     pub fn forbidden() -> Error {
         Error::new(StatusCode::FORBIDDEN, "forbidden", "this needs the operator's key")
+    }
+
+    /// There is no provider for what was asked.
+    pub fn not_configured(what: &str) -> Error {
+        let detail = format!("no {what} provider is configured");
+        Error::new(StatusCode::SERVICE_UNAVAILABLE, "provider_not_configured", detail)
     }
 
     /// The same error about a named field.
@@ -107,6 +114,27 @@ impl IntoResponse for Error {
     }
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        Error::field(fault.field, fault.reason)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Store(error) => error.into(),
+            Failure::NotConfigured(what) => Error::not_configured(what),
+            Failure::Provider(reason) => Error::new(
+                StatusCode::FAILED_DEPENDENCY,
+                "provider_failed",
+                "the provider failed; nothing was charged",
+            )
+            .fact("reason", reason),
+        }
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
         match error {
@@ -114,10 +142,25 @@ impl From<store::Error> for Error {
             store::Error::NotFound => Error::not_found(),
             store::Error::Conflict(code, detail) => Error::new(StatusCode::CONFLICT, code, detail),
             store::Error::Invalid(field, detail) => Error::field(field, detail),
+            store::Error::OverCap { workspace, campaign, limit, used, needed } => Error::new(
+                StatusCode::PAYMENT_REQUIRED,
+                "budget_exceeded",
+                "the campaign's credit cap does not allow this",
+            )
+            .fact("scope", "campaign")
+            .fact("label", id::inside("camp", workspace, campaign))
+            .fact("per", "total")
+            .fact("limit", limit)
+            .fact("used", used)
+            .fact("needed", needed),
             store::Error::Unavailable(why) => Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why),
             store::Error::Engine(error) => {
                 tracing::error!(%error, "the database failed");
-                Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the database did not answer; try again")
+                Error::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "unavailable",
+                    "the database did not answer; try again",
+                )
             }
         }
     }
@@ -133,25 +176,33 @@ impl From<Refusal> for Error {
                 unprocessable("this Idempotency-Key was used for a different command").at("Idempotency-Key")
             }
             Refusal::GrantNotFound | Refusal::HoldNotFound => Error::not_found(),
-            Refusal::HoldNotOpen { status } => Error::new(StatusCode::CONFLICT, code, "the hold has already ended in another way")
-                .fact("hold_status", status_name(status))
-                .fact("hold", json!({ "status": status_name(status) })),
-            Refusal::StaleEpoch => Error::new(StatusCode::CONFLICT, code, "another runner has taken this over"),
+            Refusal::HoldNotOpen { status } => {
+                Error::new(StatusCode::CONFLICT, code, "the hold has already ended in another way")
+                    .fact("hold_status", status_name(status))
+                    .fact("hold", json!({ "status": status_name(status) }))
+            }
+            Refusal::StaleEpoch => {
+                Error::new(StatusCode::CONFLICT, code, "another runner has taken this over")
+            }
             Refusal::SettleExceedsHold { held } => {
                 unprocessable("more than the hold covers").at("quantity").fact("held_quantity", held)
             }
-            Refusal::RefundExceedsSettled { refundable } => {
-                unprocessable("more than is still charged").at("quantity").fact("refundable_quantity", refundable)
-            }
-            Refusal::TooManyGrants | Refusal::TooManyOpenHolds => {
-                Error::new(StatusCode::TOO_MANY_REQUESTS, code, "the account has as many of these as it may have")
-            }
-            Refusal::InsufficientCredits { needed, available } => {
-                Error::new(StatusCode::PAYMENT_REQUIRED, code, format!("this needs {needed} credits, {available} are available"))
-                    .fact("needed", needed)
-                    .fact("available", available)
-                    .fact("shortfall", needed - available)
-            }
+            Refusal::RefundExceedsSettled { refundable } => unprocessable("more than is still charged")
+                .at("quantity")
+                .fact("refundable_quantity", refundable),
+            Refusal::TooManyGrants | Refusal::TooManyOpenHolds => Error::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                code,
+                "the account has as many of these as it may have",
+            ),
+            Refusal::InsufficientCredits { needed, available } => Error::new(
+                StatusCode::PAYMENT_REQUIRED,
+                code,
+                format!("this needs {needed} credits, {available} are available"),
+            )
+            .fact("needed", needed)
+            .fact("available", available)
+            .fact("shortfall", needed - available),
         }
     }
 }

@@ -42,9 +42,11 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     // The quick way first: the path to a mistake is only worth its price when there is one.
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
-        Err(error) if error.is_syntax() || error.is_eof() => {
-            Err(Error::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}")))
-        }
+        Err(error) if error.is_syntax() || error.is_eof() => Err(Error::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_json",
+            format!("the body is not JSON: {error}"),
+        )),
         Err(_) => Err(explain::<T>(bytes)),
     }
 }
@@ -53,7 +55,13 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Error {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
         Err(error) => error,
-        Ok(_) => return Error::new(StatusCode::BAD_REQUEST, "malformed_json", "there is something after the JSON value"),
+        Ok(_) => {
+            return Error::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_json",
+                "there is something after the JSON value",
+            );
+        }
     };
     let path = error.path().to_string();
     let message = error.into_inner().to_string();
@@ -66,8 +74,14 @@ fn named(path: &str, message: &str) -> Error {
     let quoted = message.split('`').nth(1).unwrap_or_default();
     let inside = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
     if message.starts_with("unknown field") {
-        return Error::field(path.rsplit('.').next().filter(|last| *last == quoted).map_or_else(|| inside(quoted), |_| path.to_owned()), "there is no such field")
-            .code("unknown_field");
+        return Error::field(
+            path.rsplit('.')
+                .next()
+                .filter(|last| *last == quoted)
+                .map_or_else(|| inside(quoted), |_| path.to_owned()),
+            "there is no such field",
+        )
+        .code("unknown_field");
     }
     if message.starts_with("missing field") {
         return Error::field(inside(quoted), "this field is required").code("missing_field");
@@ -127,7 +141,9 @@ pub fn page_size(limit: Option<i64>) -> Result<i64, Error> {
 /// The number behind a cursor.
 pub fn number_cursor(cursor: Option<&str>) -> Result<Option<i64>, Error> {
     let parse = |text: &str| text.parse().ok().filter(|number| *number >= 0);
-    cursor.map(|text| parse(text).ok_or_else(|| Error::field("cursor", "is not a cursor of this list"))).transpose()
+    cursor
+        .map(|text| parse(text).ok_or_else(|| Error::field("cursor", "is not a cursor of this list")))
+        .transpose()
 }
 
 /// One page of a list.
@@ -140,7 +156,12 @@ pub struct Items<T> {
 
 impl<T> Items<T> {
     /// A page of at most `limit` items; `rows` may have one more, which says that there is a next page.
-    pub fn new<R>(mut rows: Vec<R>, limit: i64, cursor: impl Fn(&R) -> String, show: impl FnMut(R) -> T) -> Items<T> {
+    pub fn new<R>(
+        mut rows: Vec<R>,
+        limit: i64,
+        cursor: impl Fn(&R) -> String,
+        show: impl FnMut(R) -> T,
+    ) -> Items<T> {
         let limit = usize::try_from(limit).unwrap_or(500);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -158,7 +179,9 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Error> {
         let Some(value) = parts.headers.get("idempotency-key") else {
             let detail = "send an Idempotency-Key header: what this does must happen once";
-            return Err(Error::new(StatusCode::BAD_REQUEST, "idempotency_key_required", detail).at("Idempotency-Key"));
+            return Err(
+                Error::new(StatusCode::BAD_REQUEST, "idempotency_key_required", detail).at("Idempotency-Key")
+            );
         };
         idempotency_key(value.to_str().unwrap_or_default()).map(IdempotencyKey)
     }
@@ -209,7 +232,9 @@ pub fn email(field: &str, address: &str) -> Result<(), Error> {
 }
 
 /// A field that tells `null` from absent: `Some(None)` clears, `None` leaves alone.
-pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 

@@ -70,7 +70,12 @@ pub struct Granted {
 
 /// Add a lot of credits.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/grants", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = Granted)))]
-pub async fn create(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey, Json(body): Json<Create>) -> Answer {
+pub async fn create(
+    State(app): State<App>,
+    here: In,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<Create>,
+) -> Answer {
     here.caller.operator()?;
     let credits = amount("credits", body.credits)?;
     extract::text("reason", &body.reason, 500)?;
@@ -101,11 +106,14 @@ pub async fn create(State(app): State<App>, here: In, IdempotencyKey(key): Idemp
 }
 
 fn amount(field: &str, credits: i64) -> Result<Amount, Error> {
-    Amount::new(credits).ok_or_else(|| Error::field(field, "must be a whole number from 1 to 1,000,000,000,000,000"))
+    Amount::new(credits)
+        .ok_or_else(|| Error::field(field, "must be a whole number from 1 to 1,000,000,000,000,000"))
 }
 
 fn moment(field: &str, text: Option<&str>) -> Result<Option<Time>, Error> {
-    let parse = |text| parse_rfc3339(text).ok_or_else(|| Error::field(field, "must be a time such as 2027-01-31T10:00:00Z"));
+    let parse = |text| {
+        parse_rfc3339(text).ok_or_else(|| Error::field(field, "must be a time such as 2027-01-31T10:00:00Z"))
+    };
     text.map(parse).transpose()
 }
 
@@ -118,7 +126,12 @@ pub struct Reason {
 
 /// Take back what is left of a grant, and whatever returns to it.
 #[utoipa::path(post, path = "/v1/grants/{id}/revoke", params(("id" = String, Path)), request_body = Reason, responses((status = 200, body = credits::Grant)))]
-pub async fn revoke(State(app): State<App>, caller: Caller, Path(grant): Path<String>, Json(body): Json<Reason>) -> Answer {
+pub async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    Path(grant): Path<String>,
+    Json(body): Json<Reason>,
+) -> Answer {
     caller.operator()?;
     extract::text("reason", &body.reason, 500)?;
     let (workspace, grant) = caller.ledger("grant", &grant)?;
@@ -154,7 +167,12 @@ pub struct Adjusted {
 
 /// Correct the balance, with a reason.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/adjustments", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Adjust, responses((status = 201, body = Adjusted)))]
-pub async fn adjust(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey, Json(body): Json<Adjust>) -> Answer {
+pub async fn adjust(
+    State(app): State<App>,
+    here: In,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<Adjust>,
+) -> Answer {
     here.caller.operator()?;
     extract::text("reason", &body.reason, 500)?;
     let mut post = Post::new(here.workspace, Command::Adjust(body.credits), &here.caller.actor());
@@ -164,7 +182,12 @@ pub async fn adjust(State(app): State<App>, here: In, IdempotencyKey(key): Idemp
     app.nudge();
     let entry = &answer.entry.as_ref().ok_or_else(Error::not_found)?.entry;
     let grant = entry.grant.map(|Seq(grant)| id::inside("grant", here.workspace, grant));
-    let adjusted =
-        Adjusted { seq: entry.seq.0, credits: entry.amount, balance_after: entry.balance, grant, created_at: rfc3339(entry.at) };
+    let adjusted = Adjusted {
+        seq: entry.seq.0,
+        credits: entry.amount,
+        balance_after: entry.balance,
+        grant,
+        created_at: rfc3339(entry.at),
+    };
     Ok(with_available(StatusCode::CREATED, &adjusted, answer.available, answer.replayed.into()))
 }

@@ -120,8 +120,9 @@ fn release_name(reason: ReleaseReason) -> &'static str {
 /// The first answer to a hold or a charge, from its entry alone, so that a replay is the same to the byte.
 pub fn opened(workspace: i64, recorded: &Recorded, kind: KeyKind) -> Opened {
     let entry = &recorded.entry;
-    let (operation, quantity, unit_price) =
-        entry.price.as_ref().map_or((String::new(), 0, 0), |price| (price.operation.to_string(), price.quantity, price.unit_price));
+    let (operation, quantity, unit_price) = entry.price.as_ref().map_or((String::new(), 0, 0), |price| {
+        (price.operation.to_string(), price.quantity, price.unit_price)
+    });
     Opened {
         id: id::inside("hold", workspace, entry.seq.0),
         status: if kind == KeyKind::Charge { "settled" } else { "open" },
@@ -138,7 +139,12 @@ pub fn opened(workspace: i64, recorded: &Recorded, kind: KeyKind) -> Opened {
 pub fn terms(app: &App, body: &Create) -> Result<HoldTerms, Error> {
     let quantity = Quantity::new(body.quantity)
         .ok_or_else(|| Error::field("quantity", "must be a whole number from 1 to 1,000,000,000,000"))?;
-    let labels = [("campaign", &body.campaign), ("member", &body.member), ("channel", &body.channel), ("reference", &body.reference)];
+    let labels = [
+        ("campaign", &body.campaign),
+        ("member", &body.member),
+        ("channel", &body.channel),
+        ("reference", &body.reference),
+    ];
     for (field, label) in labels {
         extract::optional_text(field, label.as_deref(), 200)?;
     }
@@ -159,13 +165,23 @@ pub fn terms(app: &App, body: &Create) -> Result<HoldTerms, Error> {
 
 /// Set credits aside.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/holds", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = Opened)))]
-pub async fn create(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey, Json(body): Json<Create>) -> Answer {
+pub async fn create(
+    State(app): State<App>,
+    here: In,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<Create>,
+) -> Answer {
     open(&app, &here, &key, &body, KeyKind::Hold).await
 }
 
 /// Hold and settle in one.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/charges", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = Opened)))]
-pub async fn charge(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey, Json(body): Json<Create>) -> Answer {
+pub async fn charge(
+    State(app): State<App>,
+    here: In,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<Create>,
+) -> Answer {
     open(&app, &here, &key, &body, KeyKind::Charge).await
 }
 
@@ -178,7 +194,14 @@ async fn open(app: &App, here: &In, key: &str, body: &Create, kind: KeyKind) -> 
 }
 
 /// The post of a hold or charge.
-pub fn opening(app: &App, workspace: i64, key: &str, body: &Create, kind: KeyKind, actor: &str) -> Result<Post, Error> {
+pub fn opening(
+    app: &App,
+    workspace: i64,
+    key: &str,
+    body: &Create,
+    kind: KeyKind,
+    actor: &str,
+) -> Result<Post, Error> {
     let terms = terms(app, body)?;
     let command = if kind == KeyKind::Charge { Command::Charge(terms) } else { Command::Hold(terms) };
     let mut post = Post::new(workspace, command, actor);
@@ -206,7 +229,8 @@ pub struct Listing {
 /// Holds, newest first.
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/holds", params(("ws" = String, Path), Listing), responses((status = 200, body = Items<View>)))]
 pub async fn list(State(app): State<App>, here: In, Query(query): Query<Listing>) -> Answer {
-    let (limit, cursor) = (extract::page_size(query.limit)?, extract::number_cursor(query.cursor.as_deref())?);
+    let (limit, cursor) =
+        (extract::page_size(query.limit)?, extract::number_cursor(query.cursor.as_deref())?);
     let names = ["open", "dispatched", "in_doubt", "settled", "released"];
     let status = match &query.status {
         Some(status) => Some(names.iter().position(|name| name == status).ok_or_else(|| {
@@ -215,7 +239,8 @@ pub async fn list(State(app): State<App>, here: In, Query(query): Query<Listing>
         None => None,
     };
     let rows = app.store.holds(here.workspace, status, cursor, limit + 1).await?;
-    let items = Items::new(rows, limit, |hold| hold.id.0.to_string(), |hold| view(here.workspace, &hold, None));
+    let items =
+        Items::new(rows, limit, |hold| hold.id.0.to_string(), |hold| view(here.workspace, &hold, None));
     about(&app, here.workspace, StatusCode::OK, &items).await
 }
 
@@ -234,7 +259,12 @@ pub struct Extend {
 
 /// Give a hold until so many seconds from now.
 #[utoipa::path(post, path = "/v1/holds/{id}/extend", params(("id" = String, Path)), request_body = Extend, responses((status = 200, body = View)))]
-pub async fn extend(State(app): State<App>, caller: Caller, Path(hold): Path<String>, Json(body): Json<Extend>) -> Answer {
+pub async fn extend(
+    State(app): State<App>,
+    caller: Caller,
+    Path(hold): Path<String>,
+    Json(body): Json<Extend>,
+) -> Answer {
     change(&app, &caller, &hold, |hold| Command::Extend { hold, seconds: body.seconds }, None).await
 }
 
@@ -250,7 +280,12 @@ pub struct Settle {
 
 /// Charge what succeeded and give the rest back.
 #[utoipa::path(post, path = "/v1/holds/{id}/settle", params(("id" = String, Path)), request_body = Settle, responses((status = 200, body = View)))]
-pub async fn settle(State(app): State<App>, caller: Caller, Path(hold): Path<String>, Json(body): Json<Settle>) -> Answer {
+pub async fn settle(
+    State(app): State<App>,
+    caller: Caller,
+    Path(hold): Path<String>,
+    Json(body): Json<Settle>,
+) -> Answer {
     let command = |hold| Command::Settle { hold, quantity: body.quantity, attempted: body.attempted };
     change(&app, &caller, &hold, command, None).await
 }
@@ -278,7 +313,12 @@ pub enum ResolveOutcome {
 
 /// Decide a hold in doubt.
 #[utoipa::path(post, path = "/v1/holds/{id}/resolve", params(("id" = String, Path)), request_body = Resolve, responses((status = 200, body = View)))]
-pub async fn resolve(State(app): State<App>, caller: Caller, Path(hold): Path<String>, Json(body): Json<Resolve>) -> Answer {
+pub async fn resolve(
+    State(app): State<App>,
+    caller: Caller,
+    Path(hold): Path<String>,
+    Json(body): Json<Resolve>,
+) -> Answer {
     caller.operator()?;
     extract::text("reason", &body.reason, 500)?;
     let outcome = match body.outcome {
@@ -303,7 +343,12 @@ async fn change(
         app.nudge();
     }
     let hold = answer.hold.ok_or_else(Error::not_found)?;
-    Ok(with_available(StatusCode::OK, &view(workspace, &hold, Some(answer.available)), answer.available, super::Fresh::Yes))
+    Ok(with_available(
+        StatusCode::OK,
+        &view(workspace, &hold, Some(answer.available)),
+        answer.available,
+        super::Fresh::Yes,
+    ))
 }
 
 fn reason_to_look(answer: &committer::Answer) -> bool {

@@ -7,12 +7,16 @@ pub mod error;
 pub mod extract;
 
 mod batch;
+mod campaigns;
 mod credits;
 mod entries;
 mod grants;
 mod holds;
+mod leads;
+mod messages;
 mod money;
 mod notices;
+mod searches;
 mod system;
 mod usage;
 mod workspaces;
@@ -31,7 +35,10 @@ use error::Error;
 pub type Answer = Result<Response, Error>;
 
 #[derive(OpenApi)]
-#[openapi(info(title = "Scrip", description = "Credits and billing for products that spend money on their customers' behalf."))]
+#[openapi(info(
+    title = "Scrip",
+    description = "Credits and billing for products that spend money on their customers' behalf."
+))]
 struct Document;
 
 /// Every route of the API, and the document generated from them.
@@ -74,6 +81,25 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(money::refund))
         .routes(routes!(money::sandbox))
         .routes(routes!(money::portal))
+        .routes(routes!(leads::create, leads::list))
+        .routes(routes!(leads::get))
+        .routes(routes!(leads::replied))
+        .routes(routes!(leads::blocklist, leads::block, leads::unblock))
+        .routes(routes!(searches::preview))
+        .routes(routes!(searches::create, searches::list))
+        .routes(routes!(searches::get))
+        .routes(routes!(searches::cancel))
+        .routes(routes!(searches::enrich, searches::enrichments))
+        .routes(routes!(searches::enrichment))
+        .routes(routes!(messages::create, messages::list))
+        .routes(routes!(messages::get))
+        .routes(routes!(messages::regenerate))
+        .routes(routes!(campaigns::create, campaigns::list))
+        .routes(routes!(campaigns::get, campaigns::update))
+        .routes(routes!(campaigns::add_leads, campaigns::leads))
+        .routes(routes!(campaigns::launch))
+        .routes(routes!(campaigns::pause))
+        .routes(routes!(campaigns::resume))
         .split_for_parts();
     (router.fallback(fallback), document)
 }
@@ -119,7 +145,8 @@ pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
         Ok(bytes) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written");
-            Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the answer could not be written").into_response()
+            Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the answer could not be written")
+                .into_response()
         }
     }
 }
@@ -127,6 +154,9 @@ pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
 /// A CSV answer under a file name.
 pub fn csv_file(name: &str, bytes: Vec<u8>) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
-    let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
     (headers, bytes).into_response()
 }

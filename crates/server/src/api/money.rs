@@ -68,11 +68,21 @@ fn status_name(status: TopUpStatus) -> &'static str {
 
 /// Order credits; they come when the checkout is paid.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/topups", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = View)))]
-pub async fn create(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey, Json(body): Json<Create>) -> Answer {
+pub async fn create(
+    State(app): State<App>,
+    here: In,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<Create>,
+) -> Answer {
     configured(&app)?;
     let pack = match (&body.pack, body.credits) {
-        (Some(pack), None) => app.catalog.pack(pack).ok_or_else(|| Error::field("pack", "the catalog has no such pack").code("unknown_pack"))?,
-        (None, Some(_)) => return Err(Error::field("credits", "this catalog sells packs only: name one in pack")),
+        (Some(pack), None) => app
+            .catalog
+            .pack(pack)
+            .ok_or_else(|| Error::field("pack", "the catalog has no such pack").code("unknown_pack"))?,
+        (None, Some(_)) => {
+            return Err(Error::field("credits", "this catalog sells packs only: name one in pack"));
+        }
         _ => return Err(Error::field("pack", "name a pack").code("missing_field")),
     };
     return_url(body.return_url.as_deref())?;
@@ -100,13 +110,18 @@ fn configured(app: &App) -> Result<(), Error> {
     if app.sandbox {
         return Ok(());
     }
-    Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "payments_not_configured", "this server takes no payments: [payments] is not configured"))
+    Err(Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "payments_not_configured",
+        "this server takes no payments: [payments] is not configured",
+    ))
 }
 
 fn return_url(url: Option<&str>) -> Result<(), Error> {
     let Some(url) = url else { return Ok(()) };
     let fine = url.len() <= 2_000
-        && reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        && reqwest::Url::parse(url)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if fine { Ok(()) } else { Err(Error::field("return_url", "must be an http or https address")) }
 }
 
@@ -169,7 +184,12 @@ pub enum SandboxOutcome {
 
 /// What the sandbox's checkout page does, for scripts.
 #[utoipa::path(post, path = "/v1/sandbox/topups/{id}", params(("id" = String, Path)), request_body = Sandbox, responses((status = 200, body = View)))]
-pub async fn sandbox(State(app): State<App>, caller: Caller, Path(topup): Path<String>, Json(body): Json<Sandbox>) -> Answer {
+pub async fn sandbox(
+    State(app): State<App>,
+    caller: Caller,
+    Path(topup): Path<String>,
+    Json(body): Json<Sandbox>,
+) -> Answer {
     caller.operator()?;
     configured(&app)?;
     let (workspace, number) = caller.inside("topup", &topup)?;

@@ -81,14 +81,20 @@ fn parse(field: &str, line: &Line) -> Result<Threshold, Error> {
     match (line.percent, line.credits) {
         (Some(percent @ 0..=100), None) => Ok(Threshold::Percent(percent)),
         (None, Some(credits @ 0..=billing::units::MAX_CREDITS)) => Ok(Threshold::Credits(credits)),
-        (Some(_), None) => Err(Error::field(format!("{field}.percent"), "must be a whole number from 0 to 100")),
+        (Some(_), None) => {
+            Err(Error::field(format!("{field}.percent"), "must be a whole number from 0 to 100"))
+        }
         (None, Some(_)) => Err(Error::field(format!("{field}.credits"), "must be a whole number, 0 or more")),
         _ => Err(Error::field(field, "has either percent or credits")),
     }
 }
 
 fn alerts_of(workspace: &Workspace) -> Alerts {
-    Alerts { low: line(&workspace.low), critical: line(&workspace.critical), emails: workspace.emails.clone() }
+    Alerts {
+        low: line(&workspace.low),
+        critical: line(&workspace.critical),
+        emails: workspace.emails.clone(),
+    }
 }
 
 /// When the workspace is warned, and who gets the e-mail.

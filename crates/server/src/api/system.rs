@@ -73,13 +73,19 @@ pub struct Now {
 pub async fn advance(State(app): State<App>, caller: Caller, Json(body): Json<Advance>) -> Answer {
     caller.operator()?;
     if !app.clock.is_manual() {
-        return Err(Error::new(StatusCode::CONFLICT, "clock_not_manual", "the server runs on the system's clock"));
+        return Err(Error::new(
+            StatusCode::CONFLICT,
+            "clock_not_manual",
+            "the server runs on the system's clock",
+        ));
     }
     if !(0..=315_360_000).contains(&body.seconds) {
         return Err(Error::field("seconds", "must be a whole number from 0 to 315360000"));
     }
     // The work goes on when the caller hangs up: half an advance would leave time between two due moments.
     let task = tokio::spawn(async move { scheduler::advance(&app, body.seconds).await });
-    let now = task.await.map_err(|_| Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the loops stopped"))??;
+    let now = task
+        .await
+        .map_err(|_| Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the loops stopped"))??;
     Ok(answer_json(StatusCode::OK, &Now { now: rfc3339(now) }))
 }

@@ -76,12 +76,20 @@ pub async fn get(State(app): State<App>, here: In, Query(query): Query<Asked>) -
 pub async fn csv(State(app): State<App>, here: In, Query(query): Query<Asked>) -> Answer {
     let usage = collect(&app, here.workspace, &query).await?;
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let unwritten = |error| Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("the file could not be written: {error}"));
+    let unwritten = |error| {
+        Error::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            format!("the file could not be written: {error}"),
+        )
+    };
     writer.write_record(["start", "key", "quantity", "credits"]).map_err(unwritten)?;
     for bucket in &usage.buckets {
         for group in &bucket.groups {
             let (quantity, credits) = (group.quantity.to_string(), group.credits.to_string());
-            writer.write_record([bucket.start.clone(), cell(&group.key), quantity, credits]).map_err(unwritten)?;
+            writer
+                .write_record([bucket.start.clone(), cell(&group.key), quantity, credits])
+                .map_err(unwritten)?;
         }
     }
     let bytes = writer.into_inner().map_err(|error| unwritten(error.into_error().into()))?;
@@ -90,7 +98,8 @@ pub async fn csv(State(app): State<App>, here: In, Query(query): Query<Asked>) -
 
 async fn collect(app: &App, workspace: i64, query: &Asked) -> Result<Usage, Error> {
     let interval = one_of("interval", query.interval.as_deref(), &["day", "hour", "week", "month"])?;
-    let group_by = one_of("group_by", query.group_by.as_deref(), &["operation", "campaign", "member", "channel"])?;
+    let group_by =
+        one_of("group_by", query.group_by.as_deref(), &["operation", "campaign", "member", "channel"])?;
     let zone = app.store.workspace(workspace).await?.time_zone;
     let now = app.clock.now();
     let to = moment("to", query.to.as_deref())?.unwrap_or(Time(now.0 + 1));
@@ -133,10 +142,14 @@ fn fold(rows: &[UsageRow], zone: &str, interval: &str, group_by: &str) -> Usage 
         .map(|(start, groups)| Bucket {
             start: rfc3339(start),
             credits: groups.values().map(|group| group.1).sum(),
-            groups: groups.into_iter().map(|(key, (quantity, credits))| Group { key, quantity, credits }).collect(),
+            groups: groups
+                .into_iter()
+                .map(|(key, (quantity, credits))| Group { key, quantity, credits })
+                .collect(),
         })
         .collect();
-    let not_charged = not_charged.into_iter().map(|(operation, quantity)| NotCharged { operation, quantity }).collect();
+    let not_charged =
+        not_charged.into_iter().map(|(operation, quantity)| NotCharged { operation, quantity }).collect();
     Usage { time_zone: zone.to_owned(), buckets, total, refunded, not_charged }
 }
 

@@ -70,7 +70,11 @@ pub async fn create(State(app): State<App>, caller: Caller, Json(body): Json<Cre
     caller.operator()?;
     check(&body)?;
     let plan = match &body.plan {
-        Some(name) => Some(app.catalog.plan(name).ok_or_else(|| Error::field("plan", "the catalog has no such plan").code("unknown_plan"))?),
+        Some(name) => Some(
+            app.catalog
+                .plan(name)
+                .ok_or_else(|| Error::field("plan", "the catalog has no such plan").code("unknown_plan"))?,
+        ),
         None => None,
     };
     let request = serde_json::to_string(&body).unwrap_or_default();
@@ -134,7 +138,8 @@ pub async fn list(State(app): State<App>, caller: Caller, Query(query): Query<Li
         Caller::Operator => app.store.workspaces(query.external_id, cursor, limit + 1).await?,
         Caller::Key { workspace, .. } => {
             let own = app.store.workspace(workspace).await?;
-            let asked = query.external_id.is_none_or(|external_id| own.external_id.as_ref() == Some(&external_id));
+            let asked =
+                query.external_id.is_none_or(|external_id| own.external_id.as_ref() == Some(&external_id));
             if asked { vec![own] } else { Vec::new() }
         }
     };
@@ -208,7 +213,8 @@ pub async fn create_key(State(app): State<App>, here: In, request: axum::extract
     let key = app.store.create_key(here.workspace, body.label.unwrap_or_default(), secret).await?;
     let name = id::inside("key", here.workspace, key.id);
     let secret = Some(format!("{name}.{}", hex(&secret)));
-    let view = KeyView { id: name, label: key.label, created_at: rfc3339(key.created_at), revoked_at: None, secret };
+    let view =
+        KeyView { id: name, label: key.label, created_at: rfc3339(key.created_at), revoked_at: None, secret };
     about(&app, here.workspace, StatusCode::CREATED, &view).await
 }
 

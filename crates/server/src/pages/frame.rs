@@ -88,6 +88,9 @@ impl From<store::Error> for Trouble {
                 "The ledger refused it: {}.",
                 refusal.code().replace('_', " ")
             )),
+            store::Error::OverCap { limit, used, needed, .. } => Trouble::unprocessable(format!(
+                "The campaign may use {limit} credits and has used {used}: this needs {needed} more."
+            )),
             store::Error::Unavailable(why) => Trouble::unavailable(&sentence(&why)),
             store::Error::Engine(error) => {
                 tracing::error!(%error, "the database failed");

@@ -47,7 +47,15 @@ pub struct Post {
 impl Post {
     /// A command without key and reason.
     pub fn new(workspace: i64, command: Command, actor: &str) -> Post {
-        Post { workspace, command, key: None, actor: actor.into(), hold_key: None, reason: None, background: false }
+        Post {
+            workspace,
+            command,
+            key: None,
+            actor: actor.into(),
+            hold_key: None,
+            reason: None,
+            background: false,
+        }
     }
 }
 
@@ -299,8 +307,13 @@ impl<'a> Batch<'a> {
             return self.replay(post.workspace, seq);
         }
         if let Some(key) = &post.hold_key {
-            let hold = self.hold_made_with(post.workspace, key)?.ok_or(Error::Refused(Refusal::HoldNotFound))?;
-            return self.post(&Post { command: post.command.clone().about(hold), hold_key: None, ..post.clone() });
+            let hold =
+                self.hold_made_with(post.workspace, key)?.ok_or(Error::Refused(Refusal::HoldNotFound))?;
+            return self.post(&Post {
+                command: post.command.clone().about(hold),
+                hold_key: None,
+                ..post.clone()
+            });
         }
         self.load_named(post)?;
         let cached = self.accounts.get_mut(&post.workspace).expect("loaded above");

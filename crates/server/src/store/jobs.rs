@@ -296,6 +296,12 @@ impl Store {
                 "update job set name = ?3, definition = ?4, credit_cap = ?5 where workspace = ?1 and id = ?2",
                 values![workspace, id, &new.name, &definition, new.credit_cap],
             )?;
+            // Nothing has begun in a draft, so its leads begin where the new plan begins.
+            let begin = campaign::begin(&new.definition.plan(), 0);
+            batch.tx.execute(
+                "update work set position = ?3, due = ?4 where workspace = ?1 and job = ?2",
+                values![workspace, id, super::work::position_code(begin.0), begin.1],
+            )?;
             find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)
         })
         .await

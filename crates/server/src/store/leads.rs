@@ -1,6 +1,6 @@
 //! Leads and the blocklist. Importing is free; a lead is known by its e-mail, LinkedIn URL or external id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use billing::Time;
 use serde_json::Value as Json;
@@ -176,12 +176,12 @@ pub fn save(tx: &Tx<'_>, workspace: i64, lead: &Lead) -> Result<(), Error> {
 
 /// Whether a lead is on the blocklist, by its address, its domain or its LinkedIn URL.
 pub fn blocked(tx: &Tx<'_>, workspace: i64, lead: &Lead) -> Result<bool, Error> {
-    let email = lead.email.as_deref().unwrap_or("");
+    let email = lead.email.as_deref().unwrap_or("").to_ascii_lowercase();
     let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain);
     let linkedin = lead.linkedin_url.as_deref().unwrap_or("");
     let found = tx.one(
         "select 1 from block where workspace = ?1 and entry in (?2, ?3, ?4) and entry <> ''",
-        values![workspace, email, domain, linkedin],
+        values![workspace, &email, domain, linkedin],
         |row| row.int(0),
     )?;
     Ok(found.is_some())
@@ -215,6 +215,38 @@ impl Store {
     /// One lead.
     pub async fn lead(&self, workspace: i64, id: i64) -> Result<Lead, Error> {
         self.read(move |tx| find(tx, workspace, id)?.ok_or(Error::NotFound)).await
+    }
+
+    /// The first of these leads that the workspace does not have.
+    pub async fn missing_lead(&self, workspace: i64, leads: Vec<i64>) -> Result<Option<i64>, Error> {
+        self.read(move |tx| {
+            for lead in leads {
+                let known = "select 1 from lead where workspace = ?1 and id = ?2";
+                if tx.one(known, values![workspace, lead], |row| row.int(0))?.is_none() {
+                    return Ok(Some(lead));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Those of these leads to which a step went out, or may have.
+    pub async fn contacted(&self, workspace: i64, leads: Vec<i64>) -> Result<HashSet<i64>, Error> {
+        // The list of steps lets the key of `step_result` find each row; a campaign has at most 20.
+        const SENT: &str = "select 1 from work w join step_result s on s.workspace = w.workspace and s.job = w.job
+              and s.step in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19) and s.lead = w.lead
+            where w.workspace = ?1 and w.lead = ?2 and w.position >= 1000 and s.outcome in (0, 3) limit 1";
+        self.read(move |tx| {
+            let mut contacted = HashSet::new();
+            for lead in leads {
+                if tx.one(SENT, values![workspace, lead], |row| row.int(0))?.is_some() {
+                    contacted.insert(lead);
+                }
+            }
+            Ok(contacted)
+        })
+        .await
     }
 
     /// Records that a lead answered: none of its remaining steps is sent.

@@ -11,6 +11,7 @@ pub mod db;
 pub mod jobs;
 pub mod leads;
 pub mod ledger;
+pub mod messages;
 pub mod notices;
 pub mod outbox;
 pub mod people;
@@ -43,6 +44,19 @@ pub enum Error {
     Conflict(&'static str, &'static str),
     /// A field is not acceptable; the sentence says what it must be.
     Invalid(&'static str, String),
+    /// A campaign has used what it may use.
+    OverCap {
+        /// Its workspace.
+        workspace: i64,
+        /// The campaign's number.
+        campaign: i64,
+        /// Its credit cap.
+        limit: i64,
+        /// Credits used and held so far.
+        used: i64,
+        /// Credits needed now.
+        needed: i64,
+    },
     /// The disk is full or the store is stopping: nothing was written, try again.
     Unavailable(String),
     /// The database broke. Nothing of the request was committed.
@@ -134,13 +148,25 @@ impl Store {
         let (changes, _) = broadcast::channel(4_096);
         let (dead, died) = tokio::sync::watch::channel(false);
         let (loop_clock, loop_changes) = (clock.clone(), changes.clone());
-        let checkpointer = checkpoint_beside(&path).map_err(|error| format!("cannot start the checkpointer: {error}"))?;
+        let checkpointer =
+            checkpoint_beside(&path).map_err(|error| format!("cannot start the checkpointer: {error}"))?;
         std::thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || committer::run(writer, requests, &loop_clock, &loop_changes, &dead))
             .map_err(|error| format!("cannot start the writer: {error}"))?;
         let (readers, reading) = (Mutex::new(readers), Semaphore::new(READERS));
-        Ok(Store { shared: Arc::new(Shared { queue, readers, reading, changes, clock, died, _checkpointer: checkpointer, _lock: lock }) })
+        Ok(Store {
+            shared: Arc::new(Shared {
+                queue,
+                readers,
+                reading,
+                changes,
+                clock,
+                died,
+                _checkpointer: checkpointer,
+                _lock: lock,
+            }),
+        })
     }
 
     /// The clock of this database.
@@ -317,7 +343,8 @@ pub fn backup(directory: &Path, file: &Path) -> Result<(), String> {
         return Err(format!("{}: exists already", file.display()));
     }
     let describe = |error: rusqlite::Error| format!("{}: {error}", directory.display());
-    let source = Connection::open_with_flags(database_file(directory), OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(describe)?;
+    let source = Connection::open_with_flags(database_file(directory), OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(describe)?;
     copy(&source, file).map_err(describe)
 }
 
@@ -339,5 +366,9 @@ pub fn restore(file: &Path, directory: &Path) -> Result<(), String> {
 
 fn copy(source: &Connection, target: &Path) -> rusqlite::Result<()> {
     let mut target = Connection::open(target)?;
-    rusqlite::backup::Backup::new(source, &mut target)?.run_to_completion(1_000, std::time::Duration::ZERO, None)
+    rusqlite::backup::Backup::new(source, &mut target)?.run_to_completion(
+        1_000,
+        std::time::Duration::ZERO,
+        None,
+    )
 }

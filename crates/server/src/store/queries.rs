@@ -63,6 +63,8 @@ pub struct Progress {
     pub waiting: Vec<(i64, i64)>,
     /// (state, how many).
     pub states: Vec<(i64, i64)>,
+    /// (stored position, how many are in doubt there).
+    pub in_doubt: Vec<(i64, i64)>,
 }
 
 impl Progress {
@@ -239,11 +241,13 @@ impl Store {
             let outcomes = "select step, outcome, count(*) from step_result where workspace = ?1 and job = ?2 group by step, outcome";
             let waiting = "select position, count(*) from work where workspace = ?1 and job = ?2 and due is not null group by position";
             let states = "select state, count(*) from work where workspace = ?1 and job = ?2 group by state";
+            let in_doubt = "select position, count(*) from work where workspace = ?1 and job = ?2 and state = 1 group by position";
             let at = values![workspace, job];
             Ok(Progress {
                 outcomes: tx.query(outcomes, at, |row| Ok((row.int(0)?, row.int(1)?, row.int(2)?)))?,
                 waiting: tx.query(waiting, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 states: tx.query(states, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
+                in_doubt: tx.query(in_doubt, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
             })
         })
         .await

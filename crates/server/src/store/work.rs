@@ -24,7 +24,7 @@ const MAX_ATTEMPTS: i64 = 12;
 /// How often a message that is empty, refused or cut off is written again, for free.
 const MAX_WRITES: i64 = 3;
 /// Where the positions of steps begin in the stored number.
-const STEPS: i64 = 1_000;
+pub const STEPS: i64 = 1_000;
 
 /// How a lead stands in a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -542,6 +542,10 @@ fn store_result(
         }
         Ending::Wrote(text) => {
             let Position::Step(step) = claim.position else { return Ok((0, 1)) };
+            // A person had it written meanwhile: that one is kept, and a step's message is paid once.
+            if message_text(tx, workspace, job.id, lead_id(claim), step)?.is_some() {
+                return Ok((0, 1));
+            }
             save_message(
                 tx,
                 workspace,

@@ -1,0 +1,114 @@
+//! Messages written for a lead's step on request, before it falls due.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::caller::{Caller, In};
+use super::error::Error;
+use super::extract::{self, Items, Json, Query};
+use super::{Answer, about};
+use crate::app::App;
+use crate::clock::rfc3339;
+use crate::store::messages::{Message, MessageFilter, Place, Writing};
+use crate::{id, outreach};
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewMessage)]
+pub struct Create {
+    lead: String,
+    campaign: String,
+    /// The step's index, from 0.
+    #[schema(minimum = 0)]
+    step: i64,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Message)]
+pub struct View {
+    id: String,
+    lead: String,
+    campaign: String,
+    step: i64,
+    text: String,
+    /// What its present text cost.
+    credits: i64,
+    created_at: String,
+}
+
+fn view(workspace: i64, message: Message) -> View {
+    View {
+        id: id::inside("msg", workspace, message.id),
+        lead: id::inside("lead", workspace, message.lead),
+        campaign: id::inside("camp", workspace, message.job),
+        step: message.step,
+        text: message.text,
+        credits: message.credits,
+        created_at: rfc3339(message.created_at),
+    }
+}
+
+/// Write the message of a step for a lead now. Charged when it is stored.
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/messages", params(("ws" = String, Path)), request_body = Create, responses((status = 201, body = View)))]
+pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) -> Answer {
+    let job = inside(here.workspace, "camp", "campaign", &body.campaign)?;
+    let lead = inside(here.workspace, "lead", "lead", &body.lead)?;
+    let step = usize::try_from(body.step).map_err(|_| Error::field("step", "must be 0 or more"))?;
+    let (place, actor) = (Place { job, lead, step }, here.caller.actor());
+    let message = outreach::write_message(&app, &actor, here.workspace, place, Writing::First).await?;
+    about(&app, here.workspace, StatusCode::CREATED, &view(here.workspace, message)).await
+}
+
+/// The number of a thing of this workspace that a body or a query names.
+fn inside(workspace: i64, prefix: &str, field: &str, text: &str) -> Result<i64, Error> {
+    let parsed = id::parse_inside(prefix, text).filter(|(owner, _)| *owner == workspace);
+    parsed
+        .map(|(_, number)| number)
+        .ok_or_else(|| Error::field(field, format!("there is no such {field} here")))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    campaign: Option<String>,
+    lead: Option<String>,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// Messages, newest first.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/messages", params(("ws" = String, Path), Listing), responses((status = 200, body = Items<View>)))]
+pub async fn list(State(app): State<App>, here: In, Query(query): Query<Listing>) -> Answer {
+    let (limit, cursor) =
+        (extract::page_size(query.limit)?, extract::number_cursor(query.cursor.as_deref())?);
+    let named = |prefix, field, text: Option<String>| {
+        text.map(|text| inside(here.workspace, prefix, field, &text)).transpose()
+    };
+    let filter = MessageFilter {
+        job: named("camp", "campaign", query.campaign)?,
+        lead: named("lead", "lead", query.lead)?,
+    };
+    let rows = app.store.messages(here.workspace, filter, cursor, limit + 1).await?;
+    let items =
+        Items::new(rows, limit, |message| message.id.to_string(), |message| view(here.workspace, message));
+    about(&app, here.workspace, StatusCode::OK, &items).await
+}
+
+/// One message.
+#[utoipa::path(get, path = "/v1/messages/{id}", params(("id" = String, Path)), responses((status = 200, body = View)))]
+pub async fn get(State(app): State<App>, caller: Caller, Path(message): Path<String>) -> Answer {
+    let (workspace, number) = caller.inside("msg", &message)?;
+    let message = app.store.message(workspace, number).await?;
+    about(&app, workspace, StatusCode::OK, &view(workspace, message)).await
+}
+
+/// Write a message again, before its step is sent. Its text is replaced, and charged, only when a new one is there.
+#[utoipa::path(post, path = "/v1/messages/{id}/regenerate", params(("id" = String, Path)), responses((status = 200, body = View)))]
+pub async fn regenerate(State(app): State<App>, caller: Caller, Path(message): Path<String>) -> Answer {
+    let (workspace, number) = caller.inside("msg", &message)?;
+    let old = app.store.message(workspace, number).await?;
+    let place = Place { job: old.job, lead: old.lead, step: usize::try_from(old.step).unwrap_or_default() };
+    let message = outreach::write_message(&app, &caller.actor(), workspace, place, Writing::Again).await?;
+    about(&app, workspace, StatusCode::OK, &view(workspace, message)).await
+}
