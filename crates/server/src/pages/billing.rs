@@ -24,10 +24,10 @@ use crate::store::committer::{Key, KeyKind};
 use crate::store::jobs::{Job, JobKind};
 use crate::store::topups::{TopUp, TopUpStatus};
 use crate::store::{self};
-use crate::{calendar, id};
+use crate::{calendar, id, outreach};
 
 /// Lines of history on one page.
-const LINES: i64 = 50;
+const LINES: i64 = 25;
 /// As many packs as the page's form tells apart.
 const MOST_PACKS: usize = 8;
 
@@ -68,7 +68,9 @@ async fn reach(app: &App, scene: &Scene) -> Result<Reach, store::Error> {
     let active = |job: &&Job| job.run.stage == Stage::Launched && !job.definition.steps.is_empty();
     let campaign = jobs.iter().find(active).map(|job| ReachCampaign {
         steps: job.definition.steps.len() as i64,
-        credits_per_lead: forecast::whole_lead(app, &job.definition.plan()),
+        credits_per_lead: outreach::cost_left(&job.definition, 0, &|operation| {
+            app.unit(operation, 1).unit_price
+        }),
     });
     Ok(Reach { send_price: app.unit("email_send", 1).unit_price, campaign })
 }

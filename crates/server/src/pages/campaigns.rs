@@ -16,11 +16,11 @@ use super::view::{
     Standing, StepRow, Tab, Why,
 };
 use crate::app::App;
-use crate::id;
 use crate::store::jobs::{Act, Job, JobKind, StepText};
 use crate::store::queries::{CampaignLead as StoredLead, Progress};
 use crate::store::summary::Names;
 use crate::store::work::{self, StepOutcome, WorkState};
+use crate::{id, outreach};
 
 /// Rows on one page.
 pub const ROWS: i64 = 50;
@@ -167,10 +167,8 @@ fn counts(progress: &Progress) -> LeadCounts {
 /// What the leads that are left use at most, and what the other active campaigns may use meanwhile.
 async fn estimate(app: &App, scene: &Scene, job: &Job, progress: &Progress) -> Result<Estimate, Trouble> {
     let plan = job.definition.plan();
-    let rest = |(code, leads): &(i64, i64)| {
-        forecast::per_lead(app, &plan, work::position(*code), 0, forecast::ALL).saturating_mul(*leads)
-    };
-    let credits = progress.waiting.iter().map(rest).fold(0, i64::saturating_add);
+    let unit = |operation: &str| app.unit(operation, 1).unit_price;
+    let credits = outreach::estimate(&job.definition, progress, &unit);
     let waiting = app.store.waiting(scene.workspace.id).await?;
     let others = forecast::all(app, &waiting, forecast::days(&plan), Some(job.id));
     Ok(Estimate { credits, available: scene.balance.available, others })

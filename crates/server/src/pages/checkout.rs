@@ -67,8 +67,10 @@ pub async fn end(
         TopUpStatus::Paid => format!("paid.{}", ended.credits),
         _ => "declined".to_owned(),
     };
-    // The words are for our own pages; another site has its own.
-    Ok(if to.starts_with('/') { go(&app, &to, &flash) } else { Redirect::to(&to).into_response() })
+    // Credits that brought everything back are told of by the banner; another site has words of its own.
+    let told = app.store.standing(workspace).await?.restored.is_some_and(|it| it.is_told(app.clock.now()));
+    let quiet = !to.starts_with('/') || (told && ended.status == TopUpStatus::Paid);
+    Ok(if quiet { Redirect::to(&to).into_response() } else { go(&app, &to, &flash) })
 }
 
 async fn find(app: &App, topup: &str, token: &str) -> Result<TopUp, Trouble> {

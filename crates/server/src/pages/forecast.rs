@@ -1,4 +1,4 @@
-//! What work that waits will use, at most, at today's prices.
+//! What work that waits will use within some days, at most, at today's prices.
 //!
 //! The order of the work is `billing::campaign`'s; here it is only priced. Replies, missing addresses and look-ups without a
 //! result make it less, never more.
@@ -7,24 +7,17 @@ use billing::campaign::{self, Channel, Plan, Position};
 use billing::units::DAY;
 
 use crate::app::App;
+use crate::outreach::enrich_operation;
 use crate::store::summary::{Due, Waiting};
 
-/// The days of a sequence that count for a forecast of everything.
-pub const ALL: i64 = i64::MAX / DAY;
-
 /// What one lead uses from `position` on, within so many days, when it is due there after `days`.
-pub fn per_lead(app: &App, plan: &Plan, position: Position, days: i64, within: i64) -> i64 {
+fn per_lead(app: &App, plan: &Plan, position: Position, days: i64, within: i64) -> i64 {
     let (mut position, mut due, mut credits) = (position, Some(days.saturating_mul(DAY)), 0_i64);
     while let Some(at) = due.filter(|at| *at <= within.saturating_mul(DAY)) {
         credits = credits.saturating_add(piece(app, plan, position));
         (position, due) = campaign::advance(plan, position, at);
     }
     credits
-}
-
-/// What one lead uses from end to end.
-pub fn whole_lead(app: &App, plan: &Plan) -> i64 {
-    per_lead(app, plan, campaign::begin(plan, 0).0, 0, ALL)
 }
 
 /// What all of this uses within so many days, without the job `but`.
@@ -44,11 +37,7 @@ pub fn days(plan: &Plan) -> i64 {
 fn piece(app: &App, plan: &Plan, position: Position) -> i64 {
     let price = |operation: &str| app.unit(operation, 1).unit_price;
     match position {
-        Position::Enrich(index) => match plan.enrich.get(index).map(String::as_str) {
-            Some("contact") => price("contact_enrichment"),
-            Some(_) => price("field_enrichment"),
-            None => 0,
-        },
+        Position::Enrich(index) => plan.enrich.get(index).map_or(0, |field| price(enrich_operation(field))),
         Position::Step(index) => plan.steps.get(index).map_or(0, |step| {
             let send = match step.channel {
                 Channel::Email => price("email_send"),

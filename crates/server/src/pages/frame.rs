@@ -55,7 +55,7 @@ impl Trouble {
     }
 
     /// The words for an answer that a handler never gave: a method, a form or an address that did not fit.
-    fn of(status: StatusCode) -> Trouble {
+    pub fn of(status: StatusCode) -> Trouble {
         match status {
             StatusCode::NOT_FOUND => Trouble::not_found(),
             StatusCode::METHOD_NOT_ALLOWED => Trouble::failed(

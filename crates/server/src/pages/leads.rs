@@ -1,19 +1,68 @@
-//! The list of leads.
+//! The list of leads, and the upload of more.
 
-use axum::extract::{Query, State};
+use axum::body::Bytes;
+use axum::extract::multipart::MultipartError;
+use axum::extract::{Multipart, Query, State};
+use axum::http::StatusCode;
 
 use super::campaigns::{Cursor, ROWS, cut};
-use super::frame::{Page, page as draw};
+use super::frame::{Page, Trouble, html, page as draw};
 use super::scene::Scene;
 use super::session::Visitor;
-use super::view::{LeadRow, Leads, Tab};
+use super::view::{Flash, Import, LeadRow, Leads, Rejected, Tab};
 use crate::app::App;
+use crate::outreach;
 use crate::store::leads::{EmailState, Lead};
+
+/// As many rejected rows as the page lists.
+const MOST_REJECTED: usize = 1_000;
 
 /// All leads, newest first.
 pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query<Cursor>) -> Page {
-    let scene = Scene::load(&app, &visitor).await?;
-    let mut leads = app.store.leads(visitor.workspace, cursor.number(), ROWS + 1).await?;
+    draw(&leads(&app, &visitor, cursor.number()).await?)
+}
+
+/// Adds the leads of a CSV file: free. The page tells what became of each row.
+pub async fn import(State(app): State<App>, visitor: Visitor, mut form: Multipart) -> Page {
+    let read = outreach::from_csv(&file(&mut form).await?);
+    let done = match read {
+        Ok(import) => Ok((app.store.import_leads(visitor.workspace, import.leads).await?, import.rejected)),
+        Err(fault) => Err(fault),
+    };
+    let mut page = leads(&app, &visitor, None).await?;
+    match done {
+        Ok((imported, rejected)) => {
+            let (created, merged) = (imported.created, imported.merged);
+            let rejected = rejected.into_iter().take(MOST_REJECTED).map(reject).collect();
+            page.import = Some(Import { created, merged, rejected });
+            draw(&page)
+        }
+        Err(fault) => {
+            let text = format!("Nothing was added. {}: {}.", fault.field, fault.reason);
+            page.shell.flash = Some(Flash::Failed(text));
+            html(StatusCode::UNPROCESSABLE_ENTITY, &page)
+        }
+    }
+}
+
+async fn file(form: &mut Multipart) -> Result<Bytes, Trouble> {
+    let unread = |error: MultipartError| Trouble::of(error.status());
+    while let Some(field) = form.next_field().await.map_err(unread)? {
+        if field.name() == Some("file") {
+            return field.bytes().await.map_err(unread);
+        }
+    }
+    Err(Trouble::unprocessable("Choose a CSV file."))
+}
+
+fn reject(row: outreach::Rejected) -> Rejected {
+    let field = row.field.unwrap_or_else(|| "row".to_owned());
+    Rejected { row: i64::try_from(row.row).unwrap_or(i64::MAX), field, reason: row.reason }
+}
+
+async fn leads(app: &App, visitor: &Visitor, before: Option<i64>) -> Result<Leads, Trouble> {
+    let scene = Scene::load(app, visitor).await?;
+    let mut leads = app.store.leads(visitor.workspace, before, ROWS + 1).await?;
     let next = cut(&mut leads, |lead| lead.id);
     let ids = leads.iter().map(|lead| lead.id).collect();
     let in_campaigns = app.store.in_campaigns(visitor.workspace, ids).await?;
@@ -28,7 +77,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query
             email: lead.email,
         }
     };
-    draw(&Leads {
+    Ok(Leads {
         total: app.store.lead_count(visitor.workspace).await?,
         shell: scene.shell(Some(Tab::Leads)),
         rows: leads.into_iter().map(row).collect(),

@@ -15,6 +15,7 @@ mod history;
 mod leads;
 mod live;
 mod notifications;
+mod preview;
 mod scene;
 mod searches;
 mod session;
@@ -22,7 +23,7 @@ mod settings;
 mod usage;
 pub mod view;
 
-use axum::Router;
+use axum::{Extension, Router};
 use axum::response::Redirect;
 use axum::routing::{get, post};
 
@@ -48,7 +49,9 @@ pub fn router(app: &App) -> Router<App> {
         .route("/campaigns/{id}", get(campaigns::page))
         .route("/campaigns/{id}/{act}", post(campaigns::act))
         .route("/leads", get(leads::list))
+        .route("/leads/import", post(leads::import))
         .route("/searches", get(searches::list).post(searches::create))
+        .route("/searches/preview", post(preview::preview))
         .route("/searches/{id}/cancel", post(searches::cancel))
         .route("/notifications", get(notifications::list))
         .route("/notifications/read", post(notifications::read_all))
@@ -58,5 +61,5 @@ pub fn router(app: &App) -> Router<App> {
         .route("/admin/grants", post(admin::grant))
         .route("/admin/open/{workspace}", post(admin::open));
     let frame = axum::middleware::from_fn_with_state(app.clone(), frame::around);
-    pages.layer(frame).route("/assets/{name}", get(assets::asset))
+    pages.layer(frame).layer(Extension(preview::Previews::default())).route("/assets/{name}", get(assets::asset))
 }

@@ -15,8 +15,6 @@ use crate::store::summary::Standing;
 use crate::store::workspaces::Workspace;
 use crate::{calendar, clock, store};
 
-/// How long *restored* is told of, in microseconds.
-const RESTORED: i64 = 600 * billing::units::SECOND;
 /// Forecasts further away than this many days say nothing: a date without a year would mislead.
 const FORESEEABLE: i64 = 330;
 
@@ -130,7 +128,7 @@ impl Scene {
                 role,
             };
         }
-        if let Some(restored) = self.standing.restored.filter(|it| self.now.0 - it.at.0 <= RESTORED) {
+        if let Some(restored) = self.standing.restored.filter(|it| it.is_told(self.now)) {
             let (added, resumed_campaigns) = (restored.added, restored.resumed_campaigns);
             return Banner::Restored { added, resumed_campaigns, overdue_messages: 0, overdue_days: 0 };
         }

@@ -15,7 +15,7 @@ use crate::id;
 use crate::store::jobs::{Act, Definition, Job, JobKind, NewJob};
 
 /// How many results a search may ask for.
-const LIMITS: [i64; 4] = [50, 100, 200, 500];
+pub const LIMITS: [i64; 4] = [50, 100, 200, 500];
 /// What is chosen until the person chooses.
 const LIMIT: i64 = 100;
 /// The longest query, in characters.
@@ -28,7 +28,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query
 }
 
 /// The page with an empty form.
-async fn searches(app: &App, scene: &Scene, before: Option<i64>) -> Result<Searches, Trouble> {
+pub async fn searches(app: &App, scene: &Scene, before: Option<i64>) -> Result<Searches, Trouble> {
     let mut jobs = app.store.jobs(scene.workspace.id, JobKind::Search, before, ROWS + 1).await?;
     let next = cut(&mut jobs, |job| job.id);
     Ok(Searches {
@@ -75,39 +75,55 @@ fn row(scene: &Scene, job: &Job) -> SearchRow {
 
 #[derive(Deserialize)]
 pub struct Asked {
-    form_key: String,
-    query: String,
-    kind: Kind,
-    limit: i64,
+    pub form_key: String,
+    pub query: String,
+    pub kind: Kind,
+    pub limit: i64,
 }
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+pub enum Kind {
     Leads,
     Clues,
 }
 
+impl Kind {
+    /// As in the form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Leads => "leads",
+            Kind::Clues => "clues",
+        }
+    }
+}
+
+impl Asked {
+    /// What is looked for, if it can be.
+    pub fn text(&self) -> Option<&str> {
+        let query = self.query.trim();
+        let good =
+            !query.is_empty() && query.chars().count() <= MAX_QUERY && !query.chars().any(char::is_control);
+        good.then_some(query)
+    }
+}
+
 /// Starts a search. A double click is one search.
 pub async fn create(State(app): State<App>, visitor: Visitor, Form(asked): Form<Asked>) -> Page {
-    let query = asked.query.trim();
-    if query.is_empty() || query.chars().count() > MAX_QUERY || query.chars().any(char::is_control) {
-        return Ok(go(&app, "/searches", "bad-query"));
-    }
+    let Some(query) = asked.text() else { return Ok(go(&app, "/searches", "bad-query")) };
     if !LIMITS.contains(&asked.limit) {
         return Err(Trouble::unprocessable("A search asks for one of the numbers of results on the page."));
+    }
+    if app.providers.discovery.is_none() {
+        return Err(Trouble::unavailable("Nothing here can search: no discovery provider is configured."));
     }
     let started = format!("search.{}", asked.limit);
     if !app.store.first_use(visitor.workspace, session::stored_key(&asked.form_key)?).await? {
         return Ok(go(&app, "/searches", &started));
     }
-    let kind = match asked.kind {
-        Kind::Leads => "leads",
-        Kind::Clues => "clues",
-    };
     let definition = Definition {
         query: json!({ "text": query }),
-        search: Some(kind.to_owned()),
+        search: Some(asked.kind.name().to_owned()),
         ..Definition::default()
     };
     let new = NewJob {

@@ -235,8 +235,10 @@ async fn stretch(store: &Store, scene: &Scene, range: Range) -> Result<Stretch, 
         Range::Month => 30,
         Range::Period => return period(store, scene, to).await,
     };
-    let from = back(day(scene.now), days - 1);
-    Ok(Stretch { from, to, before: Some((back(from, days), from)) })
+    let (from, born) = (back(day(scene.now), days - 1), day(scene.workspace.created_at));
+    // Before it was made there was nothing to use and nothing to compare with.
+    let before = (from > born).then(|| (back(from, days), from));
+    Ok(Stretch { from: from.max(born), to, before })
 }
 
 /// The plan's period; without a plan, the calendar month. Totals are kept in slots, so a period begins with its slot.
@@ -249,7 +251,8 @@ async fn period(store: &Store, scene: &Scene, to: Time) -> Result<Stretch, Error
         [(now, _)] => (slot(now), None),
         _ => {
             let from = month(scene.now);
-            (from, Some((month(Time(from.0 - 1)), from)))
+            let before = (from > scene.workspace.created_at).then(|| (month(Time(from.0 - 1)), from));
+            (from, before)
         }
     };
     Ok(Stretch { from, to, before })

@@ -38,6 +38,16 @@ pub struct Restored {
     pub resumed_campaigns: i64,
 }
 
+/// How long *restored* is told of, in microseconds.
+const TOLD: i64 = 600 * billing::units::SECOND;
+
+impl Restored {
+    /// Whether it is recent enough to be told of.
+    pub fn is_told(&self, now: Time) -> bool {
+        now.0 - self.at.0 <= TOLD
+    }
+}
+
 /// Leads of one job that wait at one position.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {

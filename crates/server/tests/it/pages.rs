@@ -6,7 +6,7 @@ use billing::ledger::{Command, GrantTerms};
 use billing::{Amount, GrantKind, Time};
 use reqwest::{Client, Method, Response, StatusCode, redirect::Policy};
 use scrip::app::{App, Link, LinkRole, Start, hex};
-use scrip::config::{Config, PaymentsConfig};
+use scrip::config::{Config, HttpConfig, PaymentsConfig, ProvidersConfig};
 use scrip::store::committer::Post;
 use scrip::store::jobs::{Definition, JobKind, NewJob, StepText};
 use scrip::store::workspaces::NewWorkspace;
@@ -36,10 +36,14 @@ struct Browser<'a> {
 
 impl Site {
     async fn open() -> Site {
+        Site::with(ProvidersConfig::default()).await
+    }
+
+    async fn with(providers: ProvidersConfig) -> Site {
         let directory = std::env::temp_dir().join(format!("scrip-pages-{}", hex(&clock::random::<8>())));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
-        let config = Config { payments: Some(PaymentsConfig::Sandbox), ..Config::default() };
+        let config = Config { payments: Some(PaymentsConfig::Sandbox), providers, ..Config::default() };
         let manual = clock::parse_rfc3339("2026-11-22T15:04:00Z");
         let (operator_key, public_url) = ("operator".to_owned(), url.clone());
         let start = Start { config, directory: &directory, manual, operator_key, public_url };
@@ -258,6 +262,54 @@ async fn the_operator_grants_once_and_looks_in() {
     assert!(csv.contains(",Goodwill credits,'=1+1,250,10250\n"), "{csv}");
     assert_eq!(csv.lines().count(), 3, "a head and two grants: {csv}");
     assert_eq!(operator.get("/admin").await.0, StatusCode::UNAUTHORIZED, "the session before has ended");
+}
+
+#[tokio::test]
+async fn a_preview_is_paid_once_and_shown_twice() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("a bound address"));
+    let found = r#"{"results": [{"name": "Lead 0501", "company": "Company 0501"}], "next_cursor": null}"#;
+    let answer = move || async move { ([("content-type", "application/json")], found) };
+    let provider = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, provider).await });
+    let timeout = std::time::Duration::from_secs(5);
+    let discovery = Some(HttpConfig { url, token: None, idempotent: false, query: false, timeout });
+    let site = Site::with(ProvidersConfig { discovery, ..ProvidersConfig::default() }).await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let member = site.sign_in(Some(workspace), LinkRole::Member).await;
+    let form = [("form_key", "00ff"), ("query", "founders"), ("kind", "leads"), ("limit", "50")];
+    for _ in 0..2 {
+        let answer = member.send(Method::POST, "/searches/preview", &form).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.text().await.expect("text").contains("Company 0501"));
+    }
+    assert_eq!(site.available(workspace).await, 9_998);
+    for _ in 0..2 {
+        assert_eq!(member.post("/searches", &form).await.1, "/searches");
+    }
+    let searches = site.app.store.jobs(workspace, JobKind::Search, None, 10).await.expect("a list");
+    assert_eq!(searches.len(), 1, "a double click is one search");
+}
+
+#[tokio::test]
+async fn an_upload_tells_what_became_of_each_row() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let member = site.sign_in(Some(workspace), LinkRole::Member).await;
+    let send = async |file: &str| {
+        let body = format!(
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.csv\"\r\n\r\n{file}\r\n--b--\r\n"
+        );
+        let request = site.client.post(format!("{}/leads/import", site.url)).header("cookie", &member.cookie);
+        let request = request.header("content-type", "multipart/form-data; boundary=b");
+        let answer = request.body(body).send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("text"))
+    };
+    let (status, page) = send("name,email\nLead 0001,a@example.com\nLead 0002,nonsense").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("1 lead added, 0 merged with known ones, 1 rejected"), "{page}");
+    assert!(page.contains("a@example.com") && page.contains("<td>3</td><td>email</td>"), "{page}");
+    assert_eq!(send("").await.0, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]
