@@ -1,0 +1,9 @@
+//! The server's tests, in one binary.
+
+mod audit;
+mod sample;
+mod store;
+mod temp;
+
+#[path = "../../../billing/tests/it/chance.rs"]
+mod chance;
