@@ -143,6 +143,21 @@ impl Command {
         }
     }
 
+    /// The same command about another hold; a command that names no hold stays as it is.
+    #[must_use]
+    pub fn about(self, hold: Seq) -> Command {
+        match self {
+            Command::Dispatch { epoch, .. } => Command::Dispatch { hold, epoch },
+            Command::Extend { seconds, .. } => Command::Extend { hold, seconds },
+            Command::Doubt(_) => Command::Doubt(hold),
+            Command::Settle { quantity, attempted, .. } => Command::Settle { hold, quantity, attempted },
+            Command::Release(_) => Command::Release(hold),
+            Command::Resolve { outcome, .. } => Command::Resolve { hold, outcome },
+            Command::Refund { quantity, .. } => Command::Refund { hold, quantity },
+            other => other,
+        }
+    }
+
     /// The grant that the command names, so that the store can load it.
     pub fn grant(&self) -> Option<Seq> {
         match *self {

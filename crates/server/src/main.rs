@@ -1,1 +1,143 @@
-fn main() {}
+//! The command line of Scrip.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use billing::Time;
+use clap::{Parser, Subcommand};
+use scrip::app::{App, LINK_SECONDS, Link, LinkRole, Start};
+use scrip::config::{self, Config};
+use scrip::{clock, server, store};
+
+/// Credits and billing for products that spend money on their customers' behalf.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything on one machine: a sample workspace, local providers, the dashboard.
+    Demo {
+        /// Play it without a person, and end with a table of what was charged and what was logged.
+        #[arg(long)]
+        auto: bool,
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: String,
+    },
+    /// Serve the API and the pages.
+    Serve {
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Where the database lives.
+        #[arg(long, default_value = "data")]
+        data: PathBuf,
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: String,
+        /// system, manual, or manual=2027-01-31T10:00:00Z
+        #[arg(long, default_value = "system")]
+        clock: String,
+    },
+    /// Prove every invariant from raw rows: exit 0 clean, 1 broken, 2 could not finish.
+    Audit {
+        #[arg(long, default_value = "data")]
+        data: PathBuf,
+    },
+    /// Look at a price list.
+    Catalog {
+        #[command(subcommand)]
+        command: CatalogCommand,
+    },
+    /// Copy a database while it is in use.
+    Backup {
+        #[arg(long, default_value = "data")]
+        data: PathBuf,
+        /// The file to write; it must not exist.
+        file: PathBuf,
+    },
+    /// Put a backup in place of an empty data directory.
+    Restore {
+        #[arg(long, default_value = "data")]
+        data: PathBuf,
+        /// The backup.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum CatalogCommand {
+    /// Name file, line and key of the first mistake.
+    Check {
+        /// The catalog.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,scrip=info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("scrip: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Demo { .. } => Ok(ExitCode::SUCCESS),
+        Command::Serve { config, data, listen, clock } => {
+            let config = Config::load(config.as_deref())?;
+            runtime()?.block_on(serve(config, data, listen, &clock))
+        }
+        Command::Audit { .. } => Ok(ExitCode::SUCCESS),
+        Command::Catalog { command: CatalogCommand::Check { file } } => {
+            let catalog = config::read_catalog(&file)?;
+            let (operations, plans, packs) = (catalog.operations.len(), catalog.plans.len(), catalog.packs.len());
+            println!("{}: version {}, {operations} operations, {plans} plans, {packs} packs", file.display(), catalog.version);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Backup { data, file } => store::backup(&data, &file).map(|()| ExitCode::SUCCESS),
+        Command::Restore { data, file } => store::restore(&file, &data).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))
+}
+
+async fn serve(config: Config, data: PathBuf, listen: String, clock: &str) -> Result<ExitCode, String> {
+    let manual = parse_clock(clock)?;
+    let (listener, address) = server::bind(&listen).await?;
+    let public_url = format!("http://{address}");
+    let given = config::operator_key();
+    let operator_key = given.as_ref().map_or_else(|| scrip::app::hex(&clock::random::<32>()), |key| key.reveal().to_owned());
+    let start = Start { config, directory: &data, manual, operator_key: operator_key.clone(), public_url };
+    let app = App::start(start).await?;
+    if given.is_none() {
+        eprintln!("operator key for this run (set SCRIP_OPERATOR_KEY to choose it): {operator_key}");
+    }
+    let expires_at = app.clock.now().plus_seconds(LINK_SECONDS).0;
+    let link = Link { workspace: None, role: LinkRole::Operator, email: None, return_url: None, expires_at };
+    eprintln!("listening on http://{address}\nsign in within 15 minutes: {}", app.portal_link(&link));
+    server::serve(app, listener, server::terminated()).await.map(|()| ExitCode::SUCCESS)
+}
+
+/// `None` is the system's clock.
+fn parse_clock(text: &str) -> Result<Option<Time>, String> {
+    match text.split_once('=') {
+        None if text == "system" => Ok(None),
+        None if text == "manual" => Ok(Some(clock::Clock::System.now())),
+        Some(("manual", start)) => {
+            let start = clock::parse_rfc3339(start);
+            start.map(Some).ok_or_else(|| "--clock: manual= takes a time such as 2027-01-31T10:00:00Z".to_owned())
+        }
+        _ => Err("--clock: must be system, manual or manual=TIME".to_owned()),
+    }
+}

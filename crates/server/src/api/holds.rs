@@ -25,21 +25,21 @@ const DEFAULT_SECONDS: i64 = 900;
 #[derive(Deserialize, Serialize, utoipa::ToSchema, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct Create {
-    operation: String,
+    pub(super) operation: String,
     /// Units, 1 or more.
     #[schema(minimum = 1)]
-    quantity: i64,
+    pub(super) quantity: i64,
     #[schema(max_length = 200)]
-    campaign: Option<String>,
+    pub(super) campaign: Option<String>,
     #[schema(max_length = 200)]
-    member: Option<String>,
+    pub(super) member: Option<String>,
     #[schema(max_length = 200)]
-    channel: Option<String>,
+    pub(super) channel: Option<String>,
     #[schema(max_length = 200)]
-    reference: Option<String>,
+    pub(super) reference: Option<String>,
     /// 900 by default, at most 604800.
     #[schema(minimum = 1, maximum = 604_800)]
-    expires_in_seconds: Option<i64>,
+    pub(super) expires_in_seconds: Option<i64>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]

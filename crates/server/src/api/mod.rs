@@ -6,7 +6,15 @@ pub mod caller;
 pub mod error;
 pub mod extract;
 
+mod batch;
+mod credits;
+mod entries;
+mod grants;
 mod holds;
+mod money;
+mod notices;
+mod system;
+mod usage;
 mod workspaces;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -29,10 +37,21 @@ struct Document;
 /// Every route of the API, and the document generated from them.
 pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
     let (router, document) = OpenApiRouter::<App>::with_openapi(Document::openapi())
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
+        .routes(routes!(system::metrics))
+        .routes(routes!(system::catalog))
+        .routes(routes!(system::advance))
         .routes(routes!(workspaces::create, workspaces::list))
         .routes(routes!(workspaces::get, workspaces::update))
         .routes(routes!(workspaces::create_key, workspaces::keys))
         .routes(routes!(workspaces::delete_key))
+        .routes(routes!(credits::balance))
+        .routes(routes!(credits::events))
+        .routes(routes!(credits::estimate))
+        .routes(routes!(grants::create))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(grants::adjust))
         .routes(routes!(holds::create, holds::list))
         .routes(routes!(holds::get))
         .routes(routes!(holds::dispatch))
@@ -42,6 +61,19 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(holds::resolve))
         .routes(routes!(holds::refund))
         .routes(routes!(holds::charge))
+        .routes(routes!(batch::post))
+        .routes(routes!(entries::list))
+        .routes(routes!(entries::csv))
+        .routes(routes!(usage::get))
+        .routes(routes!(usage::csv))
+        .routes(routes!(notices::list))
+        .routes(routes!(notices::read))
+        .routes(routes!(notices::alerts, notices::set_alerts))
+        .routes(routes!(money::create, money::list))
+        .routes(routes!(money::get))
+        .routes(routes!(money::refund))
+        .routes(routes!(money::sandbox))
+        .routes(routes!(money::portal))
         .split_for_parts();
     (router.fallback(fallback), document)
 }

@@ -33,6 +33,8 @@ pub struct Post {
     pub command: Command,
     /// The caller's name for it, where it moves credits.
     pub key: Option<Key>,
+    /// The key that the command's hold was made with, when the caller names the hold that way.
+    pub hold_key: Option<Arc<str>>,
     /// Who asks: an opaque id or the name of a loop.
     pub actor: Arc<str>,
     /// Why, in a person's words.
@@ -45,7 +47,7 @@ pub struct Post {
 impl Post {
     /// A command without key and reason.
     pub fn new(workspace: i64, command: Command, actor: &str) -> Post {
-        Post { workspace, command, key: None, actor: actor.into(), reason: None, background: false }
+        Post { workspace, command, key: None, actor: actor.into(), hold_key: None, reason: None, background: false }
     }
 }
 
@@ -294,6 +296,10 @@ impl<'a> Batch<'a> {
         if let Some(seq) = self.answered_before(post)? {
             return self.replay(post.workspace, seq);
         }
+        if let Some(key) = &post.hold_key {
+            let hold = self.hold_made_with(post.workspace, key)?.ok_or(Error::Refused(Refusal::HoldNotFound))?;
+            return self.post(&Post { command: post.command.clone().about(hold), hold_key: None, ..post.clone() });
+        }
         self.load_named(post)?;
         let cached = self.accounts.get_mut(&post.workspace).expect("loaded above");
         let mut entries = Vec::with_capacity(1);
@@ -400,6 +406,18 @@ impl<'a> Batch<'a> {
             Some(_) => Err(Error::Refused(Refusal::IdempotencyKeyReused)),
             None => Ok(None),
         }
+    }
+
+    fn hold_made_with(&mut self, workspace: i64, key: &Arc<str>) -> Result<Option<Seq>, Error> {
+        for kind in [KeyKind::Hold, KeyKind::Charge] {
+            let wanted = Key { kind, key: key.clone(), fingerprint: [0; 16] };
+            let here = self.effects.keys.get(&(workspace, kind, key.clone())).copied();
+            let known = if here.is_some() { here } else { ledger::find_key(&self.tx, workspace, &wanted)? };
+            if let Some((_, seq)) = known {
+                return Ok(Some(seq));
+            }
+        }
+        Ok(None)
     }
 
     fn replay(&mut self, workspace: i64, seq: Seq) -> Result<Answer, Error> {

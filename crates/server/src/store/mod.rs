@@ -282,3 +282,37 @@ fn stored_clock(connection: &Connection, start: Option<billing::Time>) -> Result
     )?;
     Ok(Clock::manual(now))
 }
+
+/// Copies a database into a new file while it is in use.
+///
+/// # Errors
+/// One line for the operator; the file must not exist.
+pub fn backup(directory: &Path, file: &Path) -> Result<(), String> {
+    if file.exists() {
+        return Err(format!("{}: exists already", file.display()));
+    }
+    let describe = |error: rusqlite::Error| format!("{}: {error}", directory.display());
+    let source = Connection::open_with_flags(database_file(directory), OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(describe)?;
+    copy(&source, file).map_err(describe)
+}
+
+/// Puts a backup into a data directory that has no database.
+///
+/// # Errors
+/// One line for the operator.
+pub fn restore(file: &Path, directory: &Path) -> Result<(), String> {
+    let target = database_file(directory);
+    if target.exists() {
+        return Err(format!("{}: exists already; restore into an empty directory", target.display()));
+    }
+    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let _lock = lock(directory)?;
+    let describe = |error: rusqlite::Error| format!("{}: {error}", file.display());
+    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(describe)?;
+    copy(&source, &target).map_err(describe)
+}
+
+fn copy(source: &Connection, target: &Path) -> rusqlite::Result<()> {
+    let mut target = Connection::open(target)?;
+    rusqlite::backup::Backup::new(source, &mut target)?.run_to_completion(1_000, std::time::Duration::ZERO, None)
+}

@@ -84,14 +84,11 @@ impl Store {
         .await
     }
 
-    /// When the next mail is due.
+    /// The next moment after now at which a mail becomes due.
     pub async fn next_mail(&self) -> Result<Option<Time>, Error> {
-        self.read(|tx| {
-            Ok(tx
-                .one("select min(due_at) from outbox where status = 0", &[], |row| row.opt_time(0))?
-                .flatten())
-        })
-        .await
+        let now = self.clock().now();
+        let next = "select min(due_at) from outbox where status = 0 and due_at > ?1";
+        self.read(move |tx| Ok(tx.one(next, values![now], |row| row.opt_time(0))?.flatten())).await
     }
 }
 

@@ -3,6 +3,7 @@
 use billing::account::{Grant, Hold};
 use billing::{Seq, Time};
 
+use super::db::{Row, Tx};
 use super::ledger::{self, ENTRY, HOLD, Recorded};
 use super::work::{StepOutcome, WorkState};
 use super::{Error, Store};
@@ -208,27 +209,26 @@ impl Store {
         .await
     }
 
-    /// Usage by slots of a quarter of an hour, oldest first.
+    /// Usage from `from` to `to`, oldest first: by slots of a quarter of an hour, and by entries where a slot is cut.
     pub async fn usage(&self, workspace: i64, from: Time, to: Time) -> Result<Vec<UsageRow>, Error> {
+        let now = self.clock().now();
         self.read(move |tx| {
-            tx.query(
+            let down = |time: Time| Time(time.0.div_euclid(ledger::SLOT) * ledger::SLOT);
+            let up = |time: Time| down(Time(time.0.saturating_add(ledger::SLOT - 1)));
+            // Nothing is charged in the future, so a range that ends there takes the whole last slot.
+            let to = if to > now { up(to) } else { to };
+            let (first, last) = (up(from), down(to).max(up(from)));
+            let mut rows = cut_slot(tx, workspace, from, first.min(to))?;
+            rows.extend(tx.query(
                 "select slot, operation, campaign, member, channel, quantity, credits, not_charged, refunded_credits from usage
                  where workspace = ?1 and slot >= ?2 and slot < ?3 order by slot",
-                values![workspace, from, to],
-                |row| {
-                    Ok(UsageRow {
-                        at: row.time(0)?,
-                        operation: row.text(1)?,
-                        campaign: row.text(2)?,
-                        member: row.text(3)?,
-                        channel: row.text(4)?,
-                        quantity: row.int(5)?,
-                        credits: row.int(6)?,
-                        not_charged: row.int(7)?,
-                        refunded_credits: row.int(8)?,
-                    })
-                },
-            )
+                values![workspace, first, last],
+                read_usage,
+            )?);
+            if to > last {
+                rows.extend(cut_slot(tx, workspace, last.max(from), to)?);
+            }
+            Ok(rows)
         })
         .await
     }
@@ -297,14 +297,15 @@ impl Store {
         .await
     }
 
-    /// When something is due next in any ledger.
+    /// The next moment after now at which something is due in any ledger.
     pub async fn next_in_ledger(&self) -> Result<Option<Time>, Error> {
-        self.read(|tx| {
+        let now = self.clock().now();
+        self.read(move |tx| {
             let next = tx.one(
-                "select min(at) from (select min(ends_at) as at from hold where status < 3
-                   union all select min(effective_at) from \"grant\" where scheduled > 0
-                   union all select min(expires_at) from \"grant\" where available > 0 and expires_at is not null and scheduled = 0)",
-                &[],
+                "select min(at) from (select min(ends_at) as at from hold where status < 3 and ends_at > ?1
+                   union all select min(effective_at) from \"grant\" where scheduled > 0 and effective_at > ?1
+                   union all select min(expires_at) from \"grant\" where available > 0 and expires_at > ?1 and scheduled = 0)",
+                values![now],
                 |row| row.opt_time(0),
             )?;
             Ok(next.flatten())
@@ -316,4 +317,35 @@ impl Store {
     pub async fn workspace_ids(&self) -> Result<Vec<i64>, Error> {
         self.read(|tx| tx.query("select id from workspace order by id", &[], |row| row.int(0))).await
     }
+}
+
+fn read_usage(row: &Row<'_>) -> Result<UsageRow, Error> {
+    Ok(UsageRow {
+        at: row.time(0)?,
+        operation: row.text(1)?,
+        campaign: row.text(2)?,
+        member: row.text(3)?,
+        channel: row.text(4)?,
+        quantity: row.int(5)?,
+        credits: row.int(6)?,
+        not_charged: row.int(7)?,
+        refunded_credits: row.int(8)?,
+    })
+}
+
+/// Usage of a part of a slot, from the entries themselves.
+fn cut_slot(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<Vec<UsageRow>, Error> {
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    tx.query(
+        "select e.at, e.operation, coalesce(n.campaign, ''), coalesce(n.member, ''), coalesce(n.channel, ''),
+           case e.kind when 7 then e.quantity else 0 end, case e.kind when 7 then -e.amount else 0 end,
+           case e.kind when 7 then e.attempted - e.quantity when 8 then e.attempted else 0 end,
+           case e.kind when 11 then e.amount else 0 end
+         from entry e left join note n on n.workspace = e.workspace and n.seq = e.seq
+         where e.workspace = ?1 and e.kind in (7, 8, 11) and e.at >= ?2 and e.at < ?3 order by e.seq",
+        values![workspace, from, to],
+        read_usage,
+    )
 }

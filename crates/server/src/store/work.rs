@@ -183,15 +183,15 @@ impl Store {
         self.write(move |batch| pass_piece(batch, &claim, next)).await
     }
 
-    /// When the next piece is due, in the clock's time; pieces at work now do not count.
+    /// The next moment after now at which a piece becomes due.
     pub async fn next_piece(&self) -> Result<Option<Time>, Error> {
-        self.read(|tx| {
+        let now = self.clock().now();
+        self.read(move |tx| {
             let next = tx.one(
                 "select min(j.running_since - j.ran + (select min(w.due) from work w
-                   where w.workspace = j.workspace and w.job = j.id and w.due is not null and w.lease_until = 0))
-                 from job j join account a on a.workspace = j.workspace
-                 where j.running_since is not null and (a.needed is null or a.needed <= a.available)",
-                &[],
+                   where w.workspace = j.workspace and w.job = j.id and w.due > j.ran + ?1 - j.running_since))
+                 from job j where j.running_since is not null",
+                values![now],
                 |row| row.opt_time(0),
             )?;
             Ok(next.flatten())
@@ -313,6 +313,11 @@ fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms) -> Result
     }
     let Some(mut job) = jobs::find(&batch.tx, workspace, claim.job.id)? else { return Ok(Held::No) };
     let needed = terms.price.amount();
+    if let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) {
+        // An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back first.
+        batch.post(&Post::new(workspace, Command::Release(left.id), "campaign"))?;
+        forget_hold(&batch.tx, claim)?;
+    }
     if job.run.running_since.is_none() {
         give_back(&batch.tx, claim, None)?;
         return Ok(Held::No);
@@ -525,12 +530,14 @@ fn store_result(
     let (tx, workspace, now) = (&batch.tx, claim.workspace, batch.now);
     match ending {
         Ending::LookedUp { filled, charged } => {
-            if let Some(lead) = filled {
-                leads::merge(tx, workspace, lead, now)?;
-                save_found(tx, workspace, lead)?;
-            }
-            count(tx, workspace, job.id, "delivered", i64::from(*charged))?;
-            Ok((i64::from(*charged), 1))
+            let stored = match filled {
+                Some(lead) => save_found(tx, workspace, lead)?,
+                None => false,
+            };
+            // What another lead of the workspace already has is not paid again.
+            let charged = i64::from(*charged && stored);
+            count(tx, workspace, job.id, "delivered", charged)?;
+            Ok((charged, 1))
         }
         Ending::Wrote(text) => {
             let Position::Step(step) = claim.position else { return Ok((0, 1)) };
@@ -568,16 +575,17 @@ fn store_result(
     }
 }
 
-/// Writes the found address or field to the very lead that was looked up.
-fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<(), Error> {
-    let Some(mut lead) = leads::find(tx, workspace, found.id)? else { return Ok(()) };
+/// Writes the found address or field to the very lead that was looked up. `false` when the address is another lead's.
+fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<bool, Error> {
+    let Some(mut lead) = leads::find(tx, workspace, found.id)? else { return Ok(false) };
     if let Some(email) = &found.email
         && found.email_state > lead.email_state
     {
         let taken = "select 1 from lead where workspace = ?1 and email = ?2 and id <> ?3";
-        if tx.one(taken, values![workspace, email, lead.id], |row| row.int(0))?.is_none() {
-            (lead.email, lead.email_state) = (Some(email.clone()), found.email_state);
+        if tx.one(taken, values![workspace, email, lead.id], |row| row.int(0))?.is_some() {
+            return Ok(false);
         }
+        (lead.email, lead.email_state) = (Some(email.clone()), found.email_state);
     }
     lead.fields.extend(found.fields.clone());
     if !found.title.is_empty() {
@@ -586,7 +594,8 @@ fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<(), Error> {
     if !found.company.is_empty() {
         lead.company.clone_from(&found.company);
     }
-    leads::save(tx, workspace, &lead)
+    leads::save(tx, workspace, &lead)?;
+    Ok(true)
 }
 
 #[allow(clippy::too_many_arguments, reason = "one row")]
@@ -797,7 +806,9 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
     advance(tx, workspace, &job, lead, from, Some(outcome), Some(hold), now)
 }
 
-/// What recovery knows of a hold that an earlier claim left behind.
-pub fn left_behind(claim: &Claim) -> Option<&Hold> {
-    claim.hold.as_ref().filter(|hold| matches!(hold.status, HoldStatus::Open | HoldStatus::Dispatched))
+impl Claim {
+    /// The hold of an earlier claim whose call went out, without anybody knowing how it ended.
+    pub fn left_dispatched(&self) -> Option<&Hold> {
+        self.hold.as_ref().filter(|hold| hold.status == HoldStatus::Dispatched)
+    }
 }

@@ -189,13 +189,11 @@ impl Store {
         self.write(move |batch| grant_period(batch, workspace, period)).await
     }
 
-    /// When the next period of any workspace begins.
+    /// The next moment after now at which a period of any workspace begins.
     pub async fn next_period(&self) -> Result<Option<Time>, Error> {
-        self.read(|tx| {
-            let next = "select min(next_period) from workspace where next_period is not null";
-            Ok(tx.one(next, &[], |row| row.opt_time(0))?.flatten())
-        })
-        .await
+        let now = self.clock().now();
+        let next = "select min(next_period) from workspace where next_period > ?1";
+        self.read(move |tx| Ok(tx.one(next, values![now], |row| row.opt_time(0))?.flatten())).await
     }
 }
 

@@ -1,0 +1,166 @@
+//! Many commands in one request, in order; each stands or falls alone.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use billing::Seq;
+use billing::ledger::Command;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use super::error::Error;
+use super::extract::{self, Json};
+use super::{Answer, holds, json as answer_json};
+use crate::app::App;
+use crate::store::committer::{KeyKind, Post};
+
+/// How many commands one request may carry.
+const MAX_COMMANDS: usize = 8_192;
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    #[schema(max_items = 8192, value_type = Vec<One>)]
+    commands: Vec<Value>,
+}
+
+/// One command of a batch. Which fields it has depends on `do`.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct One {
+    r#do: Do,
+    workspace: String,
+    /// For `hold` and `charge`: its idempotency key.
+    key: Option<String>,
+    /// For the others: the hold's id, or `hold_key`.
+    hold: Option<String>,
+    /// The key that the hold was made with.
+    hold_key: Option<String>,
+    operation: Option<String>,
+    quantity: Option<i64>,
+    attempted: Option<i64>,
+    campaign: Option<String>,
+    member: Option<String>,
+    channel: Option<String>,
+    reference: Option<String>,
+    expires_in_seconds: Option<i64>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Do {
+    Hold,
+    Charge,
+    Settle,
+    Release,
+    Dispatch,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Results {
+    results: Vec<One200>,
+}
+
+/// One result: the status and body that the single request would have had.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct One200 {
+    status: u16,
+    body: Value,
+}
+
+/// Post many commands.
+#[utoipa::path(post, path = "/v1/batch", request_body = Body, responses((status = 200, body = Results)))]
+pub async fn post(State(app): State<App>, caller: Caller, Json(body): Json<Body>) -> Answer {
+    if body.commands.is_empty() || body.commands.len() > MAX_COMMANDS {
+        return Err(Error::field("commands", format!("has 1 to {MAX_COMMANDS} commands")));
+    }
+    let parsed: Vec<Result<Post, Error>> = body.commands.into_iter().map(|command| parse(&app, &caller, command)).collect();
+    let posts = parsed.iter().filter_map(|post| post.as_ref().ok()).cloned().collect();
+    let mut answers = app.store.post_all(posts).await.into_iter();
+    let results = parsed
+        .into_iter()
+        .map(|post| {
+            let post = post?;
+            let answer = answers.next().ok_or_else(Error::not_found)??;
+            let (status, body) = match (&post.key, &answer.entry, &answer.hold) {
+                (Some(key), Some(recorded), _) => (201, json!(holds::opened(post.workspace, recorded, key.kind))),
+                (None, _, Some(hold)) => (200, json!(holds::view(post.workspace, hold, Some(answer.available)))),
+                _ => return Err(Error::not_found()),
+            };
+            Ok(One200 { status, body })
+        })
+        .map(|result: Result<One200, Error>| {
+            result.unwrap_or_else(|error| One200 { status: error.status(), body: error.body() })
+        })
+        .collect();
+    Ok(answer_json(StatusCode::OK, &Results { results }))
+}
+
+fn parse(app: &App, caller: &Caller, command: Value) -> Result<Post, Error> {
+    let one: One = match serde_json::from_value(command.clone()) {
+        Ok(one) => one,
+        // The slow way names the field.
+        Err(_) => extract::parse(command.to_string().as_bytes())?,
+    };
+    let workspace = caller.workspace(&one.workspace)?;
+    match one.r#do {
+        Do::Hold | Do::Charge => {
+            let named = [("hold", &one.hold), ("hold_key", &one.hold_key)];
+            refuse_extra(named.iter().map(|(name, value)| (*name, value.is_some())))?;
+            refuse_extra([("attempted", one.attempted.is_some())])?;
+            let key = one.key.as_deref().ok_or_else(|| missing("key"))?;
+            let key = extract::idempotency_key(key).map_err(|error| error.at("key"))?;
+            let kind = if one.r#do == Do::Charge { KeyKind::Charge } else { KeyKind::Hold };
+            holds::opening(app, workspace, &key, &opening(one)?, kind, &caller.actor())
+        }
+        kind => follow_up(caller, workspace, kind, &one),
+    }
+}
+
+fn opening(one: One) -> Result<holds::Create, Error> {
+    let (operation, quantity) = (one.operation.ok_or_else(|| missing("operation"))?, one.quantity.ok_or_else(|| missing("quantity"))?);
+    let (campaign, member, channel, reference) = (one.campaign, one.member, one.channel, one.reference);
+    Ok(holds::Create { operation, quantity, campaign, member, channel, reference, expires_in_seconds: one.expires_in_seconds })
+}
+
+fn follow_up(caller: &Caller, workspace: i64, kind: Do, one: &One) -> Result<Post, Error> {
+    let labels = [("campaign", &one.campaign), ("member", &one.member), ("channel", &one.channel), ("reference", &one.reference)];
+    refuse_extra(labels.iter().map(|(name, value)| (*name, value.is_some())))?;
+    refuse_extra([("operation", one.operation.is_some()), ("key", one.key.is_some())])?;
+    refuse_extra([("expires_in_seconds", one.expires_in_seconds.is_some())])?;
+    let hold = match (&one.hold, &one.hold_key) {
+        (Some(hold), None) => {
+            let (owner, hold) = caller.ledger("hold", hold)?;
+            if owner != workspace {
+                return Err(Error::not_found());
+            }
+            hold
+        }
+        (None, Some(_)) => Seq(0),
+        _ => return Err(Error::field("hold", "name the hold by either hold or hold_key")),
+    };
+    let command = match kind {
+        Do::Settle => {
+            let quantity = one.quantity.ok_or_else(|| missing("quantity"))?;
+            Command::Settle { hold, quantity, attempted: one.attempted }
+        }
+        _ => {
+            refuse_extra([("quantity", one.quantity.is_some()), ("attempted", one.attempted.is_some())])?;
+            if kind == Do::Release { Command::Release(hold) } else { Command::Dispatch { hold, epoch: 0 } }
+        }
+    };
+    let mut post = Post::new(workspace, command, &caller.actor());
+    post.hold_key = one.hold_key.as_deref().map(Into::into);
+    Ok(post)
+}
+
+fn missing(field: &str) -> Error {
+    Error::field(field, "this field is required").code("missing_field")
+}
+
+fn refuse_extra<'a>(fields: impl IntoIterator<Item = (&'a str, bool)>) -> Result<(), Error> {
+    match fields.into_iter().find(|(_, given)| *given) {
+        Some((field, _)) => Err(Error::field(field, "does not belong to this command").code("unknown_field")),
+        None => Ok(()),
+    }
+}

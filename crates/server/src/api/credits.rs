@@ -1,0 +1,203 @@
+//! The balance, its live stream, and what something would cost.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use billing::{GrantKind, Quantity};
+use futures_util::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use super::caller::In;
+use super::error::Error;
+use super::extract::Json;
+use super::{Answer, Fresh, with_available};
+use crate::app::App;
+use crate::clock::rfc3339;
+use crate::id;
+use crate::store::alerts::level_name;
+use crate::store::queries;
+
+/// The shortest pause between two events of a stream: ten a second at most.
+const EVENT_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Balance {
+    available: i64,
+    held: i64,
+    /// available + held - debt
+    balance: i64,
+    debt: i64,
+    /// `healthy`, `low`, `critical` or `out`.
+    state: &'static str,
+    /// What the next piece of work costs, while it cannot be paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needed: Option<i64>,
+    grants: Vec<Grant>,
+    renews_at: Option<String>,
+    renewal_credits: Option<i64>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Grant {
+    id: String,
+    kind: &'static str,
+    granted: i64,
+    available: i64,
+    held: i64,
+    consumed: i64,
+    priority: i32,
+    effective_at: String,
+    expires_at: Option<String>,
+}
+
+/// A grant as callers see it.
+pub fn grant(workspace: i64, grant: &billing::Grant) -> Grant {
+    Grant {
+        id: id::inside("grant", workspace, grant.id.0),
+        kind: grant_kind(grant.terms.kind),
+        granted: grant.terms.credits.get(),
+        available: grant.available,
+        held: grant.held,
+        consumed: grant.consumed,
+        priority: grant.terms.priority,
+        effective_at: rfc3339(grant.terms.effective_at),
+        expires_at: grant.terms.expires_at.map(rfc3339),
+    }
+}
+
+/// A grant's kind on the wire.
+pub fn grant_kind(kind: GrantKind) -> &'static str {
+    match kind {
+        GrantKind::Promo => "promo",
+        GrantKind::Goodwill => "goodwill",
+        GrantKind::Trial => "trial",
+        GrantKind::Bonus => "bonus",
+        GrantKind::Plan => "plan",
+        GrantKind::Purchased => "purchased",
+    }
+}
+
+fn document(workspace: i64, balance: &queries::Balance) -> Balance {
+    Balance {
+        available: balance.available,
+        held: balance.held,
+        balance: balance.available + balance.held - balance.debt,
+        debt: balance.debt,
+        state: level_name(balance.level),
+        needed: balance.needed,
+        grants: balance.grants.iter().map(|one| grant(workspace, one)).collect(),
+        renews_at: balance.renews_at.map(rfc3339),
+        renewal_credits: balance.renewal_credits,
+    }
+}
+
+/// What is left.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/balance", params(("ws" = String, Path)), responses((status = 200, body = Balance)))]
+pub async fn balance(State(app): State<App>, here: In) -> Answer {
+    let balance = app.store.balance(here.workspace).await?;
+    Ok(with_available(StatusCode::OK, &document(here.workspace, &balance), balance.available, Fresh::Yes))
+}
+
+/// The balance as server-sent events: at once, and on every change.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path)), responses((status = 200, content_type = "text/event-stream", body = String)))]
+pub async fn events(State(app): State<App>, here: In) -> Result<Response, Error> {
+    let changes = app.store.changes();
+    let first = app.store.balance(here.workspace).await?;
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
+    Ok(Sse::new(stream(app, here.workspace, changes, first)).keep_alive(keep_alive).into_response())
+}
+
+fn stream(
+    app: App,
+    workspace: i64,
+    changes: broadcast::Receiver<i64>,
+    first: queries::Balance,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold((app, changes, Some(first)), move |(app, mut changes, first)| async move {
+        let balance = match first {
+            Some(first) => first,
+            None => {
+                tokio::time::sleep(EVENT_PAUSE).await;
+                changed(&app, &mut changes, workspace).await?;
+                app.store.balance(workspace).await.ok()?
+            }
+        };
+        let data = serde_json::to_string(&document(workspace, &balance)).ok()?;
+        Some((Ok(Event::default().event("balance").data(data)), (app, changes, None)))
+    })
+}
+
+/// Waits until the workspace changed, or changes were missed. `None` when the server stops.
+async fn changed(app: &App, changes: &mut broadcast::Receiver<i64>, workspace: i64) -> Option<()> {
+    loop {
+        let change = tokio::time::timeout(Duration::from_secs(1), changes.recv()).await;
+        match change {
+            Ok(Ok(number)) if number == workspace => return Some(()),
+            Ok(Err(broadcast::error::RecvError::Lagged(_))) => return Some(()),
+            Ok(Err(broadcast::error::RecvError::Closed)) => return None,
+            _ if app.is_stopping() => return None,
+            _ => {}
+        }
+    }
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    #[schema(max_items = 100)]
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    operation: String,
+    #[schema(minimum = 1)]
+    quantity: i64,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Estimated {
+    credits: i64,
+    available: i64,
+    covered: bool,
+    shortfall: i64,
+    items: Vec<EstimatedItem>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct EstimatedItem {
+    operation: String,
+    quantity: i64,
+    unit_price: i64,
+    credits: i64,
+}
+
+/// What something would cost. Charges nothing.
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/estimates", params(("ws" = String, Path)), request_body = Estimate, responses((status = 200, body = Estimated)))]
+pub async fn estimate(State(app): State<App>, here: In, Json(body): Json<Estimate>) -> Answer {
+    if body.items.is_empty() || body.items.len() > 100 {
+        return Err(Error::field("items", "has 1 to 100 items"));
+    }
+    let mut items = Vec::with_capacity(body.items.len());
+    let mut credits: i64 = 0;
+    for (index, item) in body.items.into_iter().enumerate() {
+        let quantity = Quantity::new(item.quantity)
+            .ok_or_else(|| Error::field(format!("items[{index}].quantity"), "must be a whole number from 1 to 1,000,000,000,000"))?;
+        let price = app.price(&item.operation, quantity)?.ok_or_else(|| {
+            Error::field(format!("items[{index}].operation"), "the catalog has no such operation").code("unknown_operation")
+        })?;
+        let amount = price.amount();
+        credits += amount;
+        items.push(EstimatedItem { operation: item.operation, quantity: price.quantity, unit_price: price.unit_price, credits: amount });
+    }
+    let available = app.store.available(here.workspace).await?;
+    let shortfall = (credits - available).max(0);
+    let body = Estimated { credits, available, covered: shortfall == 0, shortfall, items };
+    Ok(with_available(StatusCode::OK, &body, available, Fresh::Yes))
+}

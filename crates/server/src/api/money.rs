@@ -1,0 +1,222 @@
+//! Top-ups and the links that let people in.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::caller::{Caller, In};
+use super::error::Error;
+use super::extract::{self, IdempotencyKey, Items, Json, Page, Query};
+use super::{Answer, about, with_available};
+use crate::app::{App, LINK_SECONDS, Link, LinkRole};
+use crate::catalog::Price;
+use crate::clock::rfc3339;
+use crate::id;
+use crate::store::committer::KeyKind;
+use crate::store::topups::{TopUp, TopUpStatus};
+
+#[derive(Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    pack: Option<String>,
+    /// An amount without a pack; this catalog sells packs only.
+    credits: Option<i64>,
+    /// Where the checkout leads back to.
+    #[schema(max_length = 2000)]
+    return_url: Option<String>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct View {
+    id: String,
+    /// `pending`, `paid`, `declined`, `expired` or `refunded`.
+    status: &'static str,
+    pack: String,
+    credits: i64,
+    price: Price,
+    checkout_url: String,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<String>,
+    refunded_credits: i64,
+}
+
+fn view(app: &App, topup: &TopUp) -> View {
+    let name = id::inside("topup", topup.workspace, topup.id);
+    View {
+        status: status_name(topup.status),
+        pack: topup.pack.clone(),
+        credits: topup.credits,
+        price: Price { amount: topup.amount, currency: topup.currency.clone() },
+        checkout_url: app.checkout_link(&name),
+        created_at: rfc3339(topup.created_at),
+        grant: topup.grant.map(|grant| id::inside("grant", topup.workspace, grant)),
+        refunded_credits: topup.refunded,
+        id: name,
+    }
+}
+
+fn status_name(status: TopUpStatus) -> &'static str {
+    match status {
+        TopUpStatus::Pending => "pending",
+        TopUpStatus::Paid => "paid",
+        TopUpStatus::Declined => "declined",
+        TopUpStatus::Expired => "expired",
+        TopUpStatus::Refunded => "refunded",
+    }
+}
+
+/// Order credits; they come when the checkout is paid.
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/topups", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = View)))]
+pub async fn create(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey, Json(body): Json<Create>) -> Answer {
+    configured(&app)?;
+    let pack = match (&body.pack, body.credits) {
+        (Some(pack), None) => app.catalog.pack(pack).ok_or_else(|| Error::field("pack", "the catalog has no such pack").code("unknown_pack"))?,
+        (None, Some(_)) => return Err(Error::field("credits", "this catalog sells packs only: name one in pack")),
+        _ => return Err(Error::field("pack", "name a pack").code("missing_field")),
+    };
+    return_url(body.return_url.as_deref())?;
+    let new = TopUp {
+        workspace: here.workspace,
+        id: 0,
+        pack: pack.pack.clone(),
+        credits: pack.credits,
+        amount: pack.price.amount,
+        currency: pack.price.currency.clone(),
+        status: TopUpStatus::Pending,
+        return_url: body.return_url.clone(),
+        grant: None,
+        refunded: 0,
+        created_at: app.clock.now(),
+    };
+    let (topup, replayed) = app.store.create_topup(new, extract::key(KeyKind::TopUp, &key, &body)).await?;
+    // The first answer again, whatever has happened to it since.
+    let first = TopUp { status: TopUpStatus::Pending, grant: None, refunded: 0, ..topup };
+    let available = app.store.available(here.workspace).await?;
+    Ok(with_available(StatusCode::CREATED, &view(&app, &first), available, replayed.into()))
+}
+
+fn configured(app: &App) -> Result<(), Error> {
+    if app.sandbox {
+        return Ok(());
+    }
+    Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "payments_not_configured", "this server takes no payments: [payments] is not configured"))
+}
+
+fn return_url(url: Option<&str>) -> Result<(), Error> {
+    let Some(url) = url else { return Ok(()) };
+    let fine = url.len() <= 2_000
+        && reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if fine { Ok(()) } else { Err(Error::field("return_url", "must be an http or https address")) }
+}
+
+/// Top-ups, newest first.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/topups", params(("ws" = String, Path), Page), responses((status = 200, body = Items<View>)))]
+pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) -> Answer {
+    let limit = page.limit()?;
+    let rows = app.store.topups(here.workspace, page.cursor()?, limit + 1).await?;
+    let items = Items::new(rows, limit, |row| row.id.to_string(), |row| view(&app, &row));
+    about(&app, here.workspace, StatusCode::OK, &items).await
+}
+
+/// One top-up.
+#[utoipa::path(get, path = "/v1/topups/{id}", params(("id" = String, Path)), responses((status = 200, body = View)))]
+pub async fn get(State(app): State<App>, caller: Caller, Path(topup): Path<String>) -> Answer {
+    let (workspace, number) = caller.inside("topup", &topup)?;
+    let topup = app.store.topup(workspace, number).await?;
+    about(&app, workspace, StatusCode::OK, &view(&app, &topup)).await
+}
+
+#[derive(Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refund {
+    /// All that is not refunded yet by default.
+    #[schema(minimum = 1)]
+    credits: Option<i64>,
+    #[schema(max_length = 500)]
+    reason: String,
+}
+
+/// Take a refunded payment's credits back.
+#[utoipa::path(post, path = "/v1/topups/{id}/refund", params(("id" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Refund, responses((status = 200, body = View)))]
+pub async fn refund(
+    State(app): State<App>,
+    caller: Caller,
+    Path(topup): Path<String>,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<Refund>,
+) -> Answer {
+    caller.operator()?;
+    extract::text("reason", &body.reason, 500)?;
+    let (workspace, number) = caller.inside("topup", &topup)?;
+    let key = extract::key(KeyKind::TopUpRefund, &key, &(number, &body));
+    let (topup, answer) = app.store.topup_refunded(workspace, number, body.credits, body.reason, key).await?;
+    Ok(with_available(StatusCode::OK, &view(&app, &topup), answer.available, answer.replayed.into()))
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sandbox {
+    outcome: SandboxOutcome,
+}
+
+#[derive(Deserialize, Clone, Copy, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxOutcome {
+    Paid,
+    Declined,
+}
+
+/// What the sandbox's checkout page does, for scripts.
+#[utoipa::path(post, path = "/v1/sandbox/topups/{id}", params(("id" = String, Path)), request_body = Sandbox, responses((status = 200, body = View)))]
+pub async fn sandbox(State(app): State<App>, caller: Caller, Path(topup): Path<String>, Json(body): Json<Sandbox>) -> Answer {
+    caller.operator()?;
+    configured(&app)?;
+    let (workspace, number) = caller.inside("topup", &topup)?;
+    let topup = match body.outcome {
+        SandboxOutcome::Paid => app.store.topup_paid(workspace, number).await?,
+        SandboxOutcome::Declined => app.store.topup_declined(workspace, number).await?,
+    };
+    app.nudge();
+    about(&app, workspace, StatusCode::OK, &view(&app, &topup)).await
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Portal {
+    role: PortalRole,
+    member_email: Option<String>,
+    return_url: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortalRole {
+    Admin,
+    Member,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct PortalLink {
+    url: String,
+    expires_at: String,
+}
+
+/// A signed link into the dashboard, for 15 minutes.
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/portal_sessions", params(("ws" = String, Path)), request_body = Portal, responses((status = 201, body = PortalLink)))]
+pub async fn portal(State(app): State<App>, here: In, Json(body): Json<Portal>) -> Answer {
+    if let Some(address) = &body.member_email {
+        extract::email("member_email", address)?;
+    }
+    return_url(body.return_url.as_deref())?;
+    app.store.workspace(here.workspace).await?;
+    let role = match body.role {
+        PortalRole::Admin => LinkRole::Admin,
+        PortalRole::Member => LinkRole::Member,
+    };
+    let expires_at = app.clock.now().plus_seconds(LINK_SECONDS);
+    let (workspace, email) = (Some(here.workspace), body.member_email);
+    let link = Link { workspace, role, email, return_url: body.return_url, expires_at: expires_at.0 };
+    let link = PortalLink { url: app.portal_link(&link), expires_at: rfc3339(expires_at) };
+    about(&app, here.workspace, StatusCode::CREATED, &link).await
+}
