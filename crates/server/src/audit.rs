@@ -30,7 +30,7 @@
 //! | I20 | a paid top-up is one purchased grant of its credits; an unpaid one is none |
 //! | I21 | periods tile from the anchor, each with one grant of the plan's credits |
 //! | I22 | usage totals equal the ledger for every key, both ways |
-//! | I23 | a job's used credits are the charges of its holds |
+//! | I23 | a job's used and held credits are the charges and the open amounts of its holds |
 
 mod around;
 mod book;
@@ -56,29 +56,29 @@ const LISTED: usize = 100;
 /// How many findings of one invariant are listed, so that a flood of one does not hide another.
 const LISTED_EACH: u64 = 10;
 
-pub(self) const WORKSPACE: &str = "I01 every row has its workspace";
-pub(self) const SEQ: &str = "I02 entries follow one another";
-pub(self) const TIME: &str = "I03 time strictly rises";
-pub(self) const CHAIN: &str = "I04 the hash chain verifies";
-pub(self) const NOTE: &str = "I05 notes match their digests";
-pub(self) const SUMS: &str = "I06 amounts follow from postings";
-pub(self) const TOTALS: &str = "I07 stored totals are the sums of entries";
-pub(self) const SIGN: &str = "I08 available and debt exclude each other";
-pub(self) const MOVES: &str = "I09 moves are legal";
-pub(self) const WHOLE: &str = "I10 a grant's credits are all somewhere";
-pub(self) const GRANT_ROW: &str = "I11 grant rows follow from entries";
-pub(self) const HELD: &str = "I12 held is the sum of open holds";
-pub(self) const LIFE: &str = "I13 every hold ends once";
-pub(self) const BOUND: &str = "I14 open holds are younger than their bound";
-pub(self) const PRICE: &str = "I15 charges and refunds are covered and priced";
-pub(self) const HOLD_ROW: &str = "I16 hold rows follow from entries";
-pub(self) const EPOCH: &str = "I17 dispatch follows a hold of its epoch";
-pub(self) const ONE_SEND: &str = "I18 one send per step and lead";
-pub(self) const KEYS: &str = "I19 keys name entries";
-pub(self) const TOPUP: &str = "I20 payments are credited once";
-pub(self) const PERIOD: &str = "I21 periods tile";
-pub(self) const USAGE: &str = "I22 usage equals the ledger";
-pub(self) const JOB: &str = "I23 jobs used what their holds charged";
+const WORKSPACE: &str = "I01 every row has its workspace";
+const SEQ: &str = "I02 entries follow one another";
+const TIME: &str = "I03 time strictly rises";
+const CHAIN: &str = "I04 the hash chain verifies";
+const NOTE: &str = "I05 notes match their digests";
+const SUMS: &str = "I06 amounts follow from postings";
+const TOTALS: &str = "I07 stored totals are the sums of entries";
+const SIGN: &str = "I08 available and debt exclude each other";
+const MOVES: &str = "I09 moves are legal";
+const WHOLE: &str = "I10 a grant's credits are all somewhere";
+const GRANT_ROW: &str = "I11 grant rows follow from entries";
+const HELD: &str = "I12 held is the sum of open holds";
+const LIFE: &str = "I13 every hold ends once";
+const BOUND: &str = "I14 open holds are younger than their bound";
+const PRICE: &str = "I15 charges and refunds are covered and priced";
+const HOLD_ROW: &str = "I16 hold rows follow from entries";
+const EPOCH: &str = "I17 dispatch follows a hold of its epoch";
+const ONE_SEND: &str = "I18 one send per step and lead";
+const KEYS: &str = "I19 keys name entries";
+const TOPUP: &str = "I20 payments are credited once";
+const PERIOD: &str = "I21 periods tile";
+const USAGE: &str = "I22 usage equals the ledger";
+const JOB: &str = "I23 jobs account for their holds";
 
 /// What an audit found. It exists only for a database that was read to its end.
 #[derive(Clone, Serialize, Debug, Default)]
@@ -113,7 +113,7 @@ pub struct Broken {
 }
 
 /// Collects what is broken while a workspace is read.
-pub(self) struct Findings {
+struct Findings {
     report: Report,
     workspace: i64,
     counts: BTreeMap<&'static str, u64>,

@@ -64,17 +64,23 @@ fn at_work(connection: &Connection, book: &mut Book, findings: &mut Findings) ->
     Ok(())
 }
 
-/// What jobs say they used, where their holds carry their names: charges in time, and at most what came late on top.
+/// What jobs say they used and hold, where their holds carry their names: charges in time, and at most what came late on top.
 pub fn jobs(connection: &Connection, book: &Book, findings: &mut Findings) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached("select id, credits_used from job where workspace = ?1")?;
+    if book.life.nameless {
+        return Ok(());
+    }
+    let mut statement =
+        connection.prepare_cached("select id, credits_used, credits_held from job where workspace = ?1")?;
     let mut jobs = statement.query([book.workspace])?;
     while let Some(row) = jobs.next()? {
-        let (id, used): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let (charged, late) = book.life.jobs.get(&id).copied().unwrap_or((0, 0));
-        let used = i128::from(used);
-        let derivable = !book.life.nameless;
-        findings.check(!derivable || (charged..=charged + late).contains(&used), JOB, || {
-            format!("job {id} says it used {used}, its holds charged {charged} and late {late}")
+        let (id, used, held): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let sums = book.life.jobs.get(&id).copied().unwrap_or_default();
+        let may = sums.charged..=sums.charged + sums.late;
+        findings.check(may.contains(&i128::from(used)), JOB, || {
+            format!("job {id} says it used {used}, its holds charged {may:?}")
+        });
+        findings.check(i128::from(held) == sums.held, JOB, || {
+            format!("job {id} says {held} are held, its open holds come to {}", sums.held)
         });
     }
     Ok(())

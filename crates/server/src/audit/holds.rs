@@ -25,11 +25,25 @@ const LATE: i64 = 30 * 86_400_000_000;
 #[derive(Default)]
 pub struct Life {
     holds: HashMap<i64, Hold>,
-    /// What holds of a lease charged for each job: in time, and after they had been released.
-    pub jobs: BTreeMap<i64, (i128, i128)>,
-    /// Whether a hold of a lease charged without naming its job.
+    /// What the holds made for each job come to.
+    pub jobs: BTreeMap<i64, Used>,
+    /// Whether a hold of a lease does not name its job, so that no job's sum can be known.
     pub nameless: bool,
 }
+
+/// Credits of a job.
+#[derive(Clone, Copy, Default)]
+pub struct Used {
+    /// Charged in time.
+    pub charged: i128,
+    /// Charged after the hold had been released.
+    pub late: i128,
+    /// Held by open holds.
+    pub held: i128,
+}
+
+/// Parts of a hold: grant and credits.
+type Parts = Vec<(i64, i64)>;
 
 struct Hold {
     now: HoldRow,
@@ -238,14 +252,8 @@ fn settle(
     findings.check(priced, PRICE, || {
         format!("entry {seq} charges other credits than {quantity} × {} of hold {id}", hold.unit_price)
     });
-    if hold.epoch > 0 {
-        match job_of(book.workspace, &hold.labels) {
-            Some(job) => {
-                let used = book.life.jobs.entry(job).or_default();
-                *if late { &mut used.1 } else { &mut used.0 } += amount;
-            }
-            None => book.life.nameless = true,
-        }
+    if let Some(used) = used(book, hold) {
+        *if late { &mut used.late } else { &mut used.charged } += amount;
     }
     (hold.status, hold.settled, hold.parts) = (SETTLED, quantity, Some(consumed));
     (hold.release_reason, hold.attempted, hold.ended_at) = (None, entry.attempted, Some(entry.at));
@@ -301,6 +309,11 @@ pub fn close(book: &mut Book, findings: &mut Findings) {
                 format!("hold {id} is not what its entries say: {}", differing(row, &now))
             }),
         }
+        if now.status < SETTLED
+            && let Some(used) = used(book, &now)
+        {
+            used.held += i128::from(now.quantity) * i128::from(now.unit_price);
+        }
         let overdue = now.status < SETTLED && now.ends_at.saturating_add(SLACK) < book.at;
         findings.check(!overdue, BOUND, || format!("hold {id} is open beyond its end"));
     }
@@ -329,6 +342,16 @@ fn differing(row: &HoldRow, now: &HoldRow) -> String {
     names.join(", ")
 }
 
+/// The sums of the job that a hold was made for; `None` for a hold of nobody's lease.
+fn used<'b>(book: &'b mut Book, hold: &HoldRow) -> Option<&'b mut Used> {
+    if hold.epoch == 0 {
+        return None;
+    }
+    let job = job_of(book.workspace, &hold.labels);
+    book.life.nameless |= job.is_none();
+    Some(book.life.jobs.entry(job?).or_default())
+}
+
 /// The job whose name a hold carries as its campaign or reference.
 fn job_of(workspace: i64, labels: &[String; 5]) -> Option<i64> {
     let named = [("camp", &labels[0]), ("job", &labels[3])];
@@ -346,7 +369,7 @@ fn parts(postings: &[Posting], which: impl Fn(&Posting) -> bool) -> Vec<(i64, i6
 }
 
 /// The first so many credits of the parts, and the rest.
-fn cut(parts: &[(i64, i64)], credits: i128) -> (Vec<(i64, i64)>, Vec<(i64, i64)>) {
+fn cut(parts: &[(i64, i64)], credits: i128) -> (Parts, Parts) {
     let (mut first, mut rest, mut left) = (Vec::new(), Vec::new(), credits.max(0));
     for &(grant, part) in parts {
         let taken = i64::try_from(left.min(i128::from(part))).unwrap_or(part);

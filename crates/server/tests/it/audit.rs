@@ -93,6 +93,7 @@ const CORRUPTIONS: &[Corruption] = &[
     ("a usage row deleted", "delete from usage where workspace = {main} and operation = 'call'", "I22"),
     ("a usage row added", "insert into usage values ({main}, 1900000800000000, 'work', '', '', '', 1, 1, 0, 0, 0)", "I22"),
     ("a usage row of an idle workspace", "insert into usage values ({other}, 900000000, 'work', '', '', '', 1, 1, 0, 0, 0)", "I22"),
+    ("a job's held credits changed", "update job set credits_held = credits_held + 1 where workspace = {main}", "I23"),
     ("a job's credits changed", "update job set credits_used = credits_used + 1 where workspace = {main}", "I23"),
 ];
 
