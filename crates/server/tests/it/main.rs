@@ -1,6 +1,7 @@
 //! The server's tests, in one binary.
 
 mod audit;
+mod pieces;
 mod sample;
 mod store;
 mod temp;

@@ -11,7 +11,7 @@ use scrip::store::committer::{Answer, Key, KeyKind, Post};
 use scrip::store::jobs::{Act, Definition, JobKind, NewJob, StepText};
 use scrip::store::leads::{EmailState, Lead};
 use scrip::store::topups::{TopUp, TopUpStatus};
-use scrip::store::work::{Ending, Held};
+use scrip::store::work::{Claim, Ending, Held};
 use scrip::store::workspaces::{NewWorkspace, Period};
 
 use crate::temp;
@@ -70,6 +70,45 @@ pub fn hold(operation: &str, quantity: i64, unit_price: i64, seconds: i64) -> Ho
     let price = Price { operation: operation.into(), quantity, unit_price, version: 1 };
     let labels = Labels { campaign: Some("spring".into()), member: Some("ann".into()), ..Labels::default() };
     HoldTerms { price, labels: Arc::new(labels), seconds, epoch: 0 }
+}
+
+/// A campaign of one e-mail to these leads, launched.
+pub async fn launched(store: &Store, workspace: i64, names: &[&str]) -> i64 {
+    let lead = |name: &&str| Lead {
+        name: (*name).into(),
+        email: Some(format!("{name}@example.com")),
+        email_state: EmailState::Imported,
+        ..Lead::default()
+    };
+    store.import_leads(workspace, names.iter().map(lead).collect()).await.expect("leads");
+    let leads = store.leads(workspace, None, 10).await.expect("leads").iter().map(|lead| lead.id).collect();
+    let step = StepText {
+        channel: "email".into(),
+        after_days: 0,
+        condition: "always".into(),
+        subject: None,
+        template: Some("Hello".into()),
+        generate: false,
+    };
+    let definition = Definition { steps: vec![step], ..Definition::default() };
+    let (kind, name) = (JobKind::Campaign, "Spring".into());
+    let new = NewJob { kind, name, definition, credit_cap: None, requested: 0, leads: vec![] };
+    let job = store.create_job(workspace, new).await.expect("a job").id;
+    store.add_leads(workspace, job, leads).await.expect("leads are added");
+    store.act_on_job(workspace, job, kind, Act::Launch).await.expect("it launches");
+    job
+}
+
+/// What a piece of a campaign costs, labelled as the campaign loop labels it.
+pub fn piece(claim: &Claim) -> HoldTerms {
+    let name = |prefix, number| Some(id::inside(prefix, claim.workspace, number).into());
+    let labels = Labels {
+        campaign: name("camp", claim.job.id),
+        channel: Some("email".into()),
+        lead: claim.lead.as_ref().and_then(|lead| name("lead", lead.id)),
+        ..Labels::default()
+    };
+    HoldTerms { labels: Arc::new(labels), epoch: claim.epoch, ..hold("email_send", 1, 2, 900) }
 }
 
 impl Sample {
@@ -140,38 +179,10 @@ impl Sample {
     /// A campaign of one step: one lead is written to, one send is in doubt and resolved.
     async fn campaign(&mut self) {
         let (store, workspace) = (self.store.clone(), self.workspace);
-        let lead = |name: &str| Lead {
-            name: name.into(),
-            email: Some(format!("{name}@example.com")),
-            email_state: EmailState::Imported,
-            ..Lead::default()
-        };
-        store.import_leads(workspace, vec![lead("ada"), lead("ben")]).await.expect("leads");
-        let leads =
-            store.leads(workspace, None, 10).await.expect("leads").iter().map(|lead| lead.id).collect();
-        let step = StepText {
-            channel: "email".into(),
-            after_days: 0,
-            condition: "always".into(),
-            subject: None,
-            template: Some("Hello".into()),
-            generate: false,
-        };
-        let definition = Definition { steps: vec![step], ..Definition::default() };
-        let (kind, name) = (JobKind::Campaign, "Spring".into());
-        let new = NewJob { kind, name, definition, credit_cap: None, requested: 0, leads: vec![] };
-        let job = store.create_job(workspace, new).await.expect("a job").id;
-        store.add_leads(workspace, job, leads).await.expect("leads are added");
-        store.act_on_job(workspace, job, kind, Act::Launch).await.expect("it launches");
+        launched(&store, workspace, &["ada", "ben"]).await;
         let mut endings = [Ending::Sent, Ending::Doubt("time-out".into())].into_iter();
         for claim in store.claim(10).await.expect("claims") {
-            let mut terms = hold("email_send", 1, 2, 900);
-            terms.epoch = claim.epoch;
-            let lead = claim.lead.as_ref().map(|lead| id::inside("lead", workspace, lead.id).into());
-            let campaign = Some(id::inside("camp", workspace, job).into());
-            terms.labels =
-                Arc::new(Labels { campaign, channel: Some("email".into()), lead, ..Labels::default() });
-            let Held::Yes(hold) = store.hold_piece(&claim, terms).await.expect("held") else {
+            let Held::Yes(hold) = store.hold_piece(&claim, piece(&claim)).await.expect("held") else {
                 panic!("there are credits")
             };
             assert!(store.dispatch_piece(&claim, hold.id).await.expect("dispatched"));
