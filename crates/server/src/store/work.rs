@@ -23,6 +23,8 @@ const LEASE_SECONDS: i64 = 300;
 const MAX_ATTEMPTS: i64 = 12;
 /// How often a message that is empty, refused or cut off is written again, for free.
 const MAX_WRITES: i64 = 3;
+/// The operation that writes a message: it has no effect outside, so that in doubt it is simply done again.
+const WRITING: &str = "message_generation";
 /// Where the positions of steps begin in the stored number.
 const STEPS: i64 = 1_000;
 
@@ -785,6 +787,9 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
         |row| Ok((row.int(0)?, row.int(1)?, position(row.int(2)?), row.int(3)?)),
     )?;
     let Some((id, lead, from, state)) = found else { return Ok(()) };
+    if entry.kind == EntryKind::Doubt && &*price.operation == WRITING {
+        return write_again(batch, workspace, hold);
+    }
     if entry.kind == EntryKind::Doubt {
         tx.execute(
             "update work set state = 1, due = null, lease_until = 0 where workspace = ?1 and hold = ?2",
@@ -824,6 +829,21 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
         (StepOutcome::Failed, "not sent, says the operator")
     };
     advance(tx, workspace, &job, lead, from, Some(outcome), Some(hold), now)
+}
+
+/// Gives the credits of a message in doubt back and lets the piece be claimed again. Its step was not sent, so it must not
+/// wait for a deadline that would count it as sent.
+fn write_again(batch: &mut Batch<'_>, workspace: i64, hold: Seq) -> Result<(), Error> {
+    if batch.hold(workspace, hold)?.is_none_or(|hold| hold.status != HoldStatus::InDoubt) {
+        // The same post has already ended it.
+        return Ok(());
+    }
+    batch.post(&Post::new(workspace, Command::Release(hold), "campaign"))?;
+    batch.tx.execute(
+        "update work set hold = null, lease_until = 0 where workspace = ?1 and hold = ?2",
+        values![workspace, hold],
+    )?;
+    Ok(())
 }
 
 impl Claim {

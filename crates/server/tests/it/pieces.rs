@@ -108,3 +108,23 @@ async fn what_a_lost_claim_held_comes_back_when_the_provider_is_missing() {
     assert!(world.store.finish_piece(&world.claim, None, ending).await.expect("an answer"));
     world.comes_to(0, 0).await;
 }
+
+#[tokio::test]
+async fn a_message_in_doubt_is_written_again_and_its_step_is_not_counted_as_sent() {
+    let world = AtWork::new().await;
+    let mut terms = sample::piece(&world.claim);
+    terms.price.operation = "message_generation".into();
+    let Held::Yes(hold) = world.store.hold_piece(&world.claim, terms).await.expect("an answer") else {
+        panic!("there are credits")
+    };
+    assert!(world.store.dispatch_piece(&world.claim, hold.id).await.expect("an answer"));
+    world.pass(1_000).await;
+    let hold = world.store.hold(world.workspace, hold.id).await.expect("the hold");
+    assert_eq!(hold.status, HoldStatus::Released);
+    let again = world.store.claim(10).await.expect("claims").remove(0);
+    assert!(again.hold.is_none() && again.position == world.claim.position);
+    world.pass(80 * 3_600).await;
+    let progress = world.store.progress(world.workspace, world.job).await.expect("progress");
+    assert!(progress.outcomes.is_empty(), "{:?}", progress.outcomes);
+    world.comes_to(0, 0).await;
+}
