@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod calendar;
 pub mod catalog;
 pub mod clock;

@@ -7,7 +7,7 @@ use billing::Time;
 use clap::{Parser, Subcommand};
 use scrip::app::{App, LINK_SECONDS, Link, LinkRole, Start};
 use scrip::config::{self, Config};
-use scrip::{clock, server, store};
+use scrip::{audit, clock, demo, server, store};
 
 /// Credits and billing for products that spend money on their customers' behalf.
 #[derive(Parser)]
@@ -77,8 +77,7 @@ enum CatalogCommand {
 }
 
 fn main() -> ExitCode {
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,scrip=info".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,scrip=info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(Arguments::parse().command) {
         Ok(code) => code,
@@ -91,21 +90,20 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Demo { .. } => Ok(ExitCode::SUCCESS),
+        Command::Demo { auto, listen } => runtime()?.block_on(demo::run(auto, &listen)),
         Command::Serve { config, data, listen, clock } => {
             let config = Config::load(config.as_deref())?;
             runtime()?.block_on(serve(config, data, listen, &clock))
         }
-        Command::Audit { .. } => Ok(ExitCode::SUCCESS),
+        Command::Audit { data } => {
+            let report = audit::audit(&store::database_file(&data))?;
+            println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?);
+            Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
         Command::Catalog { command: CatalogCommand::Check { file } } => {
             let catalog = config::read_catalog(&file)?;
-            let (operations, plans, packs) =
-                (catalog.operations.len(), catalog.plans.len(), catalog.packs.len());
-            println!(
-                "{}: version {}, {operations} operations, {plans} plans, {packs} packs",
-                file.display(),
-                catalog.version
-            );
+            let (operations, plans, packs) = (catalog.operations.len(), catalog.plans.len(), catalog.packs.len());
+            println!("{}: version {}, {operations} operations, {plans} plans, {packs} packs", file.display(), catalog.version);
             Ok(ExitCode::SUCCESS)
         }
         Command::Backup { data, file } => store::backup(&data, &file).map(|()| ExitCode::SUCCESS),
@@ -123,8 +121,7 @@ async fn serve(config: Config, data: PathBuf, listen: String, clock: &str) -> Re
     let (listener, address) = server::bind(&listen).await?;
     let public_url = format!("http://{address}");
     let given = config::operator_key();
-    let operator_key =
-        given.as_ref().map_or_else(|| scrip::app::hex(&clock::random::<32>()), |key| key.reveal().to_owned());
+    let operator_key = given.as_ref().map_or_else(|| scrip::app::hex(&clock::random::<32>()), |key| key.reveal().to_owned());
     let start = Start { config, directory: &data, manual, operator_key: operator_key.clone(), public_url };
     let app = App::start(start).await?;
     if given.is_none() {
@@ -143,9 +140,7 @@ fn parse_clock(text: &str) -> Result<Option<Time>, String> {
         None if text == "manual" => Ok(Some(clock::Clock::System.now())),
         Some(("manual", start)) => {
             let start = clock::parse_rfc3339(start);
-            start
-                .map(Some)
-                .ok_or_else(|| "--clock: manual= takes a time such as 2027-01-31T10:00:00Z".to_owned())
+            start.map(Some).ok_or_else(|| "--clock: manual= takes a time such as 2027-01-31T10:00:00Z".to_owned())
         }
         _ => Err("--clock: must be system, manual or manual=TIME".to_owned()),
     }

@@ -6,7 +6,7 @@
 
 mod answers;
 pub mod http_fakes;
-//mod play;
+mod play;
 pub mod smtp_sink;
 
-//pub use play::run;
+pub use play::run;

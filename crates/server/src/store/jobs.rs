@@ -151,7 +151,11 @@ pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> R
     )?;
     if ended {
         tx.execute("delete from pause where workspace = ?1 and job = ?2", values![workspace, id])?;
-        tx.execute("update work set due = null where workspace = ?1 and job = ?2", values![workspace, id])?;
+        // A piece that is at work now ends under its claim: what its provider does is still paid and kept.
+        tx.execute(
+            "update work set due = null where workspace = ?1 and job = ?2 and lease_until = 0",
+            values![workspace, id],
+        )?;
     }
     Ok(())
 }

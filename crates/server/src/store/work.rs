@@ -5,7 +5,7 @@
 //!
 //! Invariant: a piece ends only under the epoch that claimed it, and its charge and its lead's next position are one commit.
 
-use billing::account::{Hold, HoldStatus, ReleaseReason};
+use billing::account::{Bucket, Hold, HoldStatus, ReleaseReason};
 use billing::campaign::{self, Facts, Finish, Position, Reason, Stage};
 use billing::ledger::{Command, HoldTerms};
 use billing::{Entry, EntryKind, Refusal, Seq, Time};
@@ -23,6 +23,8 @@ const LEASE_SECONDS: i64 = 300;
 const MAX_ATTEMPTS: i64 = 12;
 /// How often a message that is empty, refused or cut off is written again, for free.
 const MAX_WRITES: i64 = 3;
+/// The operation that writes a message: it has no effect outside, so that in doubt it is simply done again.
+const WRITING: &str = "message_generation";
 /// Where the positions of steps begin in the stored number.
 pub const STEPS: i64 = 1_000;
 
@@ -314,11 +316,7 @@ fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms) -> Result
     }
     let Some(mut job) = jobs::find(&batch.tx, workspace, claim.job.id)? else { return Ok(Held::No) };
     let needed = terms.price.amount();
-    if let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) {
-        // An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back first.
-        batch.post(&Post::new(workspace, Command::Release(left.id), "campaign"))?;
-        forget_hold(&batch.tx, claim)?;
-    }
+    return_left(batch, claim)?;
     if job.run.running_since.is_none() {
         give_back(&batch.tx, claim, None)?;
         return Ok(Held::No);
@@ -365,10 +363,11 @@ fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms) -> Result
     }
 }
 
-/// Ends a claim without moving the lead.
+/// Ends a claim without moving the lead. A job that ended meanwhile has nothing due any more.
 fn give_back(tx: &Tx<'_>, claim: &Claim, cost: Option<i64>) -> Result<(), Error> {
     tx.execute(
-        "update work set lease_until = 0, cost = ?4 where workspace = ?1 and job = ?2 and lead = ?3",
+        "update work set lease_until = 0, cost = ?4, due = case when (select stage from job where workspace = ?1 and id = ?2) = 1
+           then due end where workspace = ?1 and job = ?2 and lead = ?3",
         values![claim.workspace, claim.job.id, lead_id(claim), cost],
     )?;
     Ok(())
@@ -410,6 +409,16 @@ fn dispatch_piece(batch: &mut Batch<'_>, claim: &Claim, hold: Seq) -> Result<boo
     }
 }
 
+/// An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back before anything else.
+fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
+    let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) else { return Ok(()) };
+    match batch.post(&Post::new(claim.workspace, Command::Release(left.id), "campaign")) {
+        Err(error) if !error.is_answer() => Err(error),
+        // It may have ended otherwise since it was claimed; then there is nothing to return.
+        _ => forget_hold(&batch.tx, claim),
+    }
+}
+
 fn forget_hold(tx: &Tx<'_>, claim: &Claim) -> Result<(), Error> {
     tx.execute(
         "update work set hold = null where workspace = ?1 and job = ?2 and lead = ?3",
@@ -431,6 +440,9 @@ fn finish_piece(
     };
     if !owns(&batch.tx, claim)? || (hold.is_some() && open.is_none()) {
         return Ok(false);
+    }
+    if hold.is_none() {
+        return_left(batch, claim)?;
     }
     let Some(mut job) = jobs::find(&batch.tx, workspace, claim.job.id)? else { return Ok(false) };
     let (settled, attempted) = store_result(batch, claim, &mut job, open.as_ref(), ending)?;
@@ -457,7 +469,8 @@ fn finish_piece(
             let pause = 60_000_000_i64 << claim.attempts.min(8);
             forget_hold(tx, claim)?;
             tx.execute(
-                "update work set lease_until = 0, attempts = attempts + 1, due = ?4, detail = ?5
+                "update work set lease_until = 0, attempts = attempts + 1, detail = ?5,
+                   due = case when (select stage from job where workspace = ?1 and id = ?2) = 1 then ?4 end
                  where workspace = ?1 and job = ?2 and lead = ?3",
                 values![workspace, job.id, lead_id(claim), job.run.running_time(now) + pause, reason],
             )?;
@@ -505,8 +518,8 @@ fn finish_piece(
         return turn_page(batch, claim, &job, next_cursor.is_some()).map(|()| true);
     }
     if claim.lead.is_none() {
-        job.run.end(Stage::Failed, now);
-        jobs::save_run(tx, workspace, job.id, &job.run, now)?;
+        give_back(tx, claim, None)?;
+        end_search(tx, workspace, &job, Stage::Failed, now)?;
         return Ok(true);
     }
     advance(tx, workspace, &job, lead_id(claim), claim.position, outcome, hold, now)?;
@@ -633,17 +646,25 @@ fn count(tx: &Tx<'_>, workspace: i64, job: i64, column: &str, by: i64) -> Result
 }
 
 fn turn_page(batch: &mut Batch<'_>, claim: &Claim, job: &Job, more: bool) -> Result<(), Error> {
+    give_back(&batch.tx, claim, None)?;
     if more && job.delivered < job.requested {
-        give_back(&batch.tx, claim, None)?;
         batch.tx.execute(
             "update work set attempts = 0 where workspace = ?1 and job = ?2 and lead = 0",
             values![claim.workspace, job.id],
         )?;
         return Ok(());
     }
+    end_search(&batch.tx, claim.workspace, job, Stage::Completed, batch.now)
+}
+
+/// Ends a search, unless it was canceled while its last page was fetched.
+fn end_search(tx: &Tx<'_>, workspace: i64, job: &Job, stage: Stage, now: Time) -> Result<(), Error> {
+    if job.run.stage != Stage::Launched {
+        return Ok(());
+    }
     let mut run = job.run.clone();
-    run.end(Stage::Completed, batch.now);
-    jobs::save_run(&batch.tx, claim.workspace, job.id, &run, batch.now)
+    run.end(stage, now);
+    jobs::save_run(tx, workspace, job.id, &run, now)
 }
 
 fn detail(tx: &Tx<'_>, claim: &Claim, reason: &str) -> Result<(), Error> {
@@ -676,6 +697,7 @@ fn advance(
     }
     let (to, due) = campaign::advance(&job.definition.plan(), from, job.run.running_time(now));
     let state = if due.is_some() { WorkState::Waiting } else { WorkState::Completed };
+    let due = due.filter(|_| job.run.stage == Stage::Launched);
     tx.execute(
         "update work set position = ?4, due = ?5, state = ?6, lease_until = 0, attempts = 0, cost = null, hold = null
          where workspace = ?1 and job = ?2 and lead = ?3",
@@ -689,6 +711,7 @@ fn pass_piece(batch: &mut Batch<'_>, claim: &Claim, next: campaign::Next) -> Res
     if !owns(&batch.tx, claim)? {
         return Ok(());
     }
+    return_left(batch, claim)?;
     let Some(job) = jobs::find(&batch.tx, workspace, claim.job.id)? else { return Ok(()) };
     let tx = &batch.tx;
     match next {
@@ -769,6 +792,9 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
         |row| Ok((row.int(0)?, row.int(1)?, position(row.int(2)?), row.int(3)?)),
     )?;
     let Some((id, lead, from, state)) = found else { return Ok(()) };
+    if entry.kind == EntryKind::Doubt && &*price.operation == WRITING {
+        return write_again(batch, workspace, hold);
+    }
     if entry.kind == EntryKind::Doubt {
         tx.execute(
             "update work set state = 1, due = null, lease_until = 0 where workspace = ?1 and hold = ?2",
@@ -786,9 +812,9 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
     if !matches!(entry.kind, EntryKind::Charge | EntryKind::Release) {
         return Ok(());
     }
-    let held = batch.hold(workspace, hold)?.map_or(0, |hold| hold.price.amount());
+    // What an entry takes out of held. A late charge takes nothing: the release before it already did.
+    let held: i64 = entry.postings.iter().filter(|posting| posting.from == Bucket::Held).map(|posting| posting.credits).sum();
     let used = if entry.kind == EntryKind::Charge { price.amount() } else { 0 };
-    let tx = &batch.tx;
     tx.execute(
         "update job set credits_held = credits_held - ?3, credits_used = credits_used + ?4 where workspace = ?1 and id = ?2",
         values![workspace, id, held, used],
@@ -796,11 +822,10 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
     if state != WorkState::InDoubt as i64 {
         return Ok(());
     }
-    let Some(mut job) = jobs::find(tx, workspace, id)? else { return Ok(()) };
+    let Some(job) = jobs::find(tx, workspace, id)? else { return Ok(()) };
     if lead == 0 {
         // A page that nobody can vouch for ends its search: asking again could pay twice.
-        job.run.end(Stage::Failed, now);
-        return jobs::save_run(tx, workspace, id, &job.run, now);
+        return end_search(tx, workspace, &job, Stage::Failed, now);
     }
     let happened = entry.kind == EntryKind::Charge || entry.release_reason == Some(ReleaseReason::Deadline);
     let outcome = if happened {
@@ -809,6 +834,21 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
         (StepOutcome::Failed, "not sent, says the operator")
     };
     advance(tx, workspace, &job, lead, from, Some(outcome), Some(hold), now)
+}
+
+/// Gives the credits of a message in doubt back and lets the piece be claimed again. Its step was not sent, so it must not
+/// wait for a deadline that would count it as sent.
+fn write_again(batch: &mut Batch<'_>, workspace: i64, hold: Seq) -> Result<(), Error> {
+    if batch.hold(workspace, hold)?.is_none_or(|hold| hold.status != HoldStatus::InDoubt) {
+        // The same post has already ended it.
+        return Ok(());
+    }
+    batch.post(&Post::new(workspace, Command::Release(hold), "campaign"))?;
+    batch.tx.execute(
+        "update work set hold = null, lease_until = 0 where workspace = ?1 and hold = ?2",
+        values![workspace, hold],
+    )?;
+    Ok(())
 }
 
 impl Claim {

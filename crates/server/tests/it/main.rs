@@ -1,3 +1,8 @@
-//! The server from outside: over HTTP, with a manual clock and a database of its own.
+//! The server from outside and from inside: over HTTP and through its store, with a manual clock and a database of its own.
 
+mod audit;
 mod pages;
+mod pieces;
+mod sample;
+mod store;
+mod temp;

@@ -1,0 +1,130 @@
+//! Pieces of campaigns whose job, lease or hold ended while somebody was at work: nothing is lost, doubled or left held.
+
+use billing::campaign::{Finish, Next, Stage};
+use billing::{Command, HoldStatus, Seq};
+use scrip::audit::audit;
+use scrip::store::committer::Post;
+use scrip::store::jobs::{Act, Job, JobKind};
+use scrip::store::work::{Claim, Ending, Held};
+use scrip::store::{Store, database_file};
+
+use crate::sample::{self, START};
+use crate::temp::{self, Directory};
+
+/// A store in which one lead of a launched campaign was claimed.
+struct AtWork {
+    directory: Directory,
+    store: Store,
+    workspace: i64,
+    job: i64,
+    claim: Claim,
+}
+
+impl AtWork {
+    async fn new() -> AtWork {
+        let directory = Directory::new("pieces");
+        let store = Store::open(directory.path(), Some(START)).expect("it opens");
+        let workspace = sample::workspace(&store, Some(1_000)).await;
+        let job = sample::launched(&store, workspace, &["ada"]).await;
+        let claim = store.claim(10).await.expect("claims").remove(0);
+        AtWork { directory, store, workspace, job, claim }
+    }
+
+    async fn hold(&self) -> Seq {
+        match self.store.hold_piece(&self.claim, sample::piece(&self.claim)).await.expect("an answer") {
+            Held::Yes(hold) => hold.id,
+            Held::No => panic!("there are credits"),
+        }
+    }
+
+    async fn pass(&self, seconds: i64) {
+        self.store.advance_clock(START.plus_seconds(seconds)).await.expect("the clock is stored");
+        self.post(Command::Sweep).await;
+    }
+
+    async fn post(&self, command: Command) {
+        self.store.post(Post::new(self.workspace, command, "key_1")).await.expect("lawful");
+    }
+
+    async fn job(&self) -> Job {
+        self.store.job(self.workspace, self.job, JobKind::Campaign).await.expect("the job")
+    }
+
+    /// Compares what the job used and holds, and audits the rest.
+    async fn comes_to(self, used: i64, held: i64) {
+        let job = self.job().await;
+        assert_eq!((job.credits_used, job.credits_held), (used, held));
+        temp::close(self.store).await;
+        let report = audit(&database_file(self.directory.path())).expect("it finishes");
+        assert!(report.clean, "{:#?}", report.broken);
+    }
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_paid_when_its_campaign_is_canceled() {
+    let world = AtWork::new().await;
+    let hold = world.hold().await;
+    assert!(world.store.dispatch_piece(&world.claim, hold).await.expect("an answer"));
+    let canceled = world.store.act_on_job(world.workspace, world.job, JobKind::Campaign, Act::Cancel).await;
+    assert_eq!(canceled.expect("canceled").run.stage, Stage::Canceled);
+    assert!(world.store.finish_piece(&world.claim, Some(hold), Ending::Sent).await.expect("an answer"));
+    let hold = world.store.hold(world.workspace, hold).await.expect("the hold");
+    assert_eq!(hold.status, HoldStatus::Settled);
+    assert_eq!(world.job().await.run.stage, Stage::Canceled, "it stays canceled");
+    assert!(world.store.claim(10).await.expect("claims").is_empty(), "nothing more is done");
+    world.comes_to(2, 0).await;
+}
+
+#[tokio::test]
+async fn a_late_settle_gives_nothing_back_twice() {
+    let world = AtWork::new().await;
+    let hold = world.hold().await;
+    world.pass(1_000).await;
+    assert_eq!(world.job().await.credits_held, 0, "the hold has ended by itself");
+    world.post(Command::Settle { hold, quantity: 1, attempted: None }).await;
+    world.comes_to(2, 0).await;
+}
+
+#[tokio::test]
+async fn what_a_lost_claim_held_comes_back_when_the_lead_is_passed() {
+    let mut world = AtWork::new().await;
+    let hold = world.hold().await;
+    world.pass(400).await;
+    world.claim = world.store.claim(10).await.expect("claims").remove(0);
+    let next = Next::Finish(Finish::Replied);
+    world.store.pass_piece(&world.claim, next).await.expect("passed");
+    let hold = world.store.hold(world.workspace, hold).await.expect("the hold");
+    assert_eq!(hold.status, HoldStatus::Released);
+    world.comes_to(0, 0).await;
+}
+
+#[tokio::test]
+async fn what_a_lost_claim_held_comes_back_when_the_provider_is_missing() {
+    let mut world = AtWork::new().await;
+    world.hold().await;
+    world.pass(400).await;
+    world.claim = world.store.claim(10).await.expect("claims").remove(0);
+    let ending = Ending::Unavailable("no provider".into());
+    assert!(world.store.finish_piece(&world.claim, None, ending).await.expect("an answer"));
+    world.comes_to(0, 0).await;
+}
+
+#[tokio::test]
+async fn a_message_in_doubt_is_written_again_and_its_step_is_not_counted_as_sent() {
+    let world = AtWork::new().await;
+    let mut terms = sample::piece(&world.claim);
+    terms.price.operation = "message_generation".into();
+    let Held::Yes(hold) = world.store.hold_piece(&world.claim, terms).await.expect("an answer") else {
+        panic!("there are credits")
+    };
+    assert!(world.store.dispatch_piece(&world.claim, hold.id).await.expect("an answer"));
+    world.pass(1_000).await;
+    let hold = world.store.hold(world.workspace, hold.id).await.expect("the hold");
+    assert_eq!(hold.status, HoldStatus::Released);
+    let again = world.store.claim(10).await.expect("claims").remove(0);
+    assert!(again.hold.is_none() && again.position == world.claim.position);
+    world.pass(80 * 3_600).await;
+    let progress = world.store.progress(world.workspace, world.job).await.expect("progress");
+    assert!(progress.outcomes.is_empty(), "{:?}", progress.outcomes);
+    world.comes_to(0, 0).await;
+}

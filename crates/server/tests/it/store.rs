@@ -1,0 +1,174 @@
+//! The store: many histories at once against the pure rules, repeats and races, and what a directory refuses.
+//!
+//! `SCRIP_STORE_HISTORIES` says how many histories run and `SCRIP_SEED` which is the first; a failing run prints its seed.
+
+mod history;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use billing::{Command, GrantKind, Refusal};
+use scrip::audit::audit;
+use scrip::store::committer::{Key, KeyKind, Post};
+use scrip::store::{Error, Store, database_file};
+
+use crate::chance::{Chance, asked_for};
+use crate::sample::{self, START};
+use crate::temp::{self, Directory};
+use history::History;
+
+const COMMANDS: usize = 40;
+/// How many histories live in one database at once.
+const TOGETHER: u64 = 50;
+
+#[tokio::test]
+async fn random_histories_are_what_the_rules_say() {
+    let (count, first) = (asked_for("SCRIP_STORE_HISTORIES", 300), asked_for("SCRIP_SEED", 20_270_131));
+    let started = Instant::now();
+    let mut outcomes = BTreeMap::new();
+    for group in (first..first + count).step_by(TOGETHER as usize) {
+        println!("store: group with seed {group}");
+        live(group, TOGETHER.min(first + count - group), &mut outcomes).await;
+    }
+    println!("store: seed {first}, {count} histories of {COMMANDS} commands, {:?}", started.elapsed());
+    println!("{outcomes:?}");
+    assert!(count < 300 || outcomes.len() >= 14, "the histories do not reach every answer: {outcomes:?}");
+}
+
+/// Lives through some histories in one database: half of their lives before it is closed and opened again.
+async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) {
+    let directory = Directory::new("histories");
+    let mut chance = Chance::new(seed);
+    let mut now = START;
+    let mut store = Store::open(directory.path(), Some(now)).expect("a new directory opens");
+    let mut histories = Vec::new();
+    for index in 0..count {
+        let workspace = sample::workspace(&store, None).await;
+        histories.push(History::new(workspace, Chance::new(seed + index)));
+    }
+    for command in 0..COMMANDS {
+        if command == COMMANDS / 2 {
+            store = reopen(store, &directory).await;
+            assert_eq!(store.clock().now(), now, "a manual clock survives");
+        }
+        now = history::later(now, &mut chance);
+        store.advance_clock(now).await.expect("the clock is stored");
+        let posts: Vec<Post> = histories.iter_mut().map(|history| history.next_post(now)).collect();
+        let answers = if chance.once_in(3) {
+            one_by_one(&store, posts.clone()).await
+        } else {
+            store.post_all(posts.clone()).await
+        };
+        for ((history, post), answer) in histories.iter_mut().zip(&posts).zip(answers) {
+            *outcomes.entry(history.compare(post, answer, now)).or_insert(0) += 1;
+            let balance = store.balance(history.workspace).await.expect("a balance");
+            history.agrees(balance.available, balance.held, balance.debt);
+        }
+    }
+    store = reopen(store, &directory).await;
+    let report = audit(&database_file(directory.path())).expect("it finishes");
+    assert!(report.clean, "seed {seed}: {:#?}", report.broken);
+    assert_eq!(report.workspaces, count);
+    for history in &histories {
+        let balance = store.balance(history.workspace).await.expect("a balance");
+        history.agrees(balance.available, balance.held, balance.debt);
+    }
+    temp::close(store).await;
+}
+
+/// Each post from a task of its own, so that they race for places in a batch.
+async fn one_by_one(store: &Store, posts: Vec<Post>) -> Vec<history::Answered> {
+    let racing: Vec<_> = posts
+        .into_iter()
+        .map(|post| {
+            let store = store.clone();
+            tokio::spawn(async move { store.post(post).await })
+        })
+        .collect();
+    let mut answers = Vec::with_capacity(racing.len());
+    for post in racing {
+        answers.push(post.await.expect("no panic"));
+    }
+    answers
+}
+
+async fn reopen(store: Store, directory: &Directory) -> Store {
+    temp::close(store).await;
+    Store::open(directory.path(), Some(START)).expect("it opens again")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_in_parallel_has_one_effect() {
+    let (directory, store, workspace) = funded("same-key", 1_000).await;
+    let mut post = Post::new(workspace, Command::Hold(sample::hold("work", 1, 7, 900)), "key_1");
+    post.key = Some(Key { kind: KeyKind::Hold, key: "once".into(), fingerprint: [1; 16] });
+    let answers = one_by_one(&store, vec![post.clone(); 64]).await;
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("accepted or replayed")).collect();
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+    let first = answers[0].hold.as_ref().expect("a hold").id;
+    assert!(answers.iter().all(|answer| answer.hold.as_ref().is_some_and(|hold| hold.id == first)));
+    assert_eq!(store.balance(workspace).await.expect("a balance").held, 7);
+    post.key = Some(Key { kind: KeyKind::Hold, key: "once".into(), fingerprint: [2; 16] });
+    let reused = store.post(post).await;
+    assert!(matches!(reused, Err(Error::Refused(Refusal::IdempotencyKeyReused))), "{reused:?}");
+    clean(store, &directory).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_spends_what_is_not_there() {
+    for round in 0..8 {
+        let (directory, store, workspace) = funded("race", 100).await;
+        let hold = Post::new(workspace, Command::Hold(sample::hold("work", 1, 1, 900)), "key_1");
+        let answers = if round % 2 == 0 {
+            one_by_one(&store, vec![hold; 512]).await
+        } else {
+            store.post_all(vec![hold; 512]).await
+        };
+        let short = |error: &Error| matches!(error, Error::Refused(Refusal::InsufficientCredits { .. }));
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 100);
+        assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(short));
+        let balance = store.balance(workspace).await.expect("a balance");
+        assert_eq!((balance.available, balance.held, balance.debt), (0, 100, 0));
+        clean(store, &directory).await;
+    }
+}
+
+#[tokio::test]
+async fn a_directory_has_one_server() {
+    let (directory, store, _) = funded("lock", 10).await;
+    let second = Store::open(directory.path(), Some(START)).err().expect("a second server is refused");
+    assert!(second.contains("another server is using this data directory"), "{second}");
+    clean(store, &directory).await;
+    let again = Store::open(directory.path(), Some(START)).expect("the first one is gone");
+    temp::close(again).await;
+}
+
+#[tokio::test]
+async fn a_newer_database_is_left_untouched() {
+    let (directory, store, _) = funded("newer", 10).await;
+    clean(store, &directory).await;
+    let file = database_file(directory.path());
+    rusqlite::Connection::open(&file)
+        .expect("it opens")
+        .execute_batch("pragma user_version = 2")
+        .expect("set");
+    let before = std::fs::read(&file).expect("read");
+    let refused = Store::open(directory.path(), Some(START)).err().expect("a newer database is refused");
+    assert!(refused.contains("version 2") && refused.contains("left untouched"), "{refused}");
+    assert!(std::fs::read(&file).expect("read") == before, "no byte of it changed");
+}
+
+async fn funded(name: &str, credits: i64) -> (Directory, Store, i64) {
+    let directory = Directory::new(name);
+    let store = Store::open(directory.path(), Some(START)).expect("a new directory opens");
+    let workspace = sample::workspace(&store, None).await;
+    let grant = sample::grant(credits, GrantKind::Purchased, START, None);
+    store.post(Post::new(workspace, Command::Grant(grant), "operator")).await.expect("granted");
+    (directory, store, workspace)
+}
+
+async fn clean(store: Store, directory: &Directory) {
+    temp::close(store).await;
+    let report = audit(&database_file(directory.path())).expect("it finishes");
+    assert!(report.clean, "{:#?}", report.broken);
+}
