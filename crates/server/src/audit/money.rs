@@ -101,6 +101,8 @@ fn request(
         6 => entry == kind::GRANT,
         7 => entry == kind::REVOKE,
         8 => matches!(entry, kind::GRANT | kind::SCHEDULE),
+        // A form of the dashboard that moved no credits names no entry.
+        9 => seq == 0,
         _ => false,
     };
     findings

@@ -6,3 +6,6 @@ mod pieces;
 mod sample;
 mod store;
 mod temp;
+
+#[path = "../../../billing/tests/it/chance.rs"]
+mod chance;

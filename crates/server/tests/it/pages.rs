@@ -82,6 +82,12 @@ impl Site {
         Browser { site: self, cookie }
     }
 
+    /// Whatever the pages did, the ledger must prove it.
+    fn audit(&self) {
+        let report = scrip::audit::audit(&scrip::store::database_file(&self.directory)).expect("a report");
+        assert!(report.clean, "{:?}", report.broken);
+    }
+
     async fn available(&self, workspace: i64) -> i64 {
         self.app.store.available(workspace).await.expect("a workspace")
     }
@@ -211,6 +217,7 @@ async fn a_top_up_is_paid_once_however_often_it_is_sent() {
     assert!(admin.get("/billing").await.1.contains("Credits bought"));
     let (bare, _) = checkout.split_once('?').expect("a token");
     assert_eq!(admin.get(bare).await.0, StatusCode::NOT_FOUND, "the token is the key to the page");
+    site.audit();
 }
 
 #[tokio::test]
@@ -262,6 +269,7 @@ async fn the_operator_grants_once_and_looks_in() {
     assert!(csv.contains(",Goodwill credits,'=1+1,250,10250\n"), "{csv}");
     assert_eq!(csv.lines().count(), 3, "a head and two grants: {csv}");
     assert_eq!(operator.get("/admin").await.0, StatusCode::UNAUTHORIZED, "the session before has ended");
+    site.audit();
 }
 
 #[tokio::test]
@@ -289,6 +297,7 @@ async fn a_preview_is_paid_once_and_shown_twice() {
     }
     let searches = site.app.store.jobs(workspace, JobKind::Search, None, 10).await.expect("a list");
     assert_eq!(searches.len(), 1, "a double click is one search");
+    site.audit();
 }
 
 #[tokio::test]
