@@ -77,7 +77,8 @@ enum CatalogCommand {
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,scrip=info".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,scrip=info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(Arguments::parse().command) {
         Ok(code) => code,
@@ -102,8 +103,13 @@ fn run(command: Command) -> Result<ExitCode, String> {
         }
         Command::Catalog { command: CatalogCommand::Check { file } } => {
             let catalog = config::read_catalog(&file)?;
-            let (operations, plans, packs) = (catalog.operations.len(), catalog.plans.len(), catalog.packs.len());
-            println!("{}: version {}, {operations} operations, {plans} plans, {packs} packs", file.display(), catalog.version);
+            let (operations, plans, packs) =
+                (catalog.operations.len(), catalog.plans.len(), catalog.packs.len());
+            println!(
+                "{}: version {}, {operations} operations, {plans} plans, {packs} packs",
+                file.display(),
+                catalog.version
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Backup { data, file } => store::backup(&data, &file).map(|()| ExitCode::SUCCESS),
@@ -121,7 +127,8 @@ async fn serve(config: Config, data: PathBuf, listen: String, clock: &str) -> Re
     let (listener, address) = server::bind(&listen).await?;
     let public_url = format!("http://{address}");
     let given = config::operator_key();
-    let operator_key = given.as_ref().map_or_else(|| scrip::app::hex(&clock::random::<32>()), |key| key.reveal().to_owned());
+    let operator_key =
+        given.as_ref().map_or_else(|| scrip::app::hex(&clock::random::<32>()), |key| key.reveal().to_owned());
     let start = Start { config, directory: &data, manual, operator_key: operator_key.clone(), public_url };
     let app = App::start(start).await?;
     if given.is_none() {
@@ -140,7 +147,9 @@ fn parse_clock(text: &str) -> Result<Option<Time>, String> {
         None if text == "manual" => Ok(Some(clock::Clock::System.now())),
         Some(("manual", start)) => {
             let start = clock::parse_rfc3339(start);
-            start.map(Some).ok_or_else(|| "--clock: manual= takes a time such as 2027-01-31T10:00:00Z".to_owned())
+            start
+                .map(Some)
+                .ok_or_else(|| "--clock: manual= takes a time such as 2027-01-31T10:00:00Z".to_owned())
         }
         _ => Err("--clock: must be system, manual or manual=TIME".to_owned()),
     }

@@ -13,7 +13,9 @@ use super::http_fakes::HttpFakes;
 use super::smtp_sink::SmtpSink;
 use crate::app::{App, Link, LinkRole, Start};
 use crate::catalog::Catalog;
-use crate::config::{Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig, Secret};
+use crate::config::{
+    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig, Secret,
+};
 use crate::{audit, clock, config, id, server, store};
 
 /// Credits the sample workspace begins with: too few for its campaigns.
@@ -32,7 +34,11 @@ const LEADS: &str = include_str!("../../../../examples/leads.csv");
 /// # Errors
 /// One line for the person who started it.
 pub async fn run(auto: bool, listen: &str) -> Result<ExitCode, String> {
-    let (sink, notices, fakes) = (started(SmtpSink::start().await)?, started(SmtpSink::start().await)?, started(HttpFakes::start().await)?);
+    let (sink, notices, fakes) = (
+        started(SmtpSink::start().await)?,
+        started(SmtpSink::start().await)?,
+        started(HttpFakes::start().await)?,
+    );
     let directory = config::scratch_directory(&format!("scrip-demo-{}", clock::fresh_id()));
     let (listener, address) = match server::bind(if auto { "127.0.0.1:0" } else { listen }).await {
         Ok(bound) => bound,
@@ -55,7 +61,10 @@ pub async fn run(auto: bool, listen: &str) -> Result<ExitCode, String> {
         player.play(&workspace).await?;
         verdict(&player, &workspace, &sink, &fakes, &store::database_file(&directory)).await
     } else {
-        println!("\nOpen the dashboard:\n\n  {}\n\nTime runs fast. Buy a pack when the credits run out. Ctrl-C ends it.\n", link(&app, &workspace)?);
+        println!(
+            "\nOpen the dashboard:\n\n  {}\n\nTime runs fast. Buy a pack when the credits run out. Ctrl-C ends it.\n",
+            link(&app, &workspace)?
+        );
         player.watch(&app, &workspace).await.map(|()| ExitCode::SUCCESS)
     };
     app.stop();
@@ -71,16 +80,32 @@ fn started<T>(result: std::io::Result<T>) -> Result<T, String> {
 fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
     let timeout = Duration::from_secs(20);
     let token = || Some(Secret::new(fakes.token.clone()));
-    let http = |path: &str| HttpConfig { url: format!("{}/{path}", fakes.url), token: token(), idempotent: true, query: false, timeout };
-    let mail = |sink: &SmtpSink| MailConfig { url: Secret::new(sink.url.clone()), from: "Scrip demo <demo@example.com>".to_owned(), timeout };
-    let enrichment = EnrichmentConfig { name: "local".to_owned(), fields: None, cost_micros: 0, http: http("enrichment") };
+    let http = |path: &str| HttpConfig {
+        url: format!("{}/{path}", fakes.url),
+        token: token(),
+        idempotent: true,
+        query: false,
+        timeout,
+    };
+    let mail = |sink: &SmtpSink| MailConfig {
+        url: Secret::new(sink.url.clone()),
+        from: "Scrip demo <demo@example.com>".to_owned(),
+        timeout,
+    };
+    let enrichment =
+        EnrichmentConfig { name: "local".to_owned(), fields: None, cost_micros: 0, http: http("enrichment") };
     Config {
         catalog: Catalog::builtin(),
         providers: ProvidersConfig {
             discovery: Some(http("discovery")),
             enrichment: vec![enrichment],
             linkedin: Some(http("linkedin")),
-            messages: Some(MessagesConfig { base_url: format!("{}/v1", fakes.url), model: "local".to_owned(), token: token(), timeout }),
+            messages: Some(MessagesConfig {
+                base_url: format!("{}/v1", fakes.url),
+                model: "local".to_owned(),
+                token: token(),
+                timeout,
+            }),
             email: Some(mail(sink)),
         },
         payments: Some(PaymentsConfig::Sandbox),
@@ -93,7 +118,13 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
 fn link(app: &App, workspace: &str) -> Result<String, String> {
     let workspace = id::parse_workspace(workspace).ok_or("the workspace has no id")?;
     let expires_at = app.clock.now().plus_seconds(10 * 365 * 86_400).0;
-    Ok(app.portal_link(&Link { workspace: Some(workspace), role: LinkRole::Admin, email: None, return_url: None, expires_at }))
+    Ok(app.portal_link(&Link {
+        workspace: Some(workspace),
+        role: LinkRole::Admin,
+        email: None,
+        return_url: None,
+        expires_at,
+    }))
 }
 
 struct Player {
@@ -129,18 +160,30 @@ impl Player {
         let workspace = text(&self.post("/v1/workspaces", body).await?, "id");
         let grant = json!({ "credits": FIRST_CREDITS, "kind": "bonus", "reason": "Welcome to the demo" });
         self.post(&format!("/v1/workspaces/{workspace}/grants"), grant).await?;
-        let import = self.client.post(format!("{}/v1/workspaces/{workspace}/leads", self.base)).bearer_auth(&self.key);
-        let import = import.header("content-type", "text/csv").body(LEADS).send().await.map_err(|error| error.to_string())?;
+        let import =
+            self.client.post(format!("{}/v1/workspaces/{workspace}/leads", self.base)).bearer_auth(&self.key);
+        let import = import
+            .header("content-type", "text/csv")
+            .body(LEADS)
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
         if !import.status().is_success() {
             return Err(format!("the leads were not imported: {}", import.text().await.unwrap_or_default()));
         }
-        self.post(&format!("/v1/workspaces/{workspace}/searches/preview"), json!({ "query": { "first": 301 } })).await?;
+        self.post(
+            &format!("/v1/workspaces/{workspace}/searches/preview"),
+            json!({ "query": { "first": 301 } }),
+        )
+        .await?;
         let leads = self.get(&format!("/v1/workspaces/{workspace}/leads?limit=500")).await?;
-        let mut leads: Vec<String> = leads["items"].as_array().into_iter().flatten().map(|lead| text(lead, "id")).collect();
+        let mut leads: Vec<String> =
+            leads["items"].as_array().into_iter().flatten().map(|lead| text(lead, "id")).collect();
         leads.reverse();
         let half = leads.len() / 2;
         for (campaign, leads) in campaigns().into_iter().zip([&leads[..half], &leads[half..]]) {
-            let campaign = text(&self.post(&format!("/v1/workspaces/{workspace}/campaigns"), campaign).await?, "id");
+            let campaign =
+                text(&self.post(&format!("/v1/workspaces/{workspace}/campaigns"), campaign).await?, "id");
             self.post(&format!("/v1/campaigns/{campaign}/leads"), json!({ "leads": leads })).await?;
             self.post(&format!("/v1/campaigns/{campaign}/launch"), Value::Null).await?;
         }
@@ -161,8 +204,14 @@ impl Player {
                 return Ok(());
             }
             if balance["state"] == "out" {
-                let topup = self.post(&format!("/v1/workspaces/{workspace}/topups"), json!({ "pack": "pack_1000" })).await?;
-                self.post(&format!("/v1/sandbox/topups/{}", text(&topup, "id")), json!({ "outcome": "paid" })).await?;
+                let topup = self
+                    .post(&format!("/v1/workspaces/{workspace}/topups"), json!({ "pack": "pack_1000" }))
+                    .await?;
+                self.post(
+                    &format!("/v1/sandbox/topups/{}", text(&topup, "id")),
+                    json!({ "outcome": "paid" }),
+                )
+                .await?;
                 println!("{now}  bought 1,000 credits");
             }
         }
@@ -177,7 +226,11 @@ impl Player {
             let campaigns = self.campaigns(workspace).await?;
             let balance = self.get(&format!("/v1/workspaces/{workspace}/balance")).await?;
             let line = status_line(&balance, &campaigns);
-            let state = format!("{}{}", balance["state"], campaigns.iter().map(|c| c["status"].to_string()).collect::<String>());
+            let state = format!(
+                "{}{}",
+                balance["state"],
+                campaigns.iter().map(|c| c["status"].to_string()).collect::<String>()
+            );
             if state != last {
                 println!("{line}");
                 last = state;
@@ -196,9 +249,7 @@ impl Player {
 }
 
 fn campaigns() -> [Value; 2] {
-    let step = |channel: &str, after_days: i64, generate: bool, subject: Value, template: &str| {
-        json!({ "channel": channel, "after_days": after_days, "generate": generate, "subject": subject, "template": template })
-    };
+    let step = |channel: &str, after_days: i64, generate: bool, subject: Value, template: &str| json!({ "channel": channel, "after_days": after_days, "generate": generate, "subject": subject, "template": template });
     let first = json!({
         "name": "Four steps",
         "enrich": ["contact", "company_size"],
@@ -221,7 +272,8 @@ fn campaigns() -> [Value; 2] {
 }
 
 fn status_line(balance: &Value, campaigns: &[Value]) -> String {
-    let states: Vec<String> = campaigns.iter().rev().map(|c| format!("{} {}", text(c, "name"), text(c, "status"))).collect();
+    let states: Vec<String> =
+        campaigns.iter().rev().map(|c| format!("{} {}", text(c, "name"), text(c, "status"))).collect();
     format!("{:>6} credits, {:<8}  {}", balance["available"], text(balance, "state"), states.join(", "))
 }
 
@@ -237,29 +289,47 @@ async fn verdict(
     fakes: &HttpFakes,
     database: &std::path::Path,
 ) -> Result<ExitCode, String> {
-    let usage = player.get(&format!("/v1/workspaces/{workspace}/usage?from=2000-01-01T00:00:00Z&interval=month")).await?;
+    let usage = player
+        .get(&format!("/v1/workspaces/{workspace}/usage?from=2000-01-01T00:00:00Z&interval=month"))
+        .await?;
     let outcomes = fakes.counts().outcomes;
-    let logged = |action: &str, outcome: &str| outcomes.get(&(action.to_owned(), outcome.to_owned())).copied().unwrap_or(0) as i64;
+    let logged = |action: &str, outcome: &str| {
+        outcomes.get(&(action.to_owned(), outcome.to_owned())).copied().unwrap_or(0) as i64
+    };
     let rows = [
         ("discovery_preview", logged("preview", "found") + logged("preview", "empty"), "previews answered"),
         ("contact_enrichment", logged("contact", "found"), "verified addresses returned"),
         ("field_enrichment", logged("field", "found"), "fields returned"),
         ("message_generation", logged("write", "written"), "messages written"),
         ("email_send", sink.accepted() as i64, "e-mails accepted by the SMTP server"),
-        ("linkedin_send", logged("invite", "accepted") + logged("message", "accepted"), "LinkedIn sends accepted"),
+        (
+            "linkedin_send",
+            logged("invite", "accepted") + logged("message", "accepted"),
+            "LinkedIn sends accepted",
+        ),
     ];
     let catalog = Catalog::builtin();
-    println!("\n{:<20} {:>6} {:>6} {:>8}   {:>6}  logged outside", "operation", "units", "price", "credits", "logged");
+    println!(
+        "\n{:<20} {:>6} {:>6} {:>8}   {:>6}  logged outside",
+        "operation", "units", "price", "credits", "logged"
+    );
     let (mut agree, mut total) = (true, 0);
     for (operation, logged, what) in rows {
-        let groups = usage["buckets"].as_array().into_iter().flatten().flat_map(|b| b["groups"].as_array().into_iter().flatten());
+        let groups = usage["buckets"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|b| b["groups"].as_array().into_iter().flatten());
         let mine: Vec<&Value> = groups.filter(|group| group["key"] == operation).collect();
         let sum = |field: &str| mine.iter().filter_map(|group| group[field].as_i64()).sum::<i64>();
         let (units, credits) = (sum("quantity"), sum("credits"));
         let price = catalog.operation(operation).map_or(0, |operation| operation.price);
         let same = units == logged && credits == units * price;
         (agree, total) = (agree && same, total + credits);
-        println!("{operation:<20} {units:>6} {price:>6} {credits:>8}   {logged:>6}  {what}{}", if same { "" } else { "   DIFFERS" });
+        println!(
+            "{operation:<20} {units:>6} {price:>6} {credits:>8}   {logged:>6}  {what}{}",
+            if same { "" } else { "   DIFFERS" }
+        );
     }
     agree &= usage["total"].as_i64() == Some(total);
     println!("{:<20} {:>6} {:>6} {total:>8}", "total", "", "");

@@ -23,9 +23,9 @@ mod settings;
 mod usage;
 pub mod view;
 
-use axum::{Extension, Router};
 use axum::response::Redirect;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use crate::app::App;
 
@@ -61,5 +61,8 @@ pub fn router(app: &App) -> Router<App> {
         .route("/admin/grants", post(admin::grant))
         .route("/admin/open/{workspace}", post(admin::open));
     let frame = axum::middleware::from_fn_with_state(app.clone(), frame::around);
-    pages.layer(frame).layer(Extension(preview::Previews::default())).route("/assets/{name}", get(assets::asset))
+    pages
+        .layer(frame)
+        .layer(Extension(preview::Previews::default()))
+        .route("/assets/{name}", get(assets::asset))
 }

@@ -378,8 +378,11 @@ fn dispatch_piece(batch: &mut Batch<'_>, claim: &Claim, hold: Seq) -> Result<boo
     if !owns(&batch.tx, claim)? {
         return Ok(false);
     }
-    let running =
-        jobs::find(&batch.tx, workspace, claim.job.id)?.is_some_and(|job| job.run.running_since.is_some());
+    // A hold that took the last credits has paused everything, its own job included. It is paid for, so its call goes out.
+    let running = jobs::find(&batch.tx, workspace, claim.job.id)?.is_some_and(|job| {
+        let reasons = &job.run.reasons;
+        job.run.stage == Stage::Launched && reasons.keys().all(|reason| *reason == Reason::OutOfCredits)
+    });
     let stopped = match &claim.lead {
         Some(lead) => match leads::find(&batch.tx, workspace, lead.id)? {
             // Reply and blocklist are looked at once more in the commit that lets the call go out.
@@ -411,7 +414,9 @@ fn dispatch_piece(batch: &mut Batch<'_>, claim: &Claim, hold: Seq) -> Result<boo
 
 /// An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back before anything else.
 fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
-    let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) else { return Ok(()) };
+    let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) else {
+        return Ok(());
+    };
     match batch.post(&Post::new(claim.workspace, Command::Release(left.id), "campaign")) {
         Err(error) if !error.is_answer() => Err(error),
         // It may have ended otherwise since it was claimed; then there is nothing to return.
@@ -813,7 +818,12 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
         return Ok(());
     }
     // What an entry takes out of held. A late charge takes nothing: the release before it already did.
-    let held: i64 = entry.postings.iter().filter(|posting| posting.from == Bucket::Held).map(|posting| posting.credits).sum();
+    let held: i64 = entry
+        .postings
+        .iter()
+        .filter(|posting| posting.from == Bucket::Held)
+        .map(|posting| posting.credits)
+        .sum();
     let used = if entry.kind == EntryKind::Charge { price.amount() } else { 0 };
     tx.execute(
         "update job set credits_held = credits_held - ?3, credits_used = credits_used + ?4 where workspace = ?1 and id = ?2",
