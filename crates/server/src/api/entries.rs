@@ -12,7 +12,8 @@ use super::{Answer, about, csv_file};
 use crate::app::App;
 use crate::clock::{parse_rfc3339, rfc3339};
 use crate::id;
-use crate::store::ledger::{Recorded, kind_code};
+use crate::store::codec::kind_code;
+use crate::store::entry::Recorded;
 use crate::store::queries::EntryFilter;
 
 /// How many lines are read at a time for a CSV.

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::clock::rfc3339;
 use crate::id;
 use crate::store::committer::{self, KeyKind, Post};
-use crate::store::ledger::Recorded;
+use crate::store::entry::Recorded;
 
 /// How long a hold lasts unless the caller says otherwise, in seconds.
 const DEFAULT_SECONDS: i64 = 900;

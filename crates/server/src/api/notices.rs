@@ -13,7 +13,7 @@ use super::{Answer, about};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::store::alerts::Notice;
-use crate::store::ledger::{threshold, threshold_text};
+use crate::store::codec::{threshold, threshold_text};
 use crate::store::workspaces::Workspace;
 
 #[derive(Serialize, utoipa::ToSchema)]

@@ -10,7 +10,8 @@ use super::view::{HistoryRow, HistoryShow};
 use crate::app::App;
 use crate::id;
 use crate::store::Error;
-use crate::store::ledger::{Recorded, kind_code};
+use crate::store::codec::kind_code;
+use crate::store::entry::Recorded;
 use crate::store::queries::EntryFilter;
 use crate::store::summary::Names;
 

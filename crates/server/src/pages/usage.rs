@@ -9,7 +9,7 @@ use super::scene::Scene;
 use super::view::chart::{Bucket, draw};
 use super::view::{Group, Range, Usage, UsageRow};
 use crate::app::App;
-use crate::store::ledger::SLOT;
+use crate::store::entry::SLOT;
 use crate::store::queries::UsageRow as Stored;
 use crate::store::summary::Names;
 use crate::store::{Error, Store};

@@ -10,7 +10,7 @@ use billing::{EntryKind, Time};
 
 use super::committer::Batch;
 use super::db::Tx;
-use super::ledger::Recorded;
+use super::entry::Recorded;
 use super::{Error, Store, jobs, outbox, work};
 use crate::{clock, id, values};
 

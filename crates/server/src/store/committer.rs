@@ -15,7 +15,8 @@ use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::db::Tx;
-use super::ledger::{self, Cached, Note, Recorded, Usage, UsageKey};
+use super::entry::{self, Note, Recorded, Usage, UsageKey};
+use super::ledger::{self, Cached};
 use super::{Error, alerts, work};
 use crate::clock::Clock;
 
@@ -439,7 +440,7 @@ impl<'a> Batch<'a> {
         let here = self.effects.entries.iter().find(|(owner, r)| *owner == workspace && r.entry.seq == seq);
         let entry = match here {
             Some((_, recorded)) => recorded.clone(),
-            None => Arc::new(ledger::load_entry(&self.tx, workspace, seq)?.ok_or(Error::NotFound)?),
+            None => Arc::new(entry::load_entry(&self.tx, workspace, seq)?.ok_or(Error::NotFound)?),
         };
         let hold = match entry.entry.hold {
             Some(id) => self.hold(workspace, id)?,
@@ -474,7 +475,7 @@ impl<'a> Batch<'a> {
             let row = Recorded::new(entry, actor, note, &cached.hash);
             cached.hash = row.hash;
             let effects = &mut self.effects;
-            ledger::fold_usage(&mut effects.usage, post.workspace, &row.entry);
+            entry::fold_usage(&mut effects.usage, post.workspace, &row.entry);
             effects.holds.extend(row.entry.hold.map(|id| (post.workspace, id)));
             effects.grants.extend(row.entry.postings.iter().map(|posting| (post.workspace, posting.grant)));
             effects.grants.extend(row.entry.grant.map(|id| (post.workspace, id)));
@@ -503,7 +504,7 @@ impl<'a> Batch<'a> {
     pub fn flush(&mut self) -> Result<(), Error> {
         let effects = std::mem::take(&mut self.effects);
         for (workspace, row) in &effects.entries {
-            ledger::insert_entry(&self.tx, *workspace, row)?;
+            entry::insert_entry(&self.tx, *workspace, row)?;
         }
         for (workspace, id) in effects.holds {
             ledger::save_hold(&self.tx, workspace, &self.accounts[&workspace].account.holds[&id])?;
@@ -515,7 +516,7 @@ impl<'a> Batch<'a> {
             ledger::insert_key(&self.tx, *workspace, *kind, key, fingerprint, *seq)?;
         }
         for (key, usage) in &effects.usage {
-            ledger::add_usage(&self.tx, key, usage)?;
+            entry::add_usage(&self.tx, key, usage)?;
         }
         for workspace in effects.accounts {
             ledger::save_account(&self.tx, workspace, &self.accounts[&workspace])?;

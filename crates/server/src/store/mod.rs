@@ -6,8 +6,10 @@
 //! Invariant: one process writes to a data directory, through one connection, in one transaction at a time.
 
 pub mod alerts;
+pub mod codec;
 pub mod committer;
 pub mod db;
+pub mod entry;
 pub mod jobs;
 pub mod leads;
 pub mod ledger;
@@ -136,8 +138,6 @@ impl Store {
         let path = database_file(directory);
         let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut writer = Connection::open(&path).map_err(describe)?;
-        // Small pages: a batch touches many workspaces' rows, and each touched page is written whole.
-        writer.execute_batch("pragma page_size = 2048;").map_err(describe)?;
         migrate(&mut writer, &path)?;
         prepare(&writer).map_err(describe)?;
         let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -291,7 +291,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma busy_timeout = 5000;
-         pragma cache_size = -65536; pragma wal_autocheckpoint = 32000;",
+         pragma cache_size = -65536; pragma wal_autocheckpoint = 16000;",
     )?;
     connection.set_prepared_statement_cache_capacity(256);
     Ok(())

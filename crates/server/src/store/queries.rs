@@ -3,8 +3,10 @@
 use billing::account::{Grant, Hold};
 use billing::{Seq, Time};
 
+use super::codec;
 use super::db::{Row, Tx};
-use super::ledger::{self, ENTRY, HOLD, Recorded};
+use super::entry::{self, ENTRY, Recorded};
+use super::ledger::{self, HOLD};
 use super::work::{StepOutcome, WorkState};
 use super::{Error, Store};
 use crate::values;
@@ -122,7 +124,7 @@ impl Store {
                         available: row.int(0)?,
                         held: row.int(1)?,
                         debt: row.int(2)?,
-                        level: ledger::level(row.int(3)?),
+                        level: codec::level(row.int(3)?),
                         needed: row.opt_int(4)?,
                         out_since: row.opt_time(5)?,
                         restored_at: row.opt_time(6)?,
@@ -206,7 +208,7 @@ impl Store {
             let (operation, campaign) = (filter.operation.as_ref(), filter.campaign.as_ref());
             let (member, lead) = (filter.member.as_ref(), filter.lead.as_ref());
             let values = values![workspace, cursor, operation, campaign, member, lead, filter.from, filter.to, limit];
-            tx.query(&page, values, ledger::read_entry)
+            tx.query(&page, values, entry::read_entry)
         })
         .await
     }
@@ -215,8 +217,8 @@ impl Store {
     pub async fn usage(&self, workspace: i64, from: Time, to: Time) -> Result<Vec<UsageRow>, Error> {
         let now = self.clock().now();
         self.read(move |tx| {
-            let down = |time: Time| Time(time.0.div_euclid(ledger::SLOT) * ledger::SLOT);
-            let up = |time: Time| down(Time(time.0.saturating_add(ledger::SLOT - 1)));
+            let down = |time: Time| Time(time.0.div_euclid(entry::SLOT) * entry::SLOT);
+            let up = |time: Time| down(Time(time.0.saturating_add(entry::SLOT - 1)));
             // Nothing is charged in the future, so a range that ends there takes the whole last slot.
             let to = if to > now { up(to) } else { to };
             let (first, last) = (up(from), down(to).max(up(from)));

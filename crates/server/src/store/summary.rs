@@ -96,7 +96,7 @@ impl Store {
             let waiting = "select count(*) from work w join job j on j.workspace = w.workspace and j.id = w.job
                 where w.workspace = ?1 and w.due is not null and w.lead > 0 and j.stage = 1";
             Ok(Standing {
-                charged_week: charged(tx, workspace, Time(now.0 - 7 * DAY), Time(now.0 + ledger::SLOT))?,
+                charged_week: charged(tx, workspace, Time(now.0 - 7 * DAY), Time(now.0 + super::entry::SLOT))?,
                 unread: count("select count(*) from notice where workspace = ?1 and read_at is null")?,
                 active_campaigns: count(
                     "select count(*) from job where workspace = ?1 and kind = 0 and running_since is not null",
@@ -227,7 +227,7 @@ impl Store {
                 values![before.unwrap_or(i64::MAX), &query, id, &format!("%{escaped}%"), limit],
                 |row| {
                     let (id, name, plan) = (row.int(0)?, row.text(1)?, row.opt_text(2)?);
-                    let level = ledger::level(row.int(3)?);
+                    let level = super::codec::level(row.int(3)?);
                     let (available, held, debt) = (row.int(4)?, row.int(5)?, row.int(6)?);
                     Ok(Listed { id, name, plan, level, available, held, debt })
                 },

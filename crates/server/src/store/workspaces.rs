@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::committer::{Key, KeyKind, Post};
 use super::db::{Row, Tx};
-use super::{Error, Store, alerts, ledger};
+use super::{Error, Store, alerts};
 use crate::{clock, values};
 
 /// A workspace as it is stored.
@@ -263,7 +263,7 @@ fn grant_period(
 /// The thresholds of a workspace, parsed.
 pub fn thresholds(workspace: &Workspace) -> billing::alerts::Thresholds {
     billing::alerts::Thresholds {
-        low: ledger::threshold(&workspace.low),
-        critical: ledger::threshold(&workspace.critical),
+        low: super::codec::threshold(&workspace.low),
+        critical: super::codec::threshold(&workspace.critical),
     }
 }
