@@ -36,15 +36,15 @@ pub(crate) struct Campaign {
 }
 
 pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
-    let Options { cycles, seed, .. } = *options;
-    println!("seed {seed}");
+    println!("seed {}", options.seed);
     let mut site = Site::new(options.scrip()?, scratch);
     site.config = Some(scratch.join("scrip.toml"));
-    LocalSet::new().run_until(campaigns(&site, cycles, seed)).await
+    LocalSet::new().run_until(campaigns(&site, options)).await
 }
 
 /// One campaign after the other until the kills are used up; each judged when it is over.
-async fn campaigns(site: &Site, cycles: u64, seed: u64) -> Result<()> {
+async fn campaigns(site: &Site, options: &Options) -> Result<()> {
+    let Options { cycles, seed, .. } = *options;
     let begun = Instant::now();
     let accepted = Accepted::default();
     write_config(site, &accepted).await?;
@@ -66,7 +66,7 @@ async fn campaigns(site: &Site, cycles: u64, seed: u64) -> Result<()> {
     server.stop().await?;
     site.audit()?;
     let seconds = begun.elapsed().as_secs();
-    publish("kill-campaigns", &report(kills, seed, number, seconds, &total))
+    publish(options.results.as_deref(), "kill-campaigns", &report(kills, seed, number, seconds, &total))
 }
 
 /// Starts the providers and points the server at them.

@@ -64,7 +64,11 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
         None => println!("\n{table}\n{exact}"),
         Some((ratios, version)) => {
             let facts = facts(options, scratch, &version);
-            publish("charges", &format!("{facts}\n\n{table}\n{ratios}\n{exact}"))?;
+            publish(
+                options.results.as_deref(),
+                "charges",
+                &format!("{facts}\n\n{table}\n{ratios}\n{exact}"),
+            )?;
         }
     }
     Ok(())

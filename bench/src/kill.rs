@@ -21,14 +21,14 @@ const LANES: usize = 6;
 const GRANT: i64 = 1_000_000_000;
 
 pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
-    let Options { cycles, seed, .. } = *options;
-    println!("seed {seed}");
+    println!("seed {}", options.seed);
     let site = Site::new(options.scrip()?, scratch);
-    LocalSet::new().run_until(campaign(&site, cycles, seed)).await
+    LocalSet::new().run_until(campaign(&site, options)).await
 }
 
 /// All cycles, the last look and the report.
-async fn campaign(site: &Site, cycles: u64, seed: u64) -> Result<()> {
+async fn campaign(site: &Site, options: &Options) -> Result<()> {
+    let Options { cycles, seed, .. } = *options;
     let begun = Instant::now();
     let mut rng = Rng::new(seed);
     let mut server = site.start().await?;
@@ -60,7 +60,7 @@ async fn campaign(site: &Site, cycles: u64, seed: u64) -> Result<()> {
     server.stop().await?;
     site.audit()?;
     let seconds = begun.elapsed().as_secs();
-    publish("kill", &report(cycles, seed, seconds, early, &tally))
+    publish(options.results.as_deref(), "kill", &report(cycles, seed, seconds, early, &tally))
 }
 
 async fn create_world(server: &Server) -> Result<(Rc<World>, Vec<i64>)> {

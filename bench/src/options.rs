@@ -9,7 +9,8 @@ pub(crate) const USAGE: &str =
     "usage: bench charges        [--rounds 5] [--seconds 3] [--only postgres|scrip]
        bench kill           [--cycles 200] [--seed N]
        bench kill-campaigns [--cycles 40] [--seed N]
-       each with [--scrip PATH] [--dir DIR]: the binary (default: built), and where the data lives meanwhile";
+       each with [--scrip PATH] [--dir DIR] [--results FILE]: the binary (default: built), where the data lives
+       meanwhile, and where the figures go (default: bench/RESULTS.md)";
 
 pub(crate) struct Options {
     pub(crate) command: String,
@@ -18,6 +19,7 @@ pub(crate) struct Options {
     pub(crate) only: Option<String>,
     pub(crate) cycles: u64,
     pub(crate) seed: u64,
+    pub(crate) results: Option<PathBuf>,
     scrip: Option<PathBuf>,
     dir: PathBuf,
 }
@@ -27,7 +29,17 @@ impl Options {
         let command = words.next().context(USAGE)?;
         let cycles = if command == "kill-campaigns" { 40 } else { 200 };
         let (seed, dir) = (Rng::from_clock().next(), std::env::temp_dir());
-        let mut options = Self { command, rounds: 5, seconds: 3, only: None, cycles, seed, scrip: None, dir };
+        let mut options = Self {
+            command,
+            rounds: 5,
+            seconds: 3,
+            only: None,
+            cycles,
+            seed,
+            results: None,
+            scrip: None,
+            dir,
+        };
         while let Some(name) = words.next() {
             let value = words.next().with_context(|| format!("{name} needs a value\n{USAGE}"))?;
             let number = || value.parse::<u64>().with_context(|| format!("{name} {value} is not a number"));
@@ -38,6 +50,7 @@ impl Options {
                 "--cycles" => options.cycles = number()?,
                 "--seed" => options.seed = number()?,
                 "--scrip" => options.scrip = Some(std::path::absolute(value)?),
+                "--results" => options.results = Some(std::path::absolute(value)?),
                 "--dir" => options.dir = std::path::absolute(value)?,
                 _ => bail!("{name} {value} is not understood\n{USAGE}"),
             }

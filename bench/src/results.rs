@@ -7,10 +7,10 @@ use std::path::Path;
 const INTRODUCTION: &str = "# Measured results\n\nWritten by the bench itself; every section names its command. \
 Figures of different sections or machines do not compare; the ratios within one section do.\n";
 
-/// Prints the section and stores it in the file.
-pub(crate) fn publish(name: &str, body: &str) -> Result<()> {
+/// Prints the section and stores it in the file: `bench/RESULTS.md`, unless another one is named.
+pub(crate) fn publish(named: Option<&Path>, name: &str, body: &str) -> Result<()> {
     println!("\n{body}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md");
+    let path = named.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), Path::to_owned);
     let old = fs::read_to_string(&path).unwrap_or_else(|_| INTRODUCTION.into());
     Ok(fs::write(path, replace_section(&old, name, body))?)
 }

@@ -9,3 +9,4 @@ mod temp;
 
 #[path = "../../../billing/tests/it/chance.rs"]
 mod chance;
+mod tidy;
