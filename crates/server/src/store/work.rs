@@ -443,7 +443,17 @@ fn finish_piece(
         Some(id) => batch.hold(workspace, id)?.filter(Hold::is_open),
         None => None,
     };
-    if !owns(&batch.tx, claim)? || (hold.is_some() && open.is_none()) {
+    if hold.is_some() && open.is_none() {
+        return Ok(false);
+    }
+    if let Some(open) = open.as_ref().filter(|hold| hold.status == HoldStatus::InDoubt) {
+        if let Ending::Doubt(reason) = ending {
+            detail(&batch.tx, claim, reason)?;
+            return Ok(true);
+        }
+        end_doubt(&batch.tx, claim, open.id)?;
+    }
+    if !owns(&batch.tx, claim)? {
         return Ok(false);
     }
     if hold.is_none() {
@@ -529,6 +539,24 @@ fn finish_piece(
     }
     advance(tx, workspace, &job, lead_id(claim), claim.position, outcome, hold, now)?;
     Ok(true)
+}
+
+/// The hold ran out before the answer came and went in doubt by itself. Nothing in doubt is claimed, so the piece is still this
+/// claim's, and its answer ends the doubt.
+fn end_doubt(tx: &Tx<'_>, claim: &Claim, hold: Seq) -> Result<(), Error> {
+    let (workspace, job, lead) = (claim.workspace, claim.job.id, lead_id(claim));
+    let ended = tx.execute(
+        "update work set state = 0, due = (select ran from job where workspace = ?1 and id = ?2)
+         where workspace = ?1 and job = ?2 and lead = ?3 and hold = ?4 and epoch = ?5 and state = 1",
+        values![workspace, job, lead, hold, claim.epoch],
+    )?;
+    if ended > 0 {
+        tx.execute(
+            "delete from step_result where workspace = ?1 and job = ?2 and lead = ?3 and hold = ?4 and outcome = 3",
+            values![workspace, job, lead, hold],
+        )?;
+    }
+    Ok(())
 }
 
 fn rewrites(claim: &Claim) -> bool {
