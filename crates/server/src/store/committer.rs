@@ -269,6 +269,9 @@ pub struct Batch<'a> {
     changed: HashSet<i64>,
 }
 
+/// A workspace, the kind of a command, and the caller's key for it.
+type KeyName = (i64, KeyKind, Arc<str>);
+
 /// What the batch has decided and not written yet.
 #[derive(Default)]
 struct Effects {
@@ -276,7 +279,7 @@ struct Effects {
     holds: HashSet<(i64, Seq)>,
     grants: HashSet<(i64, Seq)>,
     accounts: HashSet<i64>,
-    keys: HashMap<(i64, KeyKind, Arc<str>), ([u8; 16], Seq)>,
+    keys: HashMap<KeyName, ([u8; 16], Seq)>,
     usage: HashMap<UsageKey, Usage>,
 }
 
