@@ -3,11 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use billing::Seq;
+use billing::campaign::Stage;
+use scrip::audit::audit;
 use scrip::demo::http_fakes::{Failure, Fake};
 use scrip::demo::smtp_sink::SinkMode;
+use scrip::store::jobs::JobKind;
+use scrip::store::work::{Claim, Ending, Held};
+use scrip::store::{Store, database_file};
 use serde_json::{Value, json};
 
 use crate::chance::{Chance, asked_for};
+use crate::sample::{self, START};
+use crate::temp::{self, Directory};
 use crate::world::{DAY, Habits, World, emails, step, text};
 
 const LEADS: usize = 30;
@@ -168,4 +176,76 @@ async fn no_mail_without_its_hold(world: &World, seed: u64) {
     let doubtful = released.values().filter(|hold| hold["release_reason"] == "deadline").count();
     assert_eq!(settled.len() + doubtful, 2 * LEADS, "seed {seed}: a lead has one end for every step");
     assert_eq!(world.charged("email_send").await, 2 * settled.len() as i64, "seed {seed}");
+}
+
+/// Where in a piece the crash comes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Point {
+    Claimed,
+    Held,
+    Dispatched,
+    Finished,
+}
+
+#[tokio::test]
+async fn a_piece_is_taken_up_where_the_crash_left_it() {
+    for point in [Point::Claimed, Point::Held, Point::Dispatched, Point::Finished] {
+        let directory = Directory::new("crash");
+        let store = Store::open(directory.path(), Some(START)).expect("it opens");
+        let workspace = sample::workspace(&store, Some(1_000)).await;
+        let job = sample::launched(&store, workspace, &["ada"]).await;
+        let lost = store.claim(10).await.expect("claims").remove(0);
+        let mut held = None;
+        if point >= Point::Held {
+            held = Some(hold(&store, &lost).await);
+        }
+        if point >= Point::Dispatched {
+            assert!(store.dispatch_piece(&lost, held.expect("held")).await.expect("an answer"));
+        }
+        if point == Point::Finished {
+            assert!(store.finish_piece(&lost, held, Ending::Sent).await.expect("an answer"));
+        }
+        temp::close(store).await;
+        let store = Store::open(directory.path(), Some(START)).expect("it opens again");
+        let claims = store.claim(10).await.expect("claims");
+        assert_eq!(
+            claims.len(),
+            usize::from(point != Point::Finished),
+            "{point:?}: nothing is lost or done again"
+        );
+        assert!(
+            !store.finish_piece(&lost, held, Ending::Sent).await.expect("an answer"),
+            "{point:?}: too late"
+        );
+        for claim in &claims {
+            let paid = match claim.left_dispatched() {
+                Some(left) => left.id,
+                None => hold(&store, claim).await,
+            };
+            assert_eq!(claim.left_dispatched().is_some(), point == Point::Dispatched, "{point:?}");
+            if point != Point::Dispatched {
+                assert!(store.dispatch_piece(claim, paid).await.expect("an answer"), "{point:?}");
+            }
+            assert!(
+                store.finish_piece(claim, Some(paid), Ending::Sent).await.expect("an answer"),
+                "{point:?}"
+            );
+        }
+        let job = store.job(workspace, job, JobKind::Campaign).await.expect("the job");
+        assert_eq!(
+            (job.credits_used, job.credits_held, job.run.stage),
+            (2, 0, Stage::Completed),
+            "{point:?}"
+        );
+        temp::close(store).await;
+        let report = audit(&database_file(directory.path())).expect("it finishes");
+        assert!(report.clean, "{point:?}: {:#?}", report.broken);
+    }
+}
+
+async fn hold(store: &Store, claim: &Claim) -> Seq {
+    match store.hold_piece(claim, sample::piece(claim)).await.expect("an answer") {
+        Held::Yes(hold) => hold.id,
+        Held::No => panic!("there are credits"),
+    }
 }

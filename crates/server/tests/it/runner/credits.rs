@@ -223,3 +223,35 @@ async fn what_work_holds_is_not_ended_by_callers() {
     assert_eq!(step(&world.view(&campaign).await, 0), [0, 0, 0, 1, 0]);
     world.end().await;
 }
+
+#[tokio::test]
+async fn out_again_within_the_hour_is_the_same_notice() {
+    let world = World::new(2).await;
+    world.campaign(emails(&[0]), &world.leads(3).await).await;
+    world.advance(0).await;
+    for wait in [600, 7_200] {
+        world.advance(wait).await;
+        world.grant(2).await;
+        world.advance(0).await;
+    }
+    assert_eq!(world.recipients().len(), 3);
+    let kinds = world.notice_kinds().await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "out").count(), 1, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| *kind == "restored").count(), 2, "{kinds:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn campaigns_of_different_ages_share_what_comes() {
+    let world = World::new(1).await;
+    let leads = world.leads(20).await;
+    let (first, second) =
+        (world.campaign(emails(&[0]), &leads).await, world.campaign(emails(&[0]), &leads).await);
+    world.advance(0).await;
+    world.grant(39).await;
+    world.advance(0).await;
+    let sent = [step(&world.view(&first).await, 0)[1], step(&world.view(&second).await, 0)[1]];
+    assert_eq!((sent[0] + sent[1], sent.iter().all(|sent| *sent >= 6)), (20, true), "{sent:?}");
+    world.comes_to(0, 0).await;
+    world.end().await;
+}

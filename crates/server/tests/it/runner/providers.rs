@@ -6,7 +6,7 @@ use scrip::demo::http_fakes::{Failure, Fake};
 use scrip::demo::smtp_sink::SinkMode;
 use serde_json::{Value, json};
 
-use crate::world::{DAY, World, emails, reasons, step, text};
+use crate::world::{DAY, Habits, World, emails, reasons, step, text};
 
 fn linkedin() -> Value {
     json!({ "name": "Invites", "steps": [{ "channel": "linkedin_invite", "after_days": 0, "generate": false,
@@ -246,5 +246,23 @@ async fn a_canceled_search_keeps_what_it_paid_for() {
     assert!(view["status"] == "canceled" && (1..500).contains(&delivered), "{view}");
     assert_eq!(world.items("leads?limit=500").await.len() as i64, delivered);
     world.comes_to(1_000 - 4 * delivered, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_page_that_nobody_can_vouch_for_ends_its_search_unpaid() {
+    let habits = Habits { idempotent: false, ..Habits::default() };
+    let world = World::with(100, json!({}), habits).await;
+    world.fakes.fail(Fake::Discovery, Failure::CloseAfterEffect, 1);
+    let search = json!({ "query": { "first": 900 }, "limit": 5 });
+    let job = text(&world.post(&world.here("searches"), search).await, "id");
+    world.advance(0).await;
+    assert_eq!(world.holds("in_doubt").await.len(), 1);
+    world.comes_to(80, 20).await;
+    world.advance(4 * DAY).await;
+    let view = world.get(&format!("/v1/searches/{job}")).await;
+    assert_eq!((&view["status"], &view["delivered"]), (&json!("failed"), &json!(0)));
+    assert_eq!(world.fakes.calls().len(), 1, "it is not asked again");
+    world.comes_to(100, 0).await;
     world.end().await;
 }
