@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::id;
-use crate::outreach::{lead_from_json, lead_json, prompt, render};
+use crate::outreach::{address, lead_from_json, lead_json, prompt, render};
 use crate::providers::{Accepted, Email, LinkedinAction, Outcome, Recovery, Status};
 use crate::scheduler::pause;
 use crate::store::Error;
@@ -215,8 +215,9 @@ fn ending<T>(outcome: Outcome<T>, done: impl FnOnce(T) -> Ending) -> Ending {
 async fn contact(app: &App, claim: &Claim, lead: &Lead, key: &str) -> Ending {
     let outcome = app.providers.enrichment.contact(&lead_json(lead, claim.workspace), key).await;
     ending(outcome, |contact| {
-        let email = contact.email.filter(|_| contact.found).map(|email| email.trim().to_lowercase());
-        let Some(email) = email.filter(|email| email.parse::<lettre::Address>().is_ok()) else {
+        // The one spelling that imports are compared with.
+        let email = contact.email.filter(|_| contact.found).and_then(|email| address(email.trim()).ok());
+        let Some(email) = email else {
             return Ending::LookedUp { filled: None, charged: false };
         };
         let email_state = if contact.verified { EmailState::Verified } else { EmailState::Unverified };

@@ -41,7 +41,7 @@ pub struct Post {
     /// Why, in a person's words.
     pub reason: Option<Arc<str>>,
     /// Whether this is work of a campaign, search or job: a refusal for lack of credits then makes the workspace wait or
-    /// go out.
+    /// go out. Only such a post ends a hold that work has.
     pub background: bool,
 }
 
@@ -270,6 +270,9 @@ pub struct Batch<'a> {
     changed: HashSet<i64>,
 }
 
+/// A workspace, the kind of a command, and the caller's key for it.
+type KeyName = (i64, KeyKind, Arc<str>);
+
 /// What the batch has decided and not written yet.
 #[derive(Default)]
 struct Effects {
@@ -277,7 +280,7 @@ struct Effects {
     holds: HashSet<(i64, Seq)>,
     grants: HashSet<(i64, Seq)>,
     accounts: HashSet<i64>,
-    keys: HashMap<(i64, KeyKind, Arc<str>), ([u8; 16], Seq)>,
+    keys: HashMap<KeyName, ([u8; 16], Seq)>,
     usage: HashMap<UsageKey, Usage>,
 }
 
@@ -288,7 +291,7 @@ impl<'a> Batch<'a> {
 
     fn serve(&mut self, request: &mut Request) -> Result<Option<Result<Answer, Error>>, Error> {
         match request {
-            Request::Post(post, _) => match self.post(post) {
+            Request::Post(post, _) => match self.guard(post).and_then(|()| self.post(post)) {
                 Err(error) if !error.is_answer() => Err(error),
                 answer => Ok(Some(answer)),
             },
@@ -299,6 +302,27 @@ impl<'a> Batch<'a> {
                 Ok(None)
             }
         }
+    }
+
+    /// A hold of a piece of work ends under its claim alone: callers may resolve or refund it, but not end it under a call that
+    /// is being made.
+    fn guard(&mut self, post: &Post) -> Result<(), Error> {
+        use Command::{Dispatch, Extend, Release, Settle};
+        let ends = matches!(post.command, Dispatch { .. } | Extend { .. } | Settle { .. } | Release(_))
+            && !post.background;
+        let Some(id) = post.command.hold().filter(|_| ends && post.hold_key.is_none()) else { return Ok(()) };
+        self.load(post.workspace)?;
+        let epoch = match self.accounts[&post.workspace].account.holds.get(&id) {
+            Some(hold) => hold.epoch,
+            None => ledger::load_hold(&self.tx, post.workspace, id)?.map_or(0, |hold| hold.epoch),
+        };
+        if epoch == 0 {
+            return Ok(());
+        }
+        Err(Error::Conflict(
+            "hold_in_use",
+            "a campaign, search or job holds these credits and ends this hold itself",
+        ))
     }
 
     /// Posts one command inside this transaction. A refusal has written nothing but what was due anyway.

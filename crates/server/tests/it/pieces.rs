@@ -5,7 +5,7 @@ use billing::{Command, HoldStatus, Seq};
 use scrip::audit::audit;
 use scrip::store::committer::Post;
 use scrip::store::jobs::{Act, Job, JobKind};
-use scrip::store::work::{Claim, Ending, Held};
+use scrip::store::work::{Claim, Ending, Held, StepOutcome, WorkState};
 use scrip::store::{Store, database_file};
 
 use crate::sample::{self, START};
@@ -43,7 +43,9 @@ impl AtWork {
     }
 
     async fn post(&self, command: Command) {
-        self.store.post(Post::new(self.workspace, command, "key_1")).await.expect("lawful");
+        let mut post = Post::new(self.workspace, command, "campaign");
+        post.background = true;
+        self.store.post(post).await.expect("lawful");
     }
 
     async fn job(&self) -> Job {
@@ -127,4 +129,42 @@ async fn a_message_in_doubt_is_written_again_and_its_step_is_not_counted_as_sent
     let progress = world.store.progress(world.workspace, world.job).await.expect("progress");
     assert!(progress.outcomes.is_empty(), "{:?}", progress.outcomes);
     world.comes_to(0, 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_after_the_hold_ran_out_still_ends_its_piece() {
+    for (ending, used, outcome) in [
+        (Ending::Sent, 2, Some(StepOutcome::Sent)),
+        (Ending::NotSent(StepOutcome::Skipped, "gone".into()), 0, Some(StepOutcome::Skipped)),
+        (Ending::Later("busy".into()), 0, None),
+        (Ending::Unavailable("no".into()), 0, None),
+    ] {
+        let world = AtWork::new().await;
+        let hold = world.hold().await;
+        assert!(world.store.dispatch_piece(&world.claim, hold).await.expect("an answer"));
+        world.pass(1_000).await;
+        let doubted = world.store.hold(world.workspace, hold).await.expect("the hold");
+        assert_eq!(doubted.status, HoldStatus::InDoubt);
+        assert!(world.store.claim(10).await.expect("claims").is_empty(), "nobody else gets it");
+        assert!(world.store.finish_piece(&world.claim, Some(hold), ending).await.expect("an answer"));
+        let progress = world.store.progress(world.workspace, world.job).await.expect("progress");
+        for each in [StepOutcome::Sent, StepOutcome::Skipped, StepOutcome::Failed, StepOutcome::InDoubt] {
+            assert_eq!(progress.outcome(0, each), i64::from(Some(each) == outcome), "{each:?}");
+        }
+        assert_eq!(progress.state(WorkState::InDoubt), 0);
+        world.comes_to(used, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_doubt_said_again_changes_nothing() {
+    let world = AtWork::new().await;
+    let hold = world.hold().await;
+    assert!(world.store.dispatch_piece(&world.claim, hold).await.expect("an answer"));
+    world.pass(1_000).await;
+    let doubt = Ending::Doubt("who knows".into());
+    assert!(world.store.finish_piece(&world.claim, Some(hold), doubt).await.expect("an answer"));
+    let progress = world.store.progress(world.workspace, world.job).await.expect("progress");
+    assert_eq!(progress.outcome(0, StepOutcome::InDoubt), 1);
+    world.comes_to(0, 2).await;
 }

@@ -1,0 +1,147 @@
+//! The beginning of a paid piece: its credits set aside, and the commit that lets its call go out.
+//!
+//! Invariant: no call goes out for a lead, a job or a lease that changed since it was claimed.
+
+use billing::Refusal;
+use billing::Seq;
+use billing::account::HoldStatus;
+use billing::campaign::{Reason, Stage};
+use billing::ledger::{Command, HoldTerms};
+
+use super::{Claim, Held, lead_id, owns};
+use crate::store::Error;
+use crate::store::committer::{Batch, Post};
+use crate::store::db::Tx;
+use crate::store::jobs::{self, Job, JobKind, Pause};
+use crate::store::leads;
+use crate::values;
+
+pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms) -> Result<Held, Error> {
+    let workspace = claim.workspace;
+    if !owns(&batch.tx, claim)? {
+        return Ok(Held::No);
+    }
+    let Some(mut job) = jobs::find(&batch.tx, workspace, claim.job.id)? else { return Ok(Held::No) };
+    let needed = terms.price.amount();
+    return_left(batch, claim)?;
+    if job.run.running_since.is_none() {
+        give_back(&batch.tx, claim, None)?;
+        return Ok(Held::No);
+    }
+    if over_cap(batch, &mut job, workspace, needed)? {
+        give_back(&batch.tx, claim, None)?;
+        return Ok(Held::No);
+    }
+    let mut post = Post::new(workspace, Command::Hold(terms.clone()), "campaign");
+    post.background = true;
+    match batch.post(&post) {
+        Ok(answer) => {
+            let hold = answer.hold.ok_or(Error::NotFound)?;
+            batch.tx.execute(
+                "update work set hold = ?4, cost = null where workspace = ?1 and job = ?2 and lead = ?3",
+                values![workspace, job.id, lead_id(claim), hold.id],
+            )?;
+            batch.tx.execute(
+                "update job set credits_held = credits_held + ?3 where workspace = ?1 and id = ?2",
+                values![workspace, job.id, needed],
+            )?;
+            Ok(Held::Yes(Box::new(hold)))
+        }
+        Err(Error::Refused(refusal)) => {
+            let cost =
+                if let Refusal::InsufficientCredits { needed, .. } = refusal { Some(needed) } else { None };
+            give_back(&batch.tx, claim, cost)?;
+            Ok(Held::No)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a piece would take its job over its cap; the job then pauses.
+fn over_cap(batch: &Batch<'_>, job: &mut Job, workspace: i64, needed: i64) -> Result<bool, Error> {
+    let Some(cap) = job.credit_cap.filter(|cap| job.credits_used + job.credits_held + needed > *cap) else {
+        return Ok(false);
+    };
+    // Credits held by its other leads may come back: the cap is reached only when they cannot help.
+    if job.credits_used + needed > cap {
+        let why = Pause {
+            reason: Reason::CreditCap,
+            since: batch.now,
+            needed: Some(needed),
+            available: None,
+            by: None,
+        };
+        jobs::pause(&batch.tx, workspace, job, &why, batch.now)?;
+    }
+    Ok(true)
+}
+
+pub(super) fn dispatch_piece(batch: &mut Batch<'_>, claim: &Claim, hold: Seq) -> Result<bool, Error> {
+    let workspace = claim.workspace;
+    if !owns(&batch.tx, claim)? {
+        return Ok(false);
+    }
+    let dispatched = if may_go(batch, claim)? {
+        batch.post(&Post::new(workspace, Command::Dispatch { hold, epoch: claim.epoch }, "campaign"))
+    } else {
+        Err(Error::NotFound)
+    };
+    match dispatched {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_answer() => {
+            let released = batch.post(&Post::new(workspace, Command::Release(hold), "campaign"));
+            released.map(drop).or_else(|error| if error.is_answer() { Ok(()) } else { Err(error) })?;
+            forget_hold(&batch.tx, claim)?;
+            give_back(&batch.tx, claim, None)?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the call of a held piece may still be made: reply, blocklist and pauses are looked at once more.
+fn may_go(batch: &Batch<'_>, claim: &Claim) -> Result<bool, Error> {
+    let workspace = claim.workspace;
+    // A hold that took the last credits has paused everything, its own job included. It is paid for, so its call goes out.
+    let running = jobs::find(&batch.tx, workspace, claim.job.id)?.is_some_and(|job| {
+        let reasons = &job.run.reasons;
+        job.run.stage == Stage::Launched && reasons.keys().all(|reason| *reason == Reason::OutOfCredits)
+    });
+    if !running {
+        return Ok(false);
+    }
+    let Some(lead) = &claim.lead else { return Ok(true) };
+    let Some(lead) = leads::find(&batch.tx, workspace, lead.id)? else { return Ok(false) };
+    let replied = lead.replied_at.is_some() && claim.job.kind == JobKind::Campaign;
+    Ok(!replied && !leads::blocked(&batch.tx, workspace, &lead)?)
+}
+
+/// An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back before anything else.
+pub(super) fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
+    let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) else {
+        return Ok(());
+    };
+    match batch.post(&Post::new(claim.workspace, Command::Release(left.id), "campaign")) {
+        Err(error) if !error.is_answer() => Err(error),
+        // It may have ended otherwise since it was claimed; then there is nothing to return.
+        _ => forget_hold(&batch.tx, claim),
+    }
+}
+
+/// Ends a claim without moving the lead. A job that ended meanwhile has nothing due any more.
+pub(super) fn give_back(tx: &Tx<'_>, claim: &Claim, cost: Option<i64>) -> Result<(), Error> {
+    tx.execute(
+        "update work set lease_until = 0, cost = ?4, due = case when (select stage from job where workspace = ?1 and id = ?2) = 1
+           then due end where workspace = ?1 and job = ?2 and lead = ?3",
+        values![claim.workspace, claim.job.id, lead_id(claim), cost],
+    )?;
+    Ok(())
+}
+
+pub(super) fn forget_hold(tx: &Tx<'_>, claim: &Claim) -> Result<(), Error> {
+    tx.execute(
+        "update work set hold = null where workspace = ?1 and job = ?2 and lead = ?3",
+        values![claim.workspace, claim.job.id, lead_id(claim)],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! Running out, waiting, coming back, and what only a person ends.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{DAY, Habits, World, emails, reasons, step, text};
+
+#[tokio::test]
+async fn everything_pauses_when_credits_run_out_and_continues_when_they_come() {
+    let world = World::new(10).await;
+    let leads = world.leads(20).await;
+    let campaign = world.campaign(emails(&[0, 1]), &leads).await;
+    let search = world.post(&world.here("searches"), json!({ "query": { "first": 500 }, "limit": 20 })).await;
+    let fields = json!({ "leads": leads, "fields": ["company_size", "industry"] });
+    let enrichment = world.post(&world.here("enrichments"), fields).await;
+    let (search, enrichment) = (
+        format!("/v1/searches/{}", text(&search, "id")),
+        format!("/v1/enrichments/{}", text(&enrichment, "id")),
+    );
+    world.advance(0).await;
+    for path in [&format!("/v1/campaigns/{campaign}"), &search, &enrichment] {
+        let view = world.get(path).await;
+        assert_eq!((&view["status"], reasons(&view)), (&json!("paused"), vec!["out_of_credits".to_owned()]));
+        let pause = &view["pause_reasons"][0];
+        assert!(pause["available"].is_number(), "{pause}");
+    }
+    let balance = world.balance().await;
+    assert_eq!((&balance["state"], &balance["held"]), (&json!("out"), &json!(0)));
+    let (sent, calls, available) = (world.recipients(), world.fakes.calls().len(), &balance["available"]);
+    world.advance(10 * DAY).await;
+    assert_eq!((world.recipients(), world.fakes.calls().len()), (sent, calls), "nothing moves while out");
+    assert_eq!(&world.balance().await["available"], available);
+
+    world.grant(1_000).await;
+    world.advance(2 * DAY).await;
+    for path in [&format!("/v1/campaigns/{campaign}"), &search, &enrichment] {
+        assert_eq!(world.get(path).await["status"], "completed", "{path}");
+    }
+    for number in 1..=20 {
+        for subject in ["Step 0", "Step 1"] {
+            assert_eq!(world.sent(&format!("lead{number:04}@example.com"), subject), 1, "{number} {subject}");
+        }
+    }
+    let filled = world.fakes.counts().outcomes[&("field".to_owned(), "found".to_owned())] as i64;
+    assert_eq!(world.charged("email_send").await, 80);
+    assert_eq!(world.charged("discovery_result").await, 80);
+    assert_eq!(world.charged("field_enrichment").await, 3 * filled);
+    world.comes_to(1_010 - 160 - 3 * filled, 0).await;
+    let kinds = world.notice_kinds().await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "out").count(), 1, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| *kind == "restored").count(), 1, "{kinds:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_says_what_is_needed_and_what_is_there() {
+    let world = World::new(5).await;
+    let leads = world.import(vec![json!({ "external_id": "lead-0001", "name": "Lead 0001" })]).await;
+    let campaign = json!({ "enrich": ["contact"], "name": "Needs 6", "steps": emails(&[0])["steps"] });
+    let campaign = world.campaign(campaign, &leads).await;
+    world.advance(0).await;
+    let pause = world.view(&campaign).await["pause_reasons"][0].clone();
+    assert_eq!((&pause["needed"], &pause["available"]), (&json!(6), &json!(5)));
+    assert!(world.fakes.calls().is_empty() && world.recipients().is_empty());
+    world.comes_to(5, 0).await;
+    world.grant(1).await;
+    world.advance(0).await;
+    assert_eq!(world.fakes.calls().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_renewal_resumes() {
+    let world = World::with(0, json!({ "plan": "starter" }), Habits::default()).await;
+    world.post(&world.here("adjustments"), json!({ "credits": -1_997, "reason": "spent elsewhere" })).await;
+    let leads = world.leads(3).await;
+    let campaign = world.campaign(emails(&[0]), &leads).await;
+    world.advance(0).await;
+    assert_eq!(world.recipients().len(), 1);
+    assert_eq!(reasons(&world.view(&campaign).await), ["out_of_credits"]);
+    world.advance(32 * DAY).await;
+    assert_eq!(world.recipients().len(), 3);
+    assert_eq!(world.view(&campaign).await["status"], "completed");
+    world.comes_to(2_000 + 3 - 6, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn credits_do_not_lift_what_a_person_paused() {
+    let world = World::new(2).await;
+    let leads = world.leads(2).await;
+    let campaign = world.campaign(emails(&[0]), &leads).await;
+    world.advance(0).await;
+    world.post(&format!("/v1/campaigns/{campaign}/pause"), Value::Null).await;
+    assert_eq!(reasons(&world.view(&campaign).await), ["out_of_credits", "person"]);
+    world.grant(100).await;
+    world.advance(DAY).await;
+    assert_eq!(reasons(&world.view(&campaign).await), ["person"]);
+    assert_eq!(world.recipients().len(), 1);
+    world.post(&format!("/v1/campaigns/{campaign}/resume"), Value::Null).await;
+    world.advance(0).await;
+    assert_eq!(world.recipients().len(), 2);
+    world.comes_to(98, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_person_does_not_lift_a_lack_of_credits() {
+    let world = World::new(2).await;
+    let leads = world.leads(2).await;
+    let campaign = world.campaign(emails(&[0]), &leads).await;
+    world.advance(0).await;
+    world.post(&format!("/v1/campaigns/{campaign}/resume"), Value::Null).await;
+    world.advance(0).await;
+    assert_eq!(reasons(&world.view(&campaign).await), ["out_of_credits"]);
+    assert_eq!(world.recipients().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn two_days_left_stay_two_days() {
+    let world = World::new(100).await;
+    let leads = world.leads(2).await;
+    let campaign = world.campaign(emails(&[0, 3]), &leads).await;
+    world.advance(DAY).await;
+    assert_eq!(world.recipients().len(), 2);
+    world.post(&format!("/v1/campaigns/{campaign}/pause"), Value::Null).await;
+    world.advance(10 * DAY).await;
+    world.post(&format!("/v1/campaigns/{campaign}/resume"), Value::Null).await;
+    world.advance(2 * DAY - 1).await;
+    assert_eq!(world.recipients().len(), 2);
+    world.advance(1).await;
+    assert_eq!(world.recipients().len(), 4);
+    world.comes_to(92, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn work_waits_for_an_open_hold_without_going_out() {
+    let world = World::new(9).await;
+    let hold = world.post(&world.here("holds"), json!({ "operation": "email_send", "quantity": 4 })).await;
+    let leads = world.leads(1).await;
+    let campaign = world.campaign(emails(&[0]), &leads).await;
+    world.advance(0).await;
+    let view = world.view(&campaign).await;
+    assert_eq!((&view["status"], reasons(&view).len(), world.recipients().len()), (&json!("active"), 0, 0));
+    world.comes_to(1, 8).await;
+    world.post(&format!("/v1/holds/{}/release", text(&hold, "id")), Value::Null).await;
+    world.advance(0).await;
+    assert_eq!(world.recipients().len(), 1);
+    let kinds = world.notice_kinds().await;
+    assert!(!kinds.iter().any(|kind| kind == "out" || kind == "restored"), "{kinds:?}");
+    world.comes_to(7, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_cap_pauses_and_is_never_exceeded() {
+    let world = World::new(100).await;
+    let leads = world.leads(20).await;
+    let mut campaign = emails(&[0]);
+    campaign["credit_cap"] = json!(7);
+    let campaign = world.campaign(campaign, &leads).await;
+    world.advance(DAY).await;
+    let view = world.view(&campaign).await;
+    assert_eq!((reasons(&view), &view["credits_used"]), (vec!["credit_cap".to_owned()], &json!(6)));
+    assert_eq!(view["pause_reasons"][0]["needed"], 2);
+    assert_eq!(world.recipients().len(), 3);
+    world.grant(100).await;
+    world.advance(DAY).await;
+    assert_eq!(world.recipients().len(), 3, "credits do not lift a cap");
+    world.comes_to(194, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn each_crossing_is_told_once_in_the_house_and_by_mail() {
+    let world = World::new(100).await;
+    let leads = world.leads(50).await;
+    for leads in leads.chunks(1) {
+        world.campaign(emails(&[0]), leads).await;
+        world.advance(0).await;
+    }
+    let kinds = world.notice_kinds().await;
+    assert_eq!(kinds, ["low", "critical", "out"]);
+    let mails = || world.notices.messages().len();
+    // The e-mail about *critical* has a cooldown of its own, so all three are mailed.
+    assert_eq!(mails(), 3);
+    world.grant(1_000).await;
+    world.advance(0).await;
+    assert_eq!(world.notice_kinds().await.len(), 4);
+    assert_eq!(world.notice_kinds().await[3], "restored");
+    assert_eq!(mails(), 4);
+    assert!(world.notices.messages().iter().all(|mail| mail.to == "admin@example.com"));
+    assert_eq!(world.recipients().len(), 50);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_work_holds_is_not_ended_by_callers() {
+    let world = World::new(10).await;
+    world.sink.set_mode(scrip::demo::smtp_sink::SinkMode::AcceptThenDrop);
+    let leads = world.leads(1).await;
+    let campaign = world.campaign(emails(&[0]), &leads).await;
+    world.advance(0).await;
+    let hold = text(&world.holds("in_doubt").await[0], "id");
+    for (end, body) in [
+        ("settle", json!({ "quantity": 1 })),
+        ("release", Value::Null),
+        ("dispatch", Value::Null),
+        ("extend", json!({ "seconds": 60 })),
+    ] {
+        let (status, answer) = world.send(Method::POST, &format!("/v1/holds/{hold}/{end}"), body).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (409, &json!("hold_in_use")), "{end}");
+    }
+    let command = json!({ "do": "release", "workspace": world.workspace, "hold": hold });
+    let batch = world.post("/v1/batch", json!({ "commands": [command] })).await;
+    assert_eq!(batch["results"][0]["status"], 409);
+    world.comes_to(8, 2).await;
+    let resolve = json!({ "outcome": "released", "reason": "it never arrived" });
+    world.post(&format!("/v1/holds/{hold}/resolve"), resolve).await;
+    world.comes_to(10, 0).await;
+    assert_eq!(step(&world.view(&campaign).await, 0), [0, 0, 0, 1, 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn out_again_within_the_hour_is_the_same_notice() {
+    let world = World::new(2).await;
+    world.campaign(emails(&[0]), &world.leads(3).await).await;
+    world.advance(0).await;
+    for wait in [600, 7_200] {
+        world.advance(wait).await;
+        world.grant(2).await;
+        world.advance(0).await;
+    }
+    assert_eq!(world.recipients().len(), 3);
+    let kinds = world.notice_kinds().await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "out").count(), 1, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| *kind == "restored").count(), 2, "{kinds:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn campaigns_of_different_ages_share_what_comes() {
+    let world = World::new(1).await;
+    let leads = world.leads(20).await;
+    let (first, second) =
+        (world.campaign(emails(&[0]), &leads).await, world.campaign(emails(&[0]), &leads).await);
+    world.advance(0).await;
+    world.grant(39).await;
+    world.advance(0).await;
+    let sent = [step(&world.view(&first).await, 0)[1], step(&world.view(&second).await, 0)[1]];
+    assert_eq!((sent[0] + sent[1], sent.iter().all(|sent| *sent >= 6)), (20, true), "{sent:?}");
+    world.comes_to(0, 0).await;
+    world.end().await;
+}
