@@ -122,7 +122,7 @@ async fn what_can_be_asked_about_is_asked() {
 /// Twenty crashes at moments that a seed chooses, while a campaign writes, sends and enriches.
 #[tokio::test]
 async fn crashes_at_any_moment_lose_nothing_and_repeat_nothing() {
-    let seed = asked_for("SCRIP_SEED", 7);
+    let seed = asked_for("SCRIP_SEED", 1);
     let mut chance = Chance::new(seed);
     let mut world = World::new(5_000).await;
     world.sink.set_delay(Duration::from_millis(30));

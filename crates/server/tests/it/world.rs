@@ -232,6 +232,13 @@ impl World {
         self.get(&self.here("balance")).await
     }
 
+    /// Buys the pack of 1,000 credits.
+    pub async fn buy(&self) {
+        let topup = self.post(&self.here("topups"), json!({ "pack": "pack_1000" })).await;
+        let path = format!("/v1/sandbox/topups/{}", text(&topup, "id"));
+        self.post(&path, json!({ "outcome": "paid" })).await;
+    }
+
     /// What is available and what is held must be this.
     pub async fn comes_to(&self, available: i64, held: i64) {
         let balance = self.balance().await;

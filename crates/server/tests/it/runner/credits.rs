@@ -31,7 +31,7 @@ async fn everything_pauses_when_credits_run_out_and_continues_when_they_come() {
     assert_eq!((world.recipients(), world.fakes.calls().len()), (sent, calls), "nothing moves while out");
     assert_eq!(&world.balance().await["available"], available);
 
-    world.grant(1_000).await;
+    world.buy().await;
     world.advance(2 * DAY).await;
     for path in [&format!("/v1/campaigns/{campaign}"), &search, &enrichment] {
         assert_eq!(world.get(path).await["status"], "completed", "{path}");
