@@ -53,7 +53,11 @@ async fn a_full_disk_refuses_and_heals() {
         assert!(served < 50_000, "the disk never fills");
     };
     refused.problem(503, "unavailable");
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(
+        (refused.header("retry-after"), &refused.body["detail"]),
+        (Some("1"), &json!("the disk is full"))
+    );
+    assert!(served > 50, "the disk was full after {served} charges");
     let available = async || server.get(&format!("{ws}/balance")).await.body["available"].as_i64();
     assert_eq!(available().await, Some(left), "nothing is half-written and reading goes on");
     std::fs::remove_file(&ballast).expect("room");

@@ -4,7 +4,7 @@ use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use scrip::app::{App, Start};
 use scrip::config::{Config, PaymentsConfig};
 use scrip::{clock, server};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::temp::Directory;
 
@@ -40,7 +40,7 @@ impl Got {
         }
     }
 
-    fn about_a_workspace(self, status: u16) -> Value {
+    pub fn about_a_workspace(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         assert!(self.header("credits-available").is_some(), "Credits-Available with {}", self.body);
         self.body
@@ -348,107 +348,23 @@ async fn the_edges_of_http_answer_in_the_callers_words() {
 }
 
 #[tokio::test]
-async fn every_field_wrong_in_every_way_is_a_named_refusal() {
+async fn the_stream_begins_with_the_balance_and_follows_it() {
     let server = Server::open().await;
     let ws = server.workspace("One").await;
-    server.grant(&ws, 50).await;
-    let (document, operations) = server.operations().await;
-    let mut checked = 0;
-    for (method, path, operation) in operations {
-        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-        if schema.is_null() {
-            continue;
+    let stream = server.client.get(format!("{}{ws}/events", server.url)).bearer_auth(OPERATOR);
+    let mut stream = stream.send().await.expect("an answer");
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert_eq!(stream.headers()["credits-available"], "0");
+    let mut read = String::new();
+    for expected in ["\"available\":0", "\"available\":7"] {
+        while !read.contains(expected) {
+            let chunk = tokio::time::timeout(std::time::Duration::from_secs(10), stream.chunk()).await;
+            let chunk = chunk.expect("an event in time").expect("a chunk").expect("the stream goes on");
+            read.push_str(&String::from_utf8_lossy(&chunk));
         }
-        let at = address(&path, &ws);
-        let schema = resolve(&document, schema);
-        let base: Map<String, Value> = properties(&schema)
-            .iter()
-            .map(|(name, schema)| (name.clone(), example(&document, schema)))
-            .collect();
-        let send = |body: String| server.send(OPERATOR, &method, &at, "matrix", body);
-        assert_eq!(send("{".to_owned()).await.status, 400, "{method} {path}");
-        for top in ["[]", "7", "\"x\"", "null"] {
-            assert!(matches!(send(top.to_owned()).await.status, 400..=499), "{method} {path} {top}");
-        }
-        let mut unknown = base.clone();
-        unknown.insert("zz_nonsense".to_owned(), json!(1));
-        let got = send(Value::Object(unknown).to_string()).await;
-        assert_eq!((got.status, &got.body["field"]), (422, &json!("zz_nonsense")), "{method} {path}");
-        for (name, property) in properties(&schema) {
-            let kind = kind_of(&example(&document, &property));
-            for wrong in ["true", "\"2\"", "[7]", "{\"a\":1}", "1.5", "-1.5", "99999999999999999999", "1e309"]
-            {
-                let wrong_kind = wrong.parse::<Value>().map_or("too large", |value| kind_of(&value));
-                if wrong_kind == kind {
-                    continue;
-                }
-                let mut body = base.clone();
-                body.insert(name.clone(), json!("@@"));
-                let got = send(Value::Object(body).to_string().replace("\"@@\"", wrong)).await;
-                let what = format!("{method} {path} {name} = {wrong}: {} {}", got.status, got.body);
-                assert!(matches!(got.status, 400..=499) && got.body["code"].is_string(), "{what}");
-                checked += 1;
-                let field = got.body["field"].as_str().unwrap_or_default();
-                assert!(got.status == 400 || field.starts_with(name.as_str()), "{what}");
-            }
+        if expected.ends_with('0') {
+            server.grant(&ws, 7).await;
         }
     }
-    assert!(checked > 300, "only {checked} mistakes were made");
-    let entries = server.get(&format!("{ws}/entries")).await.about_a_workspace(200);
-    assert_eq!(entries["items"].as_array().map(Vec::len), Some(1));
-    server.audit();
-}
-
-/// A path of the document with its parts filled in.
-fn address(path: &str, ws: &str) -> String {
-    let id = ws.rsplit('/').next().unwrap_or_default();
-    path.replace("{ws}", id).replace("{id}", "nothing").replace("{key}", "nothing")
-}
-
-fn resolve(document: &Value, schema: &Value) -> Value {
-    let one_of = ["oneOf", "anyOf", "allOf"].iter().find_map(|name| schema[*name].as_array());
-    let schema = one_of.and_then(|all| all.iter().find(|one| one["type"] != "null")).unwrap_or(schema);
-    match schema["$ref"].as_str() {
-        Some(name) => resolve(document, document.pointer(&name[1..]).expect("every reference resolves")),
-        None => schema.clone(),
-    }
-}
-
-fn properties(schema: &Value) -> Map<String, Value> {
-    schema["properties"].as_object().cloned().unwrap_or_default()
-}
-
-/// Any value of the right type.
-fn example(document: &Value, schema: &Value) -> Value {
-    let schema = resolve(document, schema);
-    if let Some(first) = schema["enum"].as_array().and_then(|all| all.first()) {
-        return first.clone();
-    }
-    let all: Vec<&str> = schema["type"]
-        .as_str()
-        .into_iter()
-        .chain(schema["type"].as_array().into_iter().flatten().filter_map(Value::as_str))
-        .collect();
-    match all.into_iter().find(|one| *one != "null") {
-        Some("integer") => json!(1),
-        Some("boolean") => json!(true),
-        Some("array") => json!([]),
-        Some("object") => properties(&schema)
-            .iter()
-            .map(|(name, schema)| (name.clone(), example(document, schema)))
-            .collect(),
-        _ => json!("x"),
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_i64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
+    assert!(read.starts_with("event: balance\n"), "{read}");
 }

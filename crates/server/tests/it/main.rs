@@ -9,6 +9,7 @@ mod sample;
 mod store;
 mod temp;
 mod tenants;
+mod wrong;
 
 #[path = "../../../billing/tests/it/chance.rs"]
 mod chance;
