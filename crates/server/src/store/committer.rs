@@ -273,6 +273,9 @@ pub struct Batch<'a> {
     changed: HashSet<i64>,
 }
 
+/// The digest of the command that used a key, and the entry that answered it.
+type KeyUse = ([u8; 16], Seq);
+
 /// What the batch has decided and not written yet.
 #[derive(Default)]
 struct Effects {
@@ -280,7 +283,7 @@ struct Effects {
     holds: HashSet<(i64, Seq)>,
     grants: HashSet<(i64, Seq)>,
     accounts: HashSet<i64>,
-    keys: HashMap<(i64, KeyKind, Arc<str>), ([u8; 16], Seq)>,
+    keys: HashMap<(i64, KeyKind, Arc<str>), KeyUse>,
     usage: HashMap<UsageKey, Usage>,
 }
 
