@@ -9,10 +9,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::api::extract::MAX_BODY;
 use crate::app::App;
@@ -23,22 +22,24 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Every route of the server.
 pub fn router(app: &App) -> Router {
-    let (api, document) = api::router();
+    let (api, document) = api::router(app);
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let openapi = get(move || async move { ([("content-type", "application/json")], document.to_string()) });
     let router = api.merge(pages::router(app)).route("/openapi.json", openapi);
     router
+        .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            let error = api::error::Error::new(
-                axum::http::StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "this request broke",
-            );
-            axum::response::IntoResponse::into_response(error)
-        }))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .with_state(app.clone())
+}
+
+/// Programs are told in their words, people in theirs.
+async fn nothing_here(app: State<App>, request: Request) -> Response {
+    let path = request.uri().path();
+    if path == "/v1" || path.starts_with("/v1/") {
+        return api::error::Error::not_found().into_response();
+    }
+    pages::not_found(app, request).await
 }
 
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -19,6 +19,7 @@ const MAX_COMMANDS: usize = 8_192;
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Batch)]
 pub struct Body {
     #[schema(max_items = 8192, value_type = Vec<One>)]
     commands: Vec<Value>,
@@ -27,6 +28,7 @@ pub struct Body {
 /// One command of a batch. Which fields it has depends on `do`.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BatchCommand)]
 pub struct One {
     r#do: Do,
     workspace: String,
@@ -48,6 +50,7 @@ pub struct One {
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = BatchDo)]
 pub enum Do {
     Hold,
     Charge,
@@ -57,12 +60,14 @@ pub enum Do {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BatchResults)]
 pub struct Results {
     results: Vec<One200>,
 }
 
 /// One result: the status and body that the single request would have had.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BatchResult)]
 pub struct One200 {
     status: u16,
     body: Value,

@@ -2,13 +2,13 @@
 
 mod view;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Page, Query};
+use super::extract::{self, Items, Json, Page, Path, Query};
 use super::{Answer, Fresh, about, leads as lead_ids, with_available};
 use crate::app::App;
 use crate::outreach;

@@ -148,6 +148,7 @@ async fn changed(app: &App, changes: &mut broadcast::Receiver<i64>, workspace: i
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewEstimate)]
 pub struct Estimate {
     #[schema(max_items = 100)]
     items: Vec<Item>,
@@ -155,6 +156,7 @@ pub struct Estimate {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewEstimateItem)]
 pub struct Item {
     operation: String,
     #[schema(minimum = 1)]
@@ -162,6 +164,7 @@ pub struct Item {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Estimate)]
 pub struct Estimated {
     credits: i64,
     available: i64,
@@ -171,6 +174,7 @@ pub struct Estimated {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EstimateItem)]
 pub struct EstimatedItem {
     operation: String,
     quantity: i64,

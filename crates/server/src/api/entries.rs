@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::In;
 use super::error::Error;
-use super::extract::{self, Items, Query, cell};
+use super::extract::{self, Items, Query};
 use super::{Answer, about, csv_file};
 use crate::app::App;
 use crate::clock::{parse_rfc3339, rfc3339};
+use crate::csv_cell::cell;
 use crate::id;
 use crate::store::codec::kind_code;
 use crate::store::entry::Recorded;
@@ -41,6 +42,7 @@ pub struct Listing {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Entry)]
 pub struct Line {
     seq: i64,
     at: String,

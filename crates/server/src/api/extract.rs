@@ -83,10 +83,19 @@ fn named(path: &str, message: &str) -> Error {
         )
         .code("unknown_field");
     }
+    if message.starts_with("duplicate field") {
+        return Error::field(
+            if path.ends_with(quoted) { path.to_owned() } else { inside(quoted) },
+            "is given twice",
+        );
+    }
     if message.starts_with("missing field") {
         return Error::field(inside(quoted), "this field is required").code("missing_field");
     }
-    Error::field(path, message)
+    match path {
+        "." => Error::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message),
+        path => Error::field(path, message),
+    }
 }
 
 /// A query string.
@@ -101,10 +110,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             let message = rejection.body_text();
             let message = message.strip_prefix("Failed to deserialize query string: ").unwrap_or(&message);
             match message.split_once(": ") {
-                Some((field, reason)) if !field.contains(' ') => Error::field(field, reason),
+                Some((field, reason)) if !field.contains(' ') => named(field, reason),
                 _ => named(".", message),
             }
         })
+    }
+}
+
+/// What the address names. A part that is not text names nothing.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Error> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(value)| Path(value)).map_err(|_| Error::not_found())
     }
 }
 
@@ -242,10 +263,4 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 pub fn is_csv(parts: &axum::http::HeaderMap) -> bool {
     let kind = parts.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/csv"))
-}
-
-/// A CSV cell that no spreadsheet takes for a formula.
-pub fn cell(text: &str) -> String {
-    let risky = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\0');
-    if text.starts_with(risky) { format!("'{text}") } else { text.to_owned() }
 }

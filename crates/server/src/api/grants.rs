@@ -1,6 +1,6 @@
 //! Grants, revocations and adjustments: what an operator gives and takes, with a reason.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use billing::ledger::{Command, GrantTerms};
 use billing::{Amount, GrantKind, Seq, Time};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, IdempotencyKey, Json};
+use super::extract::{self, IdempotencyKey, Json, Path};
 use super::{Answer, credits, with_available};
 use crate::app::App;
 use crate::clock::{parse_rfc3339, rfc3339};
@@ -18,6 +18,7 @@ use crate::store::committer::{KeyKind, Post};
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewGrant)]
 pub struct Create {
     #[schema(minimum = 1)]
     credits: i64,
@@ -35,6 +36,7 @@ pub struct Create {
 
 #[derive(Deserialize, Serialize, Clone, Copy, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = GrantKind)]
 pub enum Kind {
     Promo,
     Goodwill,
@@ -119,6 +121,7 @@ fn moment(field: &str, text: Option<&str>) -> Result<Option<Time>, Error> {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Revocation)]
 pub struct Reason {
     #[schema(max_length = 500)]
     reason: String,
@@ -146,6 +149,7 @@ pub async fn revoke(
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewAdjustment)]
 pub struct Adjust {
     /// Signed, not 0.
     credits: i64,
@@ -154,6 +158,7 @@ pub struct Adjust {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Adjustment)]
 pub struct Adjusted {
     /// The entry's number in the ledger.
     seq: i64,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use billing::account::ReleaseReason;
 use billing::ledger::{Command, HoldTerms, Outcome};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::{Error, status_name};
-use super::extract::{self, IdempotencyKey, Items, Json, Query};
+use super::extract::{self, IdempotencyKey, Items, Json, Path, Query};
 use super::{Answer, about, with_available};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -24,6 +24,7 @@ const DEFAULT_SECONDS: i64 = 900;
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema, Clone)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewHold)]
 pub struct Create {
     pub(super) operation: String,
     /// Units, 1 or more.
@@ -43,6 +44,7 @@ pub struct Create {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = HoldOpened)]
 pub struct Opened {
     id: String,
     status: &'static str,
@@ -56,6 +58,7 @@ pub struct Opened {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Hold)]
 pub struct View {
     id: String,
     status: &'static str,
@@ -252,6 +255,7 @@ pub async fn dispatch(State(app): State<App>, caller: Caller, Path(hold): Path<S
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = HoldExtension)]
 pub struct Extend {
     #[schema(minimum = 1, maximum = 604_800)]
     seconds: i64,
@@ -270,6 +274,7 @@ pub async fn extend(
 
 #[derive(Deserialize, utoipa::ToSchema, Clone)]
 #[serde(deny_unknown_fields)]
+#[schema(as = HoldSettlement)]
 pub struct Settle {
     /// Units that succeeded; 0 releases.
     #[schema(minimum = 0)]
@@ -298,6 +303,7 @@ pub async fn release(State(app): State<App>, caller: Caller, Path(hold): Path<St
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = HoldResolution)]
 pub struct Resolve {
     outcome: ResolveOutcome,
     #[schema(max_length = 500)]
@@ -306,6 +312,7 @@ pub struct Resolve {
 
 #[derive(Deserialize, Clone, Copy, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = HoldOutcome)]
 pub enum ResolveOutcome {
     Settled,
     Released,
@@ -357,6 +364,7 @@ fn reason_to_look(answer: &committer::Answer) -> bool {
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = HoldRefund)]
 pub struct Refund {
     /// Units; all that are still charged by default.
     #[schema(minimum = 1)]

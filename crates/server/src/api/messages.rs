@@ -1,12 +1,12 @@
 //! Messages written for a lead's step on request, before it falls due.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Query};
+use super::extract::{self, Items, Json, Path, Query};
 use super::{Answer, about};
 use crate::app::App;
 use crate::clock::rfc3339;

@@ -6,6 +6,7 @@ pub mod caller;
 pub mod error;
 pub mod extract;
 
+mod around;
 mod batch;
 mod campaigns;
 mod credits;
@@ -24,6 +25,7 @@ mod workspaces;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -42,7 +44,7 @@ pub type Answer = Result<Response, Error>;
 struct Document;
 
 /// Every route of the API, and the document generated from them.
-pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
+pub fn router(app: &App) -> (axum::Router<App>, utoipa::openapi::OpenApi) {
     let (router, document) = OpenApiRouter::<App>::with_openapi(Document::openapi())
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
@@ -104,11 +106,19 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::pause))
         .routes(routes!(campaigns::resume))
         .split_for_parts();
-    (router.fallback(fallback), document)
+    let around = axum::middleware::from_fn_with_state(app.clone(), around::available);
+    let router = router
+        .method_not_allowed_fallback(wrong_method)
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this request broke").into_response()
+        }))
+        .layer(around);
+    (router, around::with_problems(document))
 }
 
-async fn fallback() -> Error {
-    Error::not_found()
+async fn wrong_method() -> Error {
+    let detail = "this address takes another kind of request";
+    Error::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
 /// A JSON answer about a workspace, with what it can spend now.

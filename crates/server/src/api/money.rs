@@ -1,12 +1,12 @@
 //! Top-ups and the links that let people in.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, IdempotencyKey, Items, Json, Page, Query};
+use super::extract::{self, IdempotencyKey, Items, Json, Page, Path, Query};
 use super::{Answer, about, with_available};
 use crate::app::{App, LINK_SECONDS, Link, LinkRole};
 use crate::catalog::Price;
@@ -17,6 +17,7 @@ use crate::store::topups::{TopUp, TopUpStatus};
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewTopUp)]
 pub struct Create {
     pack: Option<String>,
     /// An amount without a pack; this catalog sells packs only.
@@ -27,6 +28,7 @@ pub struct Create {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = TopUp)]
 pub struct View {
     id: String,
     /// `pending`, `paid`, `declined`, `expired` or `refunded`.
@@ -144,6 +146,7 @@ pub async fn get(State(app): State<App>, caller: Caller, Path(topup): Path<Strin
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TopUpRefund)]
 pub struct Refund {
     /// All that is not refunded yet by default.
     #[schema(minimum = 1)]
@@ -171,6 +174,7 @@ pub async fn refund(
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SandboxPayment)]
 pub struct Sandbox {
     outcome: SandboxOutcome,
 }
@@ -203,6 +207,7 @@ pub async fn sandbox(
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewPortalSession)]
 pub struct Portal {
     role: PortalRole,
     member_email: Option<String>,
@@ -217,6 +222,7 @@ pub enum PortalRole {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = PortalSession)]
 pub struct PortalLink {
     url: String,
     expires_at: String,

@@ -1,6 +1,6 @@
 //! Notices, and the thresholds that cause them.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use billing::alerts::Threshold;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Page, Query};
+use super::extract::{self, Items, Json, Page, Path, Query};
 use super::{Answer, about};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -17,6 +17,7 @@ use crate::store::codec::{threshold, threshold_text};
 use crate::store::workspaces::Workspace;
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Notification)]
 pub struct View {
     id: String,
     /// `low`, `critical`, `out`, `restored`, `renewal`, `topup`, `payment_failed`, …
@@ -63,6 +64,7 @@ pub struct Alerts {
 /// A threshold: either so many percent, or so many credits.
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AlertThreshold)]
 pub struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     percent: Option<i64>,

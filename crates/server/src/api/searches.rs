@@ -1,6 +1,6 @@
 //! Previews, searches and enrichment jobs: what finds leads and fills their fields.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::caller::{Caller, In};
 use super::campaigns::{PauseView, pause_views};
 use super::error::Error;
-use super::extract::{Items, Json, Page, Query};
+use super::extract::{Items, Json, Page, Path, Query};
 use super::{Answer, about, leads};
 use crate::app::App;
 use crate::clock::rfc3339;

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::caller::In;
 use super::entries::moment;
 use super::error::Error;
-use super::extract::{Query, cell};
+use super::extract::Query;
 use super::{Answer, about, csv_file};
 use crate::app::App;
 use crate::calendar;
 use crate::clock::rfc3339;
+use crate::csv_cell::cell;
 use crate::store::queries::UsageRow;
 
 /// How many buckets one answer may have.
@@ -45,6 +46,7 @@ pub struct Usage {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UsageBucket)]
 pub struct Bucket {
     start: String,
     credits: i64,
@@ -52,6 +54,7 @@ pub struct Bucket {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UsageGroup)]
 pub struct Group {
     key: String,
     quantity: i64,

@@ -1,12 +1,12 @@
 //! Workspaces and their keys.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Page, Query};
+use super::extract::{self, Items, Json, Page, Path, Query};
 use super::{Answer, about, json, with_available};
 use crate::app::{App, hex};
 use crate::calendar::{self, Cadence};
@@ -17,6 +17,7 @@ use crate::store::workspaces::{NewWorkspace, Workspace};
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewWorkspace)]
 pub struct Create {
     #[schema(max_length = 200)]
     name: String,
@@ -38,6 +39,7 @@ pub enum Collection {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Workspace)]
 pub struct View {
     id: String,
     name: String,
@@ -155,6 +157,7 @@ pub async fn get(State(app): State<App>, here: In) -> Answer {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = WorkspaceUpdate)]
 pub struct Update {
     name: Option<String>,
     time_zone: Option<String>,
@@ -192,6 +195,7 @@ pub struct NewKey {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Key)]
 pub struct KeyView {
     id: String,
     label: String,

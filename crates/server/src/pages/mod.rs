@@ -23,9 +23,11 @@ mod settings;
 mod usage;
 pub mod view;
 
-use axum::response::Redirect;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 
@@ -61,7 +63,12 @@ pub fn router(app: &App) -> Router<App> {
         .route("/admin/grants", post(admin::grant))
         .route("/admin/open/{workspace}", post(admin::open));
     let frame = axum::middleware::from_fn_with_state(app.clone(), frame::around);
+    // A page that breaks is drawn like every other page that failed.
+    let broke = |_: Box<dyn std::any::Any + Send>| {
+        frame::Trouble::of(StatusCode::SERVICE_UNAVAILABLE).into_response()
+    };
     pages
+        .layer(CatchPanicLayer::custom(broke))
         .layer(frame)
         .layer(Extension(preview::Previews::default()))
         .route("/assets/{name}", get(assets::asset))

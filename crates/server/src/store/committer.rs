@@ -192,8 +192,12 @@ fn commit_all(
             let broken = is_broken(&error);
             if alone || broken {
                 tracing::error!(%error, "a commit failed");
+                let why = match &error {
+                    Error::Unavailable(why) => why,
+                    _ => "the database did not take the write",
+                };
                 for request in requests {
-                    fail(request, "the database did not take the write");
+                    fail(request, why);
                 }
                 return !broken;
             }

@@ -82,10 +82,12 @@ impl std::error::Error for Error {}
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Error::Unavailable("the disk is full".to_owned()),
-            _ => Error::Engine(error),
-        }
+        // The log's index cannot grow on a full disk: SQLite calls that an I/O error of its own kind.
+        let full = error.sqlite_error().is_some_and(|error| {
+            error.code == rusqlite::ErrorCode::DiskFull
+                || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+        });
+        if full { Error::Unavailable("the disk is full".to_owned()) } else { Error::Engine(error) }
     }
 }
 

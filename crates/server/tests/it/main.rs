@@ -2,13 +2,17 @@
 
 mod audit;
 mod crash;
+mod disk;
+mod http;
 mod pages;
 mod pieces;
 mod runner;
 mod sample;
 mod store;
 mod temp;
+mod tenants;
 mod world;
+mod wrong;
 
 #[path = "../../../billing/tests/it/chance.rs"]
 mod chance;

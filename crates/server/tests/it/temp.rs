@@ -18,6 +18,11 @@ impl Directory {
         Directory(path)
     }
 
+    /// The directory `data` of a disk.
+    pub fn inside(disk: &Path) -> Directory {
+        Directory(disk.join("data"))
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }
