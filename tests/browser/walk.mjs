@@ -50,7 +50,7 @@ async function everyPage(server, made) {
 
 /** The Billing page in each state of a balance. */
 async function everyState(server) {
-  for (const [name, credits, used] of [["healthy", 6_400, 0], ["low", 1_000, 400], ["critical", 1_000, 480], ["out", 500, 250], ["empty", 0, 0]]) {
+  for (const [name, credits, used] of [["healthy", 6_400, 0], ["low", 1_000, 410], ["critical", 1_000, 480], ["out", 500, 250], ["empty", 0, 0]]) {
     const made = await workspace(server, `State ${name}`, credits);
     if (used > 0) await charge(server, made, "email_send", used);
     const balance = await made.balance();
