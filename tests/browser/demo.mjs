@@ -6,7 +6,7 @@ import { check } from "./report.mjs";
 import { demo, stop } from "./world.mjs";
 
 /** How long the campaigns may take to use the first credits, in milliseconds. */
-const DRY = 30_000;
+const DRY = 15_000;
 
 export async function playDemo(browser, binary) {
   const world = await demo(binary);
@@ -18,7 +18,10 @@ export async function playDemo(browser, binary) {
   const states = watching.page.locator("td .state");
   check("demo: two campaigns", (await states.count()) === 2);
 
-  await watching.page.locator('#chip[data-state="out"]').waitFor({ state: "attached", timeout: DRY });
+  await watching.page.locator('#chip[data-state="out"]').waitFor({ state: "attached", timeout: DRY }).catch(async () => {
+    const shown = JSON.stringify(await chip(watching.page));
+    throw new Error(`the chip is not out but ${shown}; the demo printed:\n${world.printed().slice(-600)}`);
+  });
   await watching.page.locator("td .state.paused").nth(1).waitFor();
   const words = await watching.page.locator("#chip").innerText();
   check("demo: the chip says what is needed", /campaigns paused \(next step needs [\d,]+\)/.test(words), words);

@@ -45,7 +45,7 @@ async function start(binary, args, pattern) {
     child.on("exit", () => reject(new Error(`${args[0]} ended early:\n${text}`)));
     setTimeout(() => reject(new Error(`${args[0]} did not start in time:\n${text}`)), 30_000).unref();
   });
-  return { child, match: await found };
+  return { child, match: await found, printed: () => text };
 }
 
 /** Ends one process as an operator would; true when it left with 0. */
@@ -73,8 +73,8 @@ export async function serve(binary) {
 /** The demo for a person, with the link that it prints. */
 export async function demo(binary) {
   const args = ["demo", "--listen", "127.0.0.1:0"];
-  const { child, match } = await start(binary, args, /(http:\S+\/portal\S+)/);
-  return { child, link: match[1] };
+  const { child, match, printed } = await start(binary, args, /(http:\S+\/portal\S+)/);
+  return { child, link: match[1], printed };
 }
 
 function api(url) {

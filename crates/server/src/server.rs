@@ -26,7 +26,7 @@ pub fn router(app: &App) -> Router {
     let (api, document) = api::router();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let openapi = get(move || async move { ([("content-type", "application/json")], document.to_string()) });
-    let router = api.merge(pages::router(app)).route("/openapi.json", openapi);
+    let router = api.merge(pages::router(app)).route("/openapi.json", openapi).fallback(lost);
     router
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
@@ -51,6 +51,14 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
         _ => {}
     }
     response
+}
+
+/// An address that nothing answers: a problem document for programs, a page for people.
+async fn lost(state: State<App>, request: Request) -> Response {
+    if request.uri().path().starts_with("/v1/") {
+        return axum::response::IntoResponse::into_response(api::lost());
+    }
+    pages::not_found(state, request).await
 }
 
 /// Binds an address.

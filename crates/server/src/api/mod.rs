@@ -104,10 +104,11 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::pause))
         .routes(routes!(campaigns::resume))
         .split_for_parts();
-    (router.fallback(fallback), document)
+    (router, document)
 }
 
-async fn fallback() -> Error {
+/// The answer to an address of the API that does not exist.
+pub fn lost() -> Error {
     Error::not_found()
 }
 
