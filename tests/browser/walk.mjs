@@ -32,7 +32,7 @@ setTimeout(() => {
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => void end(1));
 
 /** Every page of a workspace, of the operator, and of nobody. */
-async function everyPage(server, made) {
+async function everyPage(server, made, operator) {
   const context = await signIn(browser, await made.link("admin"));
   const balance = await made.balance();
   const pages = ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`,
@@ -43,7 +43,6 @@ async function everyPage(server, made) {
   await look(context, "checkout", topup.checkout_url);
   await look(await browser.newContext(), "signed out", `${server.url}/billing`, { status: 401 });
   await context.close();
-  const operator = await signIn(browser, server.operatorLink);
   await look(operator, "/admin", `${server.url}/admin`);
   await operator.close();
 }
@@ -65,11 +64,13 @@ try {
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
   await part("the demo, live", () => playDemo(browser, binary));
   const server = await serve(binary);
+  // Its link is good for 15 minutes, and the clock moves on.
+  const operator = await signIn(browser, server.operatorLink);
   const made = await busy(server);
   await part("a charge shows at once, a purchase too", () => buyLive(browser, server));
   await part("members", () => member(browser, server));
   await part("without JavaScript", () => buyByForms(browser, server));
-  await part("every page", () => everyPage(server, made));
+  await part("every page", () => everyPage(server, made, operator));
   await part("every state", () => everyState(server));
   check("the server ends cleanly", await stop(server));
 } catch (error) {
