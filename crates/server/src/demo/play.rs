@@ -65,7 +65,11 @@ pub async fn run(auto: bool, listen: &str) -> Result<ExitCode, String> {
             "\nOpen the dashboard:\n\n  {}\n\nTime runs fast. Buy a pack when the credits run out. Ctrl-C ends it.\n",
             link(&app, &workspace)?
         );
-        player.watch(&app, &workspace).await.map(|()| ExitCode::SUCCESS)
+        // A call that the end of the server cut off is no failure.
+        match player.watch(&app, &workspace).await {
+            Err(why) if !app.is_stopping() => Err(why),
+            _ => Ok(ExitCode::SUCCESS),
+        }
     };
     app.stop();
     serving.abort();

@@ -8,6 +8,7 @@ mod billing;
 mod campaigns;
 mod checkout;
 mod csv_file;
+mod families;
 mod flash;
 mod forecast;
 mod frame;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use billing::Time;
 use billing::units::DAY;
 
+use super::families;
 use super::scene::Scene;
 use super::view::chart::{Bucket, draw};
 use super::view::{Group, Range, Usage, UsageRow};
@@ -74,19 +75,10 @@ pub async fn card(app: &App, scene: &Scene, range: Range, group: Group) -> Resul
         Some((from, to)) => Some(app.store.charged(scene.workspace.id, from, to).await?),
         None => None,
     };
-    let mut rows: Vec<UsageRow> = charges
-        .totals(&charges.rows)
-        .into_iter()
-        .filter(|(_, total)| total.count != 0 || total.credits != 0)
-        .map(|(key, total)| UsageRow {
-            label: charges.label(app, &key),
-            note: None,
-            count: total.count,
-            price: total.price(),
-            credits: total.credits,
-        })
-        .collect();
-    rows.sort_by(|a, b| b.credits.cmp(&a.credits).then_with(|| a.label.cmp(&b.label)));
+    let rows = match group {
+        Group::Operation => families::rows(app, &charges.totals(&charges.rows)),
+        _ => charges.table(app),
+    };
     Ok(Usage {
         range,
         group,
@@ -100,6 +92,21 @@ pub async fn card(app: &App, scene: &Scene, range: Range, group: Group) -> Resul
 }
 
 impl Charges {
+    /// The lines of the table, the dearest first.
+    fn table(&self, app: &App) -> Vec<UsageRow> {
+        let used = |(_, total): &(String, Total)| total.count != 0 || total.credits != 0;
+        let row = |(key, total): (String, Total)| UsageRow {
+            label: self.label(app, &key),
+            note: None,
+            count: total.count,
+            price: total.price(),
+            credits: total.credits,
+        };
+        let mut rows: Vec<UsageRow> = self.totals(&self.rows).into_iter().filter(used).map(row).collect();
+        rows.sort_by(|a, b| b.credits.cmp(&a.credits).then_with(|| a.label.cmp(&b.label)));
+        rows
+    }
+
     /// The totals of these rows by what they were for.
     pub fn totals<'a>(&self, rows: impl IntoIterator<Item = &'a Stored>) -> BTreeMap<String, Total> {
         let mut totals: BTreeMap<String, Total> = BTreeMap::new();
@@ -164,6 +171,14 @@ impl Charges {
         }
     }
 
+    /// The words for a key in the chart: operations of one kind are one colour.
+    fn series(&self, app: &App, key: &str) -> String {
+        match families::of(key).filter(|_| self.group == Group::Operation) {
+            Some(family) => family.series.to_owned(),
+            None => self.label(app, key),
+        }
+    }
+
     fn key<'a>(&self, row: &'a Stored) -> &'a str {
         match self.group {
             Group::Operation => &row.operation,
@@ -176,7 +191,7 @@ impl Charges {
     fn buckets(&self, app: &App, scene: &Scene) -> Vec<Bucket> {
         let mut labels: HashMap<&str, String> = HashMap::new();
         for row in &self.rows {
-            labels.entry(self.key(row)).or_insert_with(|| self.label(app, self.key(row)));
+            labels.entry(self.key(row)).or_insert_with(|| self.series(app, self.key(row)));
         }
         let bucket = |(day, rows): (Time, &[Stored])| Bucket {
             label: calendar::day(day, scene.zone()),
@@ -187,8 +202,17 @@ impl Charges {
 }
 
 impl Total {
+    /// Takes another line in.
+    pub fn add(&mut self, other: &Total) {
+        self.count += other.count;
+        self.credits += other.credits;
+        self.not_charged += other.not_charged;
+        self.refunded += other.refunded;
+        self.prices.extend(&other.prices);
+    }
+
     /// The price of one, where all were priced the same.
-    fn price(&self) -> Option<i64> {
+    pub fn price(&self) -> Option<i64> {
         let mut prices = self.prices.iter();
         let first = prices.next().copied().flatten();
         first.filter(|_| prices.next().is_none())
@@ -208,19 +232,28 @@ pub fn job_number(workspace: i64, label: &str) -> Option<i64> {
 
 /// What was tried for nothing, in words.
 fn not_charged(app: &App, rows: &[Stored]) -> Vec<(i64, String)> {
-    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    let mut counts: BTreeMap<(String, String), i64> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.not_charged > 0) {
-        let what = match row.operation.as_str() {
-            "contact_enrichment" | "field_enrichment" => "look-ups with no result".to_owned(),
-            "email_send" | "linkedin_send" => "failed sends".to_owned(),
-            "discovery_result" | "clue_result" => "duplicates".to_owned(),
-            "discovery_preview" => "failed previews".to_owned(),
-            "message_generation" | "message_regeneration" => "messages that were not stored".to_owned(),
-            other => format!("of {}", operation(app, other)),
+        let both = |one: &str, many: &str| (one.to_owned(), many.to_owned());
+        let words = match row.operation.as_str() {
+            "contact_enrichment" | "field_enrichment" => {
+                both("look-up with no result", "look-ups with no result")
+            }
+            "email_send" | "linkedin_send" => both("failed send", "failed sends"),
+            "discovery_result" | "clue_result" => both("duplicate", "duplicates"),
+            "discovery_preview" => both("failed preview", "failed previews"),
+            "message_generation" | "message_regeneration" => {
+                both("message that was not stored", "messages that were not stored")
+            }
+            other => {
+                let of = format!("of {}", operation(app, other));
+                both(&of, &of)
+            }
         };
-        *counts.entry(what).or_default() += row.not_charged;
+        *counts.entry(words).or_default() += row.not_charged;
     }
-    let mut counts: Vec<(i64, String)> = counts.into_iter().map(|(what, count)| (count, what)).collect();
+    let words = |((one, many), count): ((String, String), i64)| (count, if count == 1 { one } else { many });
+    let mut counts: Vec<(i64, String)> = counts.into_iter().map(words).collect();
     counts.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     counts
 }

@@ -60,15 +60,21 @@ struct Words {
 }
 
 fn warn(tx: &Tx<'_>, words: &Words, kind: &str, mail_at: Time) -> Result<(), Error> {
-    let title = format!("Credits are running low: {} left.", thousands(words.available));
+    let how = if kind == "critical" { "nearly used up" } else { "running low" };
+    let title = format!("Credits are {how}: {} left.", thousands(words.available));
     let active = tx.int(
-        "select count(*) from job where workspace = ?1 and kind = 0 and stage = 1",
+        "select count(*) from job where workspace = ?1 and kind = 0 and running_since is not null",
         values![words.workspace],
     )?;
-    let body = format!(
-        "{} active. Campaigns pause at their current step when credits run out.",
-        count(active, "campaign is", "campaigns are")
-    );
+    let body = match active {
+        0 => "No campaign is active now. Work that needs more than is left will wait until you buy credits."
+            .to_owned(),
+        1 => "1 campaign is active. It pauses at its current step when credits run out.".to_owned(),
+        more => format!(
+            "{} campaigns are active. They pause at their current step when credits run out.",
+            thousands(more)
+        ),
+    };
     add(tx, words.workspace, kind, words.now, &title, &body)?;
     outbox::mail_admins(tx, words.workspace, mail_at, &title, &body)
 }
@@ -99,7 +105,12 @@ fn go_out(tx: &Tx<'_>, words: &Words, again: bool) -> Result<(), Error> {
     } else {
         String::new()
     };
-    let body = format!("{next}{kept}Everything continues when you buy credits{until}.");
+    let goes_on = match paused {
+        0 => "Work continues",
+        1 => "It continues",
+        _ => "They continue",
+    };
+    let body = format!("{next}{kept}{goes_on} when you buy credits{until}.");
     if again {
         let last = tx.one(
             "select max(id) from notice where workspace = ?1 and kind = 'out'",

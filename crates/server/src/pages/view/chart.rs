@@ -84,7 +84,8 @@ pub fn draw(buckets: &[Bucket]) -> Chart {
         .map(|index| Tick { y: Fixed(plot - plot * index / count), credits: step * index })
         .collect();
 
-    let slot = WIDTH / buckets.len().max(FEWEST_SLOTS) as i128;
+    let slots = buckets.len().max(FEWEST_SLOTS);
+    let slot = WIDTH / slots as i128;
     let width = slot * 64 / 100;
     let bars = buckets
         .iter()
@@ -94,8 +95,8 @@ pub fn draw(buckets: &[Bucket]) -> Chart {
             let start = slot * index as i128;
             Bar {
                 label: bucket.label.clone(),
-                shown_wide: is_labelled(index, buckets.len(), MOST_LABELS_WIDE),
-                shown_narrow: is_labelled(index, buckets.len(), MOST_LABELS_NARROW),
+                shown_wide: is_labelled(buckets.len() - 1 - index, slots, MOST_LABELS_WIDE),
+                shown_narrow: is_labelled(buckets.len() - 1 - index, slots, MOST_LABELS_NARROW),
                 middle: Fixed(start + slot / 2),
                 left: Fixed(start + (slot - width) / 2),
                 width: Fixed(width),
@@ -177,9 +178,9 @@ fn scale(highest: i128) -> (i128, i128) {
     }
 }
 
-/// Every n-th bar is labelled, counted from the last: the most recent day is the one people look for.
-fn is_labelled(index: usize, bars: usize, most: usize) -> bool {
-    (bars - 1 - index).is_multiple_of(bars.div_ceil(most).max(1))
+/// Every n-th bar is labelled, counted back from the last: the most recent day is the one people look for.
+fn is_labelled(back: usize, slots: usize, most: usize) -> bool {
+    back.is_multiple_of(slots.div_ceil(most).max(1))
 }
 
 #[cfg(test)]

@@ -1,0 +1,79 @@
+// Walks through every page in a real browser, against a real server: `node walk.mjs BINARY`.
+//
+// Prints what fails and closes with `N passed, N failed`; exits 1 when something failed or took too long.
+
+import { resolve } from "node:path";
+
+import { chromium } from "playwright-core";
+
+import { playDemo } from "./demo.mjs";
+import { buyByForms, buyLive, member } from "./people.mjs";
+import { look, signIn } from "./pages.mjs";
+import { check, close, part } from "./report.mjs";
+import { busy, charge, endAll, serve, stop, workspace } from "./world.mjs";
+
+const LIMIT_SECONDS = 118;
+const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync"];
+
+const binary = resolve(process.argv[2] ?? "target/debug/scrip");
+let browser;
+
+async function end(code) {
+  await Promise.race([browser?.close(), new Promise((done) => setTimeout(done, 3_000))]).catch(() => {});
+  endAll();
+  process.exit(code);
+}
+
+setTimeout(() => {
+  check(`the walk ends within ${LIMIT_SECONDS} seconds`, false);
+  void end(close());
+}, LIMIT_SECONDS * 1_000).unref();
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => void end(1));
+
+/** Every page of a workspace, of the operator, and of nobody. */
+async function everyPage(server, made, operator) {
+  const context = await signIn(browser, await made.link("admin"));
+  const balance = await made.balance();
+  const pages = ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`,
+    `/campaigns/${made.draft}`, "/leads", "/searches", "/notifications", "/settings"];
+  for (const path of pages) await look(context, path.replace(/camp_.*/, "{id}"), server.url + path, { balance });
+  await look(context, "404", `${server.url}/nothing-here`, { balance, status: 404 });
+  const topup = await server.api("POST", `${made.path}/topups`, { pack: "pack_1000" });
+  await look(context, "checkout", topup.checkout_url);
+  await look(await browser.newContext(), "signed out", `${server.url}/billing`, { status: 401 });
+  await context.close();
+  await look(operator, "/admin", `${server.url}/admin`);
+  await operator.close();
+}
+
+/** The Billing page in each state of a balance. */
+async function everyState(server) {
+  for (const [name, credits, used] of [["healthy", 6_400, 0], ["low", 1_000, 410], ["critical", 1_000, 480], ["out", 500, 250], ["empty", 0, 0]]) {
+    const made = await workspace(server, `State ${name}`, credits);
+    if (used > 0) await charge(server, made, "email_send", used);
+    const balance = await made.balance();
+    const context = await signIn(browser, await made.link("admin"));
+    if (name !== "empty") check(`${name}: the API says so`, balance.state === name, balance.state);
+    await look(context, `/billing, ${name}`, `${server.url}/billing`, { balance });
+    await context.close();
+  }
+}
+
+try {
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
+  await part("the demo, live", () => playDemo(browser, binary));
+  const server = await serve(binary);
+  // Its link is good for 15 minutes, and the clock moves on.
+  const operator = await signIn(browser, server.operatorLink);
+  const made = await busy(server);
+  await part("a charge shows at once, a purchase too", () => buyLive(browser, server));
+  await part("members", () => member(browser, server));
+  await part("without JavaScript", () => buyByForms(browser, server));
+  await part("every page", () => everyPage(server, made, operator));
+  await part("every state", () => everyState(server));
+  check("the server ends cleanly", await stop(server));
+} catch (error) {
+  check("the walk goes on to its end", false, error.message);
+}
+await end(close());
