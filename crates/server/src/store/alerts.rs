@@ -8,7 +8,7 @@ use billing::alerts::{Crossing, Level, Sight};
 use billing::campaign::Reason;
 use billing::{EntryKind, Time};
 
-use super::committer::Batch;
+use super::batch::Batch;
 use super::db::Tx;
 use super::entry::Recorded;
 use super::{Error, Store, jobs, outbox, work};

@@ -374,7 +374,7 @@ fn unknown_lead(workspace: i64, lead: i64) -> Error {
     Error::Invalid("leads", format!("there is no lead {}", crate::id::inside("lead", workspace, lead)))
 }
 
-fn act(batch: &mut super::committer::Batch<'_>, workspace: i64, id: i64, what: &Act) -> Result<(), Error> {
+fn act(batch: &mut super::batch::Batch<'_>, workspace: i64, id: i64, what: &Act) -> Result<(), Error> {
     let now = batch.now;
     batch.load(workspace)?;
     let mut job = find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)?;

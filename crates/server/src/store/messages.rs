@@ -9,7 +9,8 @@ use billing::campaign::{Position, Stage};
 use billing::ledger::{Command, HoldTerms};
 use billing::{Hold, Seq, Time};
 
-use super::committer::{Batch, Post};
+use super::batch::Batch;
+use super::committer::Post;
 use super::db::{Row, Tx};
 use super::jobs::{self, Job, JobKind};
 use super::leads::{self, Lead};

@@ -6,6 +6,7 @@
 //! Invariant: one process writes to a data directory, through one connection, in one transaction at a time.
 
 pub mod alerts;
+pub mod batch;
 pub mod codec;
 pub mod committer;
 pub mod db;
@@ -32,7 +33,8 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use crate::clock::Clock;
-use committer::{Batch, Request};
+use batch::Batch;
+use committer::Request;
 use db::Tx;
 
 /// Why the store did not do something.

@@ -14,7 +14,7 @@ use billing::campaign::{self, Facts, Position};
 use billing::ledger::HoldTerms;
 use billing::{Seq, Time};
 
-use super::committer::Batch;
+use super::batch::Batch;
 use super::db::Tx;
 use super::jobs::{self, Job, JobKind};
 use super::leads::{self, Lead};

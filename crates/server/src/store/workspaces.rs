@@ -226,11 +226,7 @@ fn insert(tx: &Tx<'_>, id: i64, new: &NewWorkspace, now: Time) -> Result<(), Err
     Ok(())
 }
 
-fn grant_period(
-    batch: &mut super::committer::Batch<'_>,
-    workspace: i64,
-    period: Period,
-) -> Result<(), Error> {
+fn grant_period(batch: &mut super::batch::Batch<'_>, workspace: i64, period: Period) -> Result<(), Error> {
     let Period { number, starts_at, ends_at, credits } = period;
     let known = "select 1 from period where workspace = ?1 and number = ?2";
     if batch.tx.one(known, values![workspace, number], |row| row.int(0))?.is_some() {

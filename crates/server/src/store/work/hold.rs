@@ -10,7 +10,8 @@ use billing::ledger::{Command, HoldTerms};
 
 use super::{Claim, Held, lead_id, owns};
 use crate::store::Error;
-use crate::store::committer::{Batch, Post};
+use crate::store::batch::Batch;
+use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, JobKind, Pause};
 use crate::store::leads;
