@@ -106,14 +106,18 @@ pub fn router(app: &App) -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::pause))
         .routes(routes!(campaigns::resume))
         .split_for_parts();
+    (surround(app, router), around::with_problems(document))
+}
+
+/// What every answer of the API shares: problem documents for wrong methods and panics, and the credits left.
+fn surround(app: &App, router: axum::Router<App>) -> axum::Router<App> {
     let around = axum::middleware::from_fn_with_state(app.clone(), around::available);
-    let router = router
+    router
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this request broke").into_response()
         }))
-        .layer(around);
-    (router, around::with_problems(document))
+        .layer(around)
 }
 
 async fn wrong_method() -> Error {
