@@ -3,16 +3,17 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use billing::ledger::{Command, GrantTerms};
-use billing::{Amount, GrantKind, Seq, Time};
+use billing::{Amount, GrantKind, Seq};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::caller::{Caller, In};
+use super::entries::moment;
 use super::error::Error;
 use super::extract::{self, IdempotencyKey, Json, Path};
 use super::{Answer, credits, with_available};
 use crate::app::App;
-use crate::clock::{parse_rfc3339, rfc3339};
+use crate::clock::rfc3339;
 use crate::id;
 use crate::store::committer::{KeyKind, Post};
 
@@ -110,13 +111,6 @@ pub async fn create(
 fn amount(field: &str, credits: i64) -> Result<Amount, Error> {
     Amount::new(credits)
         .ok_or_else(|| Error::field(field, "must be a whole number from 1 to 1,000,000,000,000,000"))
-}
-
-fn moment(field: &str, text: Option<&str>) -> Result<Option<Time>, Error> {
-    let parse = |text| {
-        parse_rfc3339(text).ok_or_else(|| Error::field(field, "must be a time such as 2027-01-31T10:00:00Z"))
-    };
-    text.map(parse).transpose()
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
