@@ -26,15 +26,17 @@
 //! | I16 | a hold's row is what its entries say |
 //! | I17 | nothing is dispatched but under an earlier hold with the same epoch |
 //! | I18 | per job, step and lead at most one send that went out and was not taken back |
-//! | I19 | an idempotency key names one entry of its kind, and no other key names it |
+//! | I19 | an idempotency key names one entry of its kind, no other key names it, and it will be found again |
 //! | I20 | a paid top-up is one purchased grant of its credits; an unpaid one is none |
 //! | I21 | periods tile from the anchor, each with one grant of the plan's credits |
 //! | I22 | usage totals equal the ledger for every key, both ways |
 //! | I23 | a job's used and held credits are the charges and the open amounts of its holds |
+//! | I24 | what the journal and the tables both have is the same; what only the journal has continues each chain |
 
 mod around;
 mod book;
 mod holds;
+mod journal;
 mod money;
 mod rows;
 mod usage;
@@ -79,6 +81,7 @@ const TOPUP: &str = "I20 payments are credited once";
 const PERIOD: &str = "I21 periods tile";
 const USAGE: &str = "I22 usage equals the ledger";
 const JOB: &str = "I23 jobs account for their holds";
+const JOURNAL: &str = "I24 the journal continues the ledger";
 
 /// What an audit found. It exists only for a database that was read to its end.
 #[derive(Clone, Serialize, Debug, Default)]
@@ -163,12 +166,17 @@ fn everything(connection: &Connection, findings: &mut Findings) -> rusqlite::Res
     connection.set_prepared_statement_cache_capacity(64);
     let mut statement = connection.prepare("select id from workspace order by id")?;
     let workspaces = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let journal = journal::read(connection)?;
+    let segments = journal::segments(connection)?;
     for id in &workspaces {
         findings.workspace = *id;
         findings.report.workspaces += 1;
         let mut book = ledger(connection, *id, findings)?;
         money::account(connection, &book, findings)?;
-        money::keys_and_payments(connection, &mut book, findings)?;
+        let rows = journal.get(id).map_or(&[][..], Vec::as_slice);
+        let journaled = journal::follow(connection, &book, rows, findings)?;
+        let keys = journal::keys(connection, *id, &segments, journaled, findings)?;
+        money::keys_and_payments(connection, &mut book, &keys, findings)?;
         around::sends(connection, &mut book, findings)?;
         around::jobs(connection, &book, findings)?;
     }

@@ -58,15 +58,12 @@ struct Keyed {
 pub fn keys_and_payments(
     connection: &Connection,
     book: &mut Book,
+    keys: &[(i64, String, i64)],
     findings: &mut Findings,
 ) -> rusqlite::Result<()> {
     let mut keyed = Keyed::default();
-    let mut statement =
-        connection.prepare_cached("select kind, key, seq from request where workspace = ?1")?;
-    let mut requests = statement.query([book.workspace])?;
-    while let Some(row) = requests.next()? {
-        let (kind, key, seq): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        request(connection, book, &mut keyed, (kind, &key, seq), findings)?;
+    for (kind, key, seq) in keys {
+        request(connection, book, &mut keyed, (*kind, key, *seq), findings)?;
     }
     topups(connection, book, &keyed, findings)?;
     periods(connection, book, &keyed, findings)?;

@@ -1,20 +1,23 @@
-//! One transaction in the making: the accounts it works on and the effects not written yet.
+//! One transaction in the making: the accounts it works on and the entries not journaled yet.
 //!
-//! Owns what a post does inside a batch: the key's look-up, the decision, the rows, and what follows from it. It does *not*
+//! Owns what a post does inside a batch: the key's look-up, the decision, the entries, and what follows from it. It does *not*
 //! commit: the committer does.
 //!
-//! Invariant: what is decided is in the cached accounts at once and in the tables after `flush`, never in between.
+//! Invariant: what is decided is in the cached accounts at once, and in the journal after `end`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use billing::ledger::Posted;
 use billing::{Account, Command, Entry, Hold, Refusal, Seq, Time};
 
+use super::accounts::Accounts;
 use super::committer::{Answer, Key, KeyKind, Post, Request};
 use super::db::Tx;
-use super::entry::{self, Note, Recorded, Usage, UsageKey};
-use super::ledger::{self, Cached};
+use super::entry::{Note, Recorded};
+use super::journal;
+use super::keys::Made;
+use super::ledger::Cached;
 use super::{Error, alerts, work};
 
 /// One transaction in the making.
@@ -23,28 +26,20 @@ pub struct Batch<'a> {
     pub tx: Tx<'a>,
     /// The moment of the whole batch.
     pub now: Time,
-    accounts: &'a mut HashMap<i64, Cached>,
-    effects: Effects,
+    accounts: &'a mut Accounts,
+    /// What goes into the journal.
+    decided: Vec<(i64, Vec<u8>)>,
+    keys: usize,
+    /// Workspaces whose rows are written in this transaction, because other rows of it speak of them.
+    at_once: HashSet<i64>,
     changed: HashSet<i64>,
-}
-
-/// A workspace, the kind of a command, and the caller's key for it.
-type KeyName = (i64, KeyKind, Arc<str>);
-
-/// What the batch has decided and not written yet.
-#[derive(Default)]
-struct Effects {
-    entries: Vec<(i64, Arc<Recorded>)>,
-    holds: HashSet<(i64, Seq)>,
-    grants: HashSet<(i64, Seq)>,
-    accounts: HashSet<i64>,
-    keys: HashMap<KeyName, ([u8; 16], Seq)>,
-    usage: HashMap<UsageKey, Usage>,
+    at_work: bool,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(tx: Tx<'a>, accounts: &'a mut HashMap<i64, Cached>, now: Time) -> Batch<'a> {
-        Batch { tx, now, accounts, effects: Effects::default(), changed: HashSet::new() }
+    pub(super) fn new(tx: Tx<'a>, accounts: &'a mut Accounts, now: Time) -> Batch<'a> {
+        let (at_once, changed) = (HashSet::new(), HashSet::new());
+        Batch { tx, now, accounts, decided: Vec::new(), keys: 0, at_once, changed, at_work: false }
     }
 
     pub(super) fn serve(&mut self, request: &mut Request) -> Result<Option<Result<Answer, Error>>, Error> {
@@ -54,10 +49,10 @@ impl<'a> Batch<'a> {
                 answer => Ok(Some(answer)),
             },
             Request::Work(work) => {
-                // Work reads tables, so it must see what the posts before it decided.
-                self.flush()?;
-                work.run(self)?;
-                Ok(None)
+                self.at_work = true;
+                let done = work.run(self);
+                self.at_work = false;
+                done.map(|()| None)
             }
         }
     }
@@ -69,11 +64,7 @@ impl<'a> Batch<'a> {
         let ends = matches!(post.command, Dispatch { .. } | Extend { .. } | Settle { .. } | Release(_))
             && !post.background;
         let Some(id) = post.command.hold().filter(|_| ends && post.hold_key.is_none()) else { return Ok(()) };
-        self.load(post.workspace)?;
-        let epoch = match self.accounts[&post.workspace].account.holds.get(&id) {
-            Some(hold) => hold.epoch,
-            None => ledger::load_hold(&self.tx, post.workspace, id)?.map_or(0, |hold| hold.epoch),
-        };
+        let epoch = self.hold(post.workspace, id)?.map_or(0, |hold| hold.epoch);
         if epoch == 0 {
             return Ok(());
         }
@@ -98,8 +89,14 @@ impl<'a> Batch<'a> {
                 ..post.clone()
             });
         }
-        self.load_named(post)?;
-        let cached = self.accounts.get_mut(&post.workspace).expect("loaded above");
+        self.accounts.load_named(
+            &self.tx,
+            post.workspace,
+            post.command.hold(),
+            post.command.grant().into_iter(),
+        )?;
+        let cached = self.accounts.get_mut(post.workspace);
+        let before = cached.watch;
         let mut entries = Vec::with_capacity(1);
         let outcome = billing::ledger::post(&mut cached.account, &post.command, self.now, &mut entries);
         let recorded = self.record(post, entries, outcome);
@@ -109,8 +106,12 @@ impl<'a> Batch<'a> {
             self.cached(post.workspace).watch.refused(needed);
         }
         self.follow(post.workspace, &recorded)?;
+        // What the loops look up by its time must not look due again, and alerts are kept in the account's row alone.
+        if post.command == Command::Sweep || self.cached(post.workspace).watch != before {
+            self.at_once.insert(post.workspace);
+        }
         let posted = outcome?;
-        let cached = &self.accounts[&post.workspace];
+        let cached = self.accounts.get(post.workspace);
         let hold = match posted {
             Posted::Entry(seq) => recorded.iter().find(|r| r.entry.seq == seq).and_then(|r| r.entry.hold),
             Posted::Already => post.command.hold(),
@@ -127,42 +128,65 @@ impl<'a> Batch<'a> {
     /// The account of a workspace as this transaction sees it.
     pub fn account(&mut self, workspace: i64) -> Result<&Account, Error> {
         self.load(workspace)?;
-        Ok(&self.accounts[&workspace].account)
+        Ok(&self.accounts.get(workspace).account)
     }
 
     /// The cached account with its alerts.
     pub fn cached(&mut self, workspace: i64) -> &mut Cached {
-        self.accounts.get_mut(&workspace).expect("loaded before")
+        self.accounts.get_mut(workspace)
     }
 
     /// Loads an account into the batch.
     pub fn load(&mut self, workspace: i64) -> Result<(), Error> {
-        if !self.accounts.contains_key(&workspace) {
-            let cached = ledger::load(&self.tx, workspace, self.now)?.ok_or(Error::NotFound)?;
-            self.accounts.insert(workspace, cached);
-        }
-        Ok(())
+        self.accounts.load(&self.tx, workspace, self.now)
     }
 
     /// Forgets a cached account, so that a change of its settings is read again.
     pub fn reload(&mut self, workspace: i64) -> Result<(), Error> {
-        self.flush()?;
-        self.accounts.remove(&workspace);
+        self.write(workspace)?;
+        self.accounts.forget(workspace);
         self.load(workspace)
+    }
+
+    /// Writes a workspace's rows now, for work that reads them.
+    pub fn write(&mut self, workspace: i64) -> Result<(), Error> {
+        self.load(workspace)?;
+        self.accounts.write(&self.tx, workspace, self.now)
+    }
+
+    /// Writes the rows of a workspace, or of all, unless they are up to date.
+    pub fn catch_up(&mut self, whose: Option<i64>) -> Result<(), Error> {
+        match whose {
+            None => self.catch_up_until(0),
+            Some(workspace) if self.accounts.is_behind(workspace) => self.write(workspace),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Writes rows until at most so many entries are missing from their tables.
+    pub fn catch_up_until(&mut self, most: usize) -> Result<(), Error> {
+        self.accounts.write_until(&self.tx, most, self.now)
+    }
+
+    /// Whether nothing was decided in it yet.
+    pub fn is_empty(&self) -> bool {
+        self.decided.is_empty() && self.changed.is_empty()
     }
 
     /// Marks an account whose alerts changed.
     pub fn touch(&mut self, workspace: i64) {
-        self.effects.accounts.insert(workspace);
+        self.at_once.insert(workspace);
     }
 
     /// A hold of the workspace, open or ended.
     pub fn hold(&mut self, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
         self.load(workspace)?;
-        if let Some(hold) = self.accounts[&workspace].account.holds.get(&id) {
-            return Ok(Some(hold.clone()));
-        }
-        ledger::load_hold(&self.tx, workspace, id)
+        self.accounts.hold(&self.tx, workspace, id)
+    }
+
+    /// What a key made before.
+    pub fn find_key(&mut self, workspace: i64, key: &Key) -> Result<Option<Made>, Error> {
+        self.accounts.keys.find(&self.tx, workspace, key.kind, &key.key)
     }
 
     /// Looks at the balance once more, after something other than a post changed what is due.
@@ -171,47 +195,19 @@ impl<'a> Batch<'a> {
         self.follow(workspace, &[])
     }
 
-    fn load_named(&mut self, post: &Post) -> Result<(), Error> {
-        let cached = self.accounts.get_mut(&post.workspace).expect("loaded by the caller");
-        let account = &mut cached.account;
-        if let Some(id) = post.command.hold()
-            && !account.holds.contains_key(&id)
-            && let Some(hold) = ledger::load_hold(&self.tx, post.workspace, id)?
-        {
-            account.load_hold(hold);
-        }
-        let parts = post.command.hold().and_then(|id| account.holds.get(&id)).map(|hold| hold.parts.clone());
-        let named = parts.unwrap_or_default().into_iter().map(|part| part.0).chain(post.command.grant());
-        for id in named {
-            if !account.grants.contains_key(&id)
-                && let Some(grant) = ledger::load_grant(&self.tx, post.workspace, id)?
-            {
-                account.load_grant(grant);
-            }
-        }
-        Ok(())
-    }
-
     fn answered_before(&mut self, post: &Post) -> Result<Option<Seq>, Error> {
         let Some(key) = &post.key else { return Ok(None) };
-        let here = self.effects.keys.get(&(post.workspace, key.kind, key.key.clone())).copied();
-        let known = match here {
-            Some(known) => Some(known),
-            None => ledger::find_key(&self.tx, post.workspace, key)?,
-        };
-        match known {
+        match self.find_key(post.workspace, key)? {
             Some((fingerprint, seq)) if fingerprint == key.fingerprint => Ok(Some(seq)),
             Some(_) => Err(Error::Refused(Refusal::IdempotencyKeyReused)),
             None => Ok(None),
         }
     }
 
-    fn hold_made_with(&mut self, workspace: i64, key: &Arc<str>) -> Result<Option<Seq>, Error> {
+    /// The hold that was made with a key.
+    pub fn hold_made_with(&mut self, workspace: i64, key: &Arc<str>) -> Result<Option<Seq>, Error> {
         for kind in [KeyKind::Hold, KeyKind::Charge] {
-            let wanted = Key { kind, key: key.clone(), fingerprint: [0; 16] };
-            let here = self.effects.keys.get(&(workspace, kind, key.clone())).copied();
-            let known = if here.is_some() { here } else { ledger::find_key(&self.tx, workspace, &wanted)? };
-            if let Some((_, seq)) = known {
+            if let Some((_, seq)) = self.accounts.keys.find(&self.tx, workspace, kind, key)? {
                 return Ok(Some(seq));
             }
         }
@@ -219,16 +215,12 @@ impl<'a> Batch<'a> {
     }
 
     fn replay(&mut self, workspace: i64, seq: Seq) -> Result<Answer, Error> {
-        let here = self.effects.entries.iter().find(|(owner, r)| *owner == workspace && r.entry.seq == seq);
-        let entry = match here {
-            Some((_, recorded)) => recorded.clone(),
-            None => Arc::new(entry::load_entry(&self.tx, workspace, seq)?.ok_or(Error::NotFound)?),
-        };
+        let entry = self.accounts.entry(&self.tx, workspace, seq)?;
         let hold = match entry.entry.hold {
             Some(id) => self.hold(workspace, id)?,
             None => None,
         };
-        let account = &self.accounts[&workspace].account;
+        let account = &self.accounts.get(workspace).account;
         Ok(Answer {
             entry: Some(entry),
             hold,
@@ -238,37 +230,36 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Turns decided entries into rows to be written: hash chain, notes, usage totals, and what became dirty.
+    /// Chains decided entries, with their notes and the key of the one that answers, and keeps them for their tables.
     fn record(
         &mut self,
         post: &Post,
         entries: Vec<Entry>,
         outcome: Result<Posted, Refusal>,
     ) -> Vec<Arc<Recorded>> {
-        let cached = self.accounts.get_mut(&post.workspace).expect("loaded by the caller");
         let main =
             outcome.ok().and_then(|posted| if let Posted::Entry(seq) = posted { Some(seq) } else { None });
-        let mut recorded = Vec::with_capacity(entries.len());
+        let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let own = Some(entry.seq) == main;
-            let reason = if own { post.reason.clone() } else { None };
-            let actor = if own { post.actor.clone() } else { Arc::from("system") };
+            let (actor, reason, key) = match own {
+                true => (post.actor.clone(), post.reason.clone(), post.key.as_ref()),
+                false => (Arc::from("system"), None, None),
+            };
             let note = Note::new(&entry.labels, reason);
-            let row = Recorded::new(entry, actor, note, &cached.hash);
-            cached.hash = row.hash;
-            let effects = &mut self.effects;
-            entry::fold_usage(&mut effects.usage, post.workspace, &row.entry);
-            effects.holds.extend(row.entry.hold.map(|id| (post.workspace, id)));
-            effects.grants.extend(row.entry.postings.iter().map(|posting| (post.workspace, posting.grant)));
-            effects.grants.extend(row.entry.grant.map(|id| (post.workspace, id)));
-            let row = Arc::new(row);
-            effects.entries.push((post.workspace, row.clone()));
-            recorded.push(row);
+            let cached = self.accounts.get_mut(post.workspace);
+            let (recorded, canonical) = Recorded::new(entry, actor, note, &cached.hash);
+            cached.hash = recorded.hash;
+            let recorded = Arc::new(recorded);
+            if let Some(key) = key {
+                self.accounts.keys.add(post.workspace, key, recorded.entry.seq);
+                self.keys += 1;
+            }
+            self.decided.push((post.workspace, journal::body(&recorded, key, &canonical)));
+            self.accounts.keep(post.workspace, recorded.clone());
+            all.push(recorded);
         }
-        if let (Some(key), Some(seq)) = (&post.key, main) {
-            self.effects.keys.insert((post.workspace, key.kind, key.key.clone()), (key.fingerprint, seq));
-        }
-        recorded
+        all
     }
 
     /// What follows from a post, accepted or refused, in the same transaction: work that was in doubt goes on, thresholds are
@@ -276,44 +267,25 @@ impl<'a> Batch<'a> {
     fn follow(&mut self, workspace: i64, recorded: &[Arc<Recorded>]) -> Result<(), Error> {
         for row in recorded.iter().filter(|row| row.entry.epoch > 0) {
             work::hold_changed(self, workspace, &row.entry)?;
+            self.touch(workspace);
         }
         alerts::look(self, workspace, recorded)?;
-        self.touch(workspace);
-        Ok(())
-    }
-
-    /// Writes what was decided so far into the transaction.
-    pub fn flush(&mut self) -> Result<(), Error> {
-        let effects = std::mem::take(&mut self.effects);
-        for (workspace, row) in &effects.entries {
-            entry::insert_entry(&self.tx, *workspace, row)?;
-        }
-        for (workspace, id) in effects.holds {
-            ledger::save_hold(&self.tx, workspace, &self.accounts[&workspace].account.holds[&id])?;
-        }
-        for (workspace, id) in effects.grants {
-            ledger::save_grant(&self.tx, workspace, &self.accounts[&workspace].account.grants[&id])?;
-        }
-        for ((workspace, kind, key), (fingerprint, seq)) in &effects.keys {
-            ledger::insert_key(&self.tx, *workspace, *kind, key, fingerprint, *seq)?;
-        }
-        for (key, usage) in &effects.usage {
-            entry::add_usage(&self.tx, key, usage)?;
-        }
-        for workspace in effects.accounts {
-            ledger::save_account(&self.tx, workspace, &self.accounts[&workspace])?;
-            self.changed.insert(workspace);
+        self.changed.insert(workspace);
+        if self.at_work {
+            self.touch(workspace);
         }
         Ok(())
     }
 
-    pub(super) fn finish(self) -> HashSet<i64> {
-        let recent = Time(self.now.0 - ledger::RECENT);
-        for workspace in &self.changed {
-            if let Some(cached) = self.accounts.get_mut(workspace) {
-                cached.account.forget(recent);
-            }
+    /// Ends the batch: all entries go into the journal, what other rows speak of also into the tables. Answers who changed.
+    pub(super) fn end(mut self) -> Result<HashSet<i64>, Error> {
+        for workspace in std::mem::take(&mut self.at_once) {
+            self.write(workspace)?;
         }
-        self.changed
+        for (workspace, body) in &self.decided {
+            self.accounts.journal(&self.tx, *workspace, body)?;
+        }
+        self.accounts.tidy(&self.tx, (self.decided.len(), self.keys), &self.changed, self.now)?;
+        Ok(self.changed)
     }
 }

@@ -6,24 +6,23 @@
 //!
 //! Invariant: nobody is answered before the commit that holds their effect; after a failed commit no cached account is used.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use billing::{Command, Hold};
 use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Error;
+use super::accounts::Accounts;
 use super::batch::Batch;
 use super::db::Tx;
 use super::entry::Recorded;
-use super::ledger::Cached;
 use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
 const BATCH: usize = 8_192;
-/// How many accounts are kept between batches.
-const CACHED_ACCOUNTS: usize = 50_000;
 
 /// A ledger command on its way to the writer.
 #[derive(Clone, Debug)]
@@ -72,7 +71,7 @@ pub struct Key {
 }
 
 /// The kinds of commands that have keys of their own.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)]
 pub enum KeyKind {
     Hold = 1,
@@ -85,6 +84,15 @@ pub enum KeyKind {
     Period = 8,
     /// A form of the dashboard that makes something without moving credits.
     Form = 9,
+}
+
+impl KeyKind {
+    /// The kind behind a stored number.
+    pub fn of(code: u8) -> Option<KeyKind> {
+        use KeyKind::{Adjust, Charge, Form, Grant, Hold, Period, Refund, TopUp, TopUpRefund};
+        let all = [Hold, Charge, Grant, Adjust, Refund, TopUp, TopUpRefund, Period, Form];
+        all.into_iter().find(|kind| *kind as u8 == code)
+    }
 }
 
 /// What became of a post.
@@ -108,6 +116,17 @@ pub enum Request {
     Post(Box<Post>, Option<oneshot::Sender<Result<Answer, Error>>>),
     /// A write of the store's own modules.
     Work(Box<dyn Work>),
+}
+
+impl Request {
+    /// Writes everything that is only in the journal into its tables; nobody waits for it.
+    pub fn catch_up() -> Request {
+        Request::Work(Box::new(Task {
+            work: |batch: &mut Batch<'_>| batch.catch_up(None),
+            reply: None,
+            result: None,
+        }))
+    }
 }
 
 /// A write of the store's own modules: run inside the transaction, told how it ended.
@@ -147,64 +166,111 @@ impl<T: Send, F: Fn(&mut Batch<'_>) -> Result<T, Error> + Send> Work for Task<T,
     }
 }
 
-/// Serves the queue until every sender is gone or the disk fails.
-pub fn run(
-    mut connection: Connection,
-    mut requests: mpsc::Receiver<Request>,
-    clock: &Clock,
-    changes: &broadcast::Sender<i64>,
-    dead: &tokio::sync::watch::Sender<bool>,
-) {
-    let mut accounts = HashMap::new();
-    let mut batch = Vec::with_capacity(BATCH);
-    while requests.blocking_recv_many(&mut batch, BATCH) > 0 {
-        let alive = commit_all(&mut connection, &mut accounts, std::mem::take(&mut batch), clock, changes);
-        if !alive {
-            break;
-        }
-        if accounts.len() > CACHED_ACCOUNTS {
-            accounts.clear();
-        }
-    }
-    let _ = dead.send(true);
+/// What a read answers, and whom.
+type Reading<T, F> = (F, oneshot::Sender<Result<T, Error>>);
+
+/// A read of what is only in the journal, while the disk takes no writes: the rows are written, looked at and taken back.
+pub struct Look<T, F> {
+    pub(super) whose: Option<i64>,
+    pub(super) work: Option<Reading<T, F>>,
 }
 
-/// Commits a batch and answers everybody. When it fails as a whole, each request is tried on its own, so that one that breaks
-/// takes nobody with it. `false`: the disk cannot be trusted any more.
-fn commit_all(
-    connection: &mut Connection,
-    accounts: &mut HashMap<i64, Cached>,
-    mut requests: Vec<Request>,
-    clock: &Clock,
-    changes: &broadcast::Sender<i64>,
-) -> bool {
-    let alone = requests.len() == 1;
-    match commit(connection, accounts, &mut requests, clock) {
-        Ok((answers, changed)) => {
-            for workspace in changed {
-                let _ = changes.send(workspace);
-            }
-            answer(requests, answers);
-            true
+impl<T: Send, F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send> Work for Look<T, F> {
+    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        if batch.is_empty()
+            && let Some((work, reply)) = self.work.take()
+        {
+            batch.catch_up(self.whose)?;
+            let _ = reply.send(work(&batch.tx));
         }
-        Err(error) => {
-            accounts.clear();
-            let broken = is_broken(&error);
-            if alone || broken {
-                tracing::error!(%error, "a commit failed");
-                let why = match &error {
-                    Error::Unavailable(why) => why,
-                    _ => "the database did not take the write",
-                };
-                for request in requests {
-                    fail(request, why);
+        // It must see nothing of others that may not be committed, and leave nothing: it ends every batch it is in.
+        Err(Error::Unavailable("the disk took no write; what was asked was only looked at".to_owned()))
+    }
+
+    fn finish(&mut self, _: Result<(), Error>) {}
+}
+
+/// The one writer: its connection, its accounts, and whom it tells.
+pub struct Writer {
+    /// The connection.
+    pub connection: Connection,
+    /// `None` after a failed commit: they know of what was not committed, and are made again before the next.
+    pub accounts: Option<Accounts>,
+    /// The clock.
+    pub clock: Clock,
+    /// Workspaces whose account changed.
+    pub changes: broadcast::Sender<i64>,
+    /// How many entries are not in their tables: readers of them ask for them to be written first.
+    pub unwritten: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    /// Serves the queue until every sender is gone or the disk fails.
+    pub fn run(mut self, mut requests: mpsc::Receiver<Request>, dead: &tokio::sync::watch::Sender<bool>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while requests.blocking_recv_many(&mut batch, BATCH) > 0 {
+            if !self.commit_all(std::mem::take(&mut batch)) {
+                break;
+            }
+        }
+        // What stays behind is in the journal: writing it now only makes the next start quicker.
+        let _ = self.commit(&mut [Request::catch_up()]);
+        let _ = dead.send(true);
+    }
+
+    /// Commits a batch and answers everybody. When it fails as a whole, each request is tried on its own, so that one that
+    /// breaks takes nobody with it. `false`: the disk cannot be trusted any more.
+    fn commit_all(&mut self, mut requests: Vec<Request>) -> bool {
+        let alone = requests.len() == 1;
+        match self.commit(&mut requests) {
+            Ok((answers, changed)) => {
+                for workspace in changed {
+                    let _ = self.changes.send(workspace);
                 }
-                return !broken;
+                answer(requests, answers);
+                true
             }
-            requests
-                .into_iter()
-                .all(|request| commit_all(connection, accounts, vec![request], clock, changes))
+            Err(error) => {
+                self.accounts = None;
+                let broken = is_broken(&error);
+                if alone || broken {
+                    tracing::error!(%error, "a commit failed");
+                    let why = match &error {
+                        Error::Unavailable(why) => why,
+                        _ => "the database did not take the write",
+                    };
+                    for request in requests {
+                        fail(request, why);
+                    }
+                    return !broken;
+                }
+                requests.into_iter().all(|request| self.commit_all(vec![request]))
+            }
         }
+    }
+
+    fn commit(&mut self, requests: &mut [Request]) -> Result<(Answers, HashSet<i64>), Error> {
+        let now = self.clock.now();
+        let transaction =
+            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let accounts = match &mut self.accounts {
+            Some(accounts) => accounts,
+            none => none.insert(Accounts::recover(&Tx(&transaction), now)?),
+        };
+        let mut batch = Batch::new(Tx(&transaction), accounts, now);
+        let mut answers = Vec::with_capacity(requests.len());
+        // A broken invariant stops here: the panic is caught, nothing of the batch is committed, and the accounts are dropped.
+        let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for request in requests.iter_mut() {
+                answers.push(batch.serve(request)?);
+            }
+            batch.end()
+        }));
+        let broken = |_| Err(Error::Unavailable("an invariant of the ledger was broken".to_owned()));
+        let changed = all.unwrap_or_else(broken)?;
+        transaction.commit()?;
+        self.unwritten.store(accounts.unwritten(), Ordering::Release);
+        Ok((answers, changed))
     }
 }
 
@@ -218,28 +284,6 @@ fn is_broken(error: &Error) -> bool {
 }
 
 type Answers = Vec<Option<Result<Answer, Error>>>;
-
-fn commit(
-    connection: &mut Connection,
-    accounts: &mut HashMap<i64, Cached>,
-    requests: &mut [Request],
-    clock: &Clock,
-) -> Result<(Answers, HashSet<i64>), Error> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let mut batch = Batch::new(Tx(&transaction), accounts, clock.now());
-    let mut answers = Vec::with_capacity(requests.len());
-    // A broken invariant stops here: the panic is caught, nothing of the batch is committed, and the cache is dropped.
-    let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        for request in requests.iter_mut() {
-            answers.push(batch.serve(request)?);
-        }
-        batch.flush()
-    }));
-    all.unwrap_or_else(|_| Err(Error::Unavailable("an invariant of the ledger was broken".to_owned())))?;
-    let changed = batch.finish();
-    transaction.commit()?;
-    Ok((answers, changed))
-}
 
 fn answer(requests: Vec<Request>, answers: Answers) {
     for (request, answer) in requests.into_iter().zip(answers) {

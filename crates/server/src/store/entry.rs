@@ -1,6 +1,6 @@
 //! Entries: the only truth, their hash chain, and the usage totals folded from them.
 //!
-//! Owns the canonical bytes that the chain covers and the rows of `entry`, `note` and `usage`.
+//! Owns the chain and the rows of `entry`, `note` and `usage`.
 //!
 //! Invariant: the hash of an entry covers everything that a rebuild needs, and free text only through a salted digest, so that
 //! the text can be erased without breaking the chain.
@@ -13,6 +13,7 @@ use billing::{Entry, EntryKind, Labels, Price, Seq};
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::canonical;
 use super::codec::{
     entry_kind, kind_code, postings, postings_text, release_code, release_reason, terms, terms_text,
 };
@@ -38,8 +39,10 @@ pub struct Recorded {
 /// The free text of an entry. It lives in a table of its own from which it can be erased: the chain covers a salted digest.
 #[derive(Clone, Debug)]
 pub struct Note {
-    salt: [u8; 16],
-    labels: Arc<Labels>,
+    /// What makes its digest unguessable.
+    pub salt: [u8; 16],
+    /// The labels.
+    pub labels: Arc<Labels>,
     /// Why, in a person's words.
     pub reason: Option<Arc<str>>,
 }
@@ -54,7 +57,8 @@ impl Note {
         })
     }
 
-    fn texts(&self) -> [&str; 6] {
+    /// Its texts; an absent one is empty.
+    pub fn texts(&self) -> [&str; 6] {
         let labels = &self.labels;
         [&labels.campaign, &labels.member, &labels.channel, &labels.reference, &labels.lead, &self.reason]
             .map(|text| text.as_deref().unwrap_or(""))
@@ -71,59 +75,14 @@ impl Note {
 }
 
 impl Recorded {
-    /// Chains an entry to the one before it.
-    pub fn new(entry: Entry, actor: Arc<str>, note: Option<Note>, before: &[u8; 32]) -> Recorded {
+    /// Chains an entry to the one before it; with it go the bytes that the chain covers.
+    pub fn new(entry: Entry, actor: Arc<str>, note: Option<Note>, before: &[u8; 32]) -> (Recorded, Vec<u8>) {
         let digest = note.as_ref().map(Note::digest);
+        let bytes = canonical::encode(&entry, &actor, digest.as_ref());
         let mut hash = Sha256::new_with_prefix(before);
-        hash.update(encode(&entry, &actor, digest.as_ref()));
-        Recorded { entry, actor, note, hash: hash.finalize().into() }
+        hash.update(&bytes);
+        (Recorded { entry, actor, note, hash: hash.finalize().into() }, bytes)
     }
-}
-
-/// The canonical bytes of an entry, version 1: every field in this order, integers as 8 bytes big-endian, an absent value as
-/// one zero byte, a present one after a one, text and bytes after their length in 4 bytes.
-fn encode(entry: &Entry, actor: &str, note: Option<&[u8; 32]>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
-    bytes.push(1);
-    let price = entry.price.as_ref();
-    let ints = [
-        entry.seq.0,
-        entry.at.0,
-        kind_code(entry.kind),
-        entry.amount,
-        entry.available,
-        entry.balance,
-        entry.debt,
-    ];
-    for int in ints {
-        bytes.extend(int.to_be_bytes());
-    }
-    put_text(&mut bytes, &postings_text(&entry.postings));
-    put_int(&mut bytes, entry.grant.map(|seq| seq.0));
-    put_int(&mut bytes, entry.hold.map(|seq| seq.0));
-    put_text(&mut bytes, price.map_or("", |price| &price.operation));
-    put_int(&mut bytes, price.map(|price| price.quantity));
-    put_int(&mut bytes, price.map(|price| price.unit_price));
-    put_int(&mut bytes, price.map(|price| price.version));
-    bytes.extend(entry.attempted.to_be_bytes());
-    put_int(&mut bytes, entry.until.map(|time| time.0));
-    put_text(&mut bytes, &entry.terms.as_ref().map(terms_text).unwrap_or_default());
-    put_int(&mut bytes, entry.release_reason.map(release_code));
-    bytes.extend(entry.epoch.to_be_bytes());
-    put_text(&mut bytes, actor);
-    bytes.push(u8::from(note.is_some()));
-    bytes.extend(note.into_iter().flatten());
-    bytes
-}
-
-fn put_int(bytes: &mut Vec<u8>, int: Option<i64>) {
-    bytes.push(u8::from(int.is_some()));
-    bytes.extend(int.into_iter().flat_map(i64::to_be_bytes));
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend((text.len() as u32).to_be_bytes());
-    bytes.extend(text.as_bytes());
 }
 
 /// Appends an entry.

@@ -6,10 +6,11 @@
 //!
 //! | step of a charge | statements |
 //! |---|---|
-//! | look the key up | 1 select |
+//! | look the key up | none, or 1 select for each segment that may have it |
 //! | load the account, once while it is cached | 3 selects |
-//! | write an entry | 1 insert into `entry`, 1 into `note` where there are labels or a reason |
-//! | write the hold, the grants it took from, the account, the usage slot | 1 upsert each, once per batch |
+//! | journal an entry | 1 insert |
+//! | later, each entry | 1 insert into `entry`, 1 into `note` where there are labels or a reason, 1 for its key |
+//! | later, each hold, grant and usage slot that many entries changed, and the account | 1 upsert |
 
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ use super::Error;
 use super::codec::{
     grant_kind, hold_status, level, parts, parts_text, release_code, release_reason, threshold,
 };
-use super::committer::{Key, KeyKind};
 use super::db::{Row, Tx};
+use super::entry::Recorded;
 use crate::values;
 
 /// How long a spent grant stays in the account: percentages are of what was granted in this time.
@@ -45,6 +46,8 @@ pub struct Cached {
     pub hash: [u8; 32],
     /// How it stands.
     pub level: Level,
+    /// Entries that the account has and the tables do not have yet, oldest first.
+    pub unwritten: Vec<Arc<Recorded>>,
 }
 
 impl Cached {
@@ -100,6 +103,7 @@ fn load_row(tx: &Tx<'_>, workspace: i64) -> Result<Option<(Cached, Seq, Time, i6
                 plan_credits: row.opt_int(14)?,
                 hash: row.blob(3)?.try_into().unwrap_or([0; 32]),
                 level: level(row.int(4)?),
+                unwritten: Vec::new(),
             };
             Ok((cached, Seq(row.int(0)?), row.time(1)?, row.int(2)?))
         },
@@ -279,31 +283,6 @@ pub fn save_hold(tx: &Tx<'_>, workspace: i64, hold: &Hold) -> Result<(), Error> 
             labels.reference.as_deref().unwrap_or(""),
             labels.lead.as_deref().unwrap_or(""),
         ],
-    )?;
-    Ok(())
-}
-
-/// What a key was used for before.
-pub fn find_key(tx: &Tx<'_>, workspace: i64, key: &Key) -> Result<Option<([u8; 16], Seq)>, Error> {
-    tx.one(
-        "select fingerprint, seq from request where workspace = ?1 and kind = ?2 and key = ?3",
-        values![workspace, key.kind as i64, &*key.key],
-        |row| Ok((row.blob(0)?.try_into().unwrap_or([0; 16]), Seq(row.int(1)?))),
-    )
-}
-
-/// Remembers a key for good.
-pub fn insert_key(
-    tx: &Tx<'_>,
-    workspace: i64,
-    kind: KeyKind,
-    key: &str,
-    fingerprint: &[u8; 16],
-    seq: Seq,
-) -> Result<(), Error> {
-    tx.execute(
-        "insert into request (workspace, kind, key, fingerprint, seq) values (?1, ?2, ?3, ?4, ?5)",
-        values![workspace, kind as i64, key, fingerprint, seq],
     )?;
     Ok(())
 }

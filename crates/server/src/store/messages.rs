@@ -148,7 +148,7 @@ impl Store {
                 "update job set credits_used = credits_used + ?3 where workspace = ?1 and id = ?2",
                 values![workspace, job, amount],
             )?;
-            batch.flush()?;
+            batch.write(workspace)?;
             find(&batch.tx, workspace, place)?.map(Kept::Stored).ok_or(Error::NotFound)
         })
         .await
@@ -156,7 +156,7 @@ impl Store {
 
     /// One message.
     pub async fn message(&self, workspace: i64, id: i64) -> Result<Message, Error> {
-        self.read(move |tx| {
+        self.read_ledger(Some(workspace), move |tx| {
             let one = format!("{MESSAGE} where m.workspace = ?1 and m.id = ?2");
             tx.one(&one, values![workspace, id], read)?.ok_or(Error::NotFound)
         })
@@ -171,7 +171,7 @@ impl Store {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Message>, Error> {
-        self.read(move |tx| {
+        self.read_ledger(Some(workspace), move |tx| {
             let page = format!(
                 "{MESSAGE} where m.workspace = ?1 and m.id < ?2 and (?3 is null or m.job = ?3)
                    and (?4 is null or m.lead = ?4) order by m.id desc limit ?5"

@@ -1,17 +1,20 @@
 //! Everything durable. The only place that knows which database there is.
 //!
-//! Owns opening, migrating and locking the database, the readers, and the queue to the one writer (`committer`). It does
-//! *not* decide anything about credits: `billing` does.
+//! Owns the readers and the queue to the one writer (`committer`). It does *not* decide anything about credits: `billing` does.
 //!
 //! Invariant: one process writes to a data directory, through one connection, in one transaction at a time.
 
+pub mod accounts;
 pub mod alerts;
 pub mod batch;
+pub mod canonical;
 pub mod codec;
 pub mod committer;
 pub mod db;
 pub mod entry;
 pub mod jobs;
+pub mod journal;
+pub mod keys;
 pub mod leads;
 pub mod ledger;
 pub mod messages;
@@ -19,23 +22,26 @@ pub mod notices;
 pub mod outbox;
 pub mod people;
 pub mod queries;
+pub mod sqlite;
 pub mod summary;
 pub mod topups;
 pub mod work;
 pub mod workspaces;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use billing::Refusal;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use crate::clock::Clock;
 use batch::Batch;
 use committer::Request;
 use db::Tx;
+pub use sqlite::{backup, database_file, restore};
 
 /// Why the store did not do something.
 #[derive(Debug)]
@@ -103,10 +109,6 @@ impl From<Refusal> for Error {
 const READERS: usize = 4;
 /// How many requests may wait for the writer before callers wait for a place.
 const QUEUE: usize = 16_384;
-/// How often the log is moved into the database.
-const CHECKPOINT_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
-/// The schema this program writes.
-const SCHEMA_VERSION: i64 = 1;
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
@@ -119,15 +121,11 @@ struct Shared {
     readers: Mutex<Vec<Connection>>,
     reading: Semaphore,
     changes: broadcast::Sender<i64>,
+    unwritten: Arc<AtomicUsize>,
     clock: Clock,
     died: tokio::sync::watch::Receiver<bool>,
     _checkpointer: std::sync::mpsc::Sender<()>,
     _lock: File,
-}
-
-/// The file that holds the database inside a data directory.
-pub fn database_file(directory: &Path) -> PathBuf {
-    directory.join("scrip.db")
 }
 
 impl Store {
@@ -138,25 +136,36 @@ impl Store {
     /// One line for the operator: the directory is in use, the schema is newer, or the file cannot be read.
     pub fn open(directory: &Path, start: Option<billing::Time>) -> Result<Store, String> {
         std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let lock = lock(directory)?;
+        let lock = sqlite::lock(directory)?;
         let path = database_file(directory);
         let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut writer = Connection::open(&path).map_err(describe)?;
-        migrate(&mut writer, &path)?;
-        prepare(&writer).map_err(describe)?;
-        let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
+        sqlite::migrate(&mut writer, &path)?;
+        sqlite::prepare(&writer).map_err(describe)?;
+        let clock =
+            sqlite::stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
         // Whoever held a lease in this directory is gone: the lock says so.
         writer.execute("update work set lease_until = 0 where lease_until > 0", []).map_err(describe)?;
-        let readers = (0..READERS).map(|_| reader(&path)).collect::<Result<Vec<_>, _>>().map_err(describe)?;
+        let accounts = accounts::Accounts::recover(&Tx(&writer), clock.now())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let unwritten = Arc::new(AtomicUsize::new(accounts.unwritten()));
+        let readers =
+            (0..READERS).map(|_| sqlite::reader(&path)).collect::<Result<Vec<_>, _>>().map_err(describe)?;
         let (queue, requests) = mpsc::channel(QUEUE);
         let (changes, _) = broadcast::channel(4_096);
         let (dead, died) = tokio::sync::watch::channel(false);
-        let (loop_clock, loop_changes) = (clock.clone(), changes.clone());
-        let checkpointer =
-            checkpoint_beside(&path).map_err(|error| format!("cannot start the checkpointer: {error}"))?;
+        let checkpointer = sqlite::keep_up(&path, queue.downgrade(), unwritten.clone())
+            .map_err(|error| format!("cannot start the checkpointer: {error}"))?;
+        let writer = committer::Writer {
+            connection: writer,
+            accounts: Some(accounts),
+            clock: clock.clone(),
+            changes: changes.clone(),
+            unwritten: unwritten.clone(),
+        };
         std::thread::Builder::new()
             .name("committer".to_owned())
-            .spawn(move || committer::run(writer, requests, &loop_clock, &loop_changes, &dead))
+            .spawn(move || writer.run(requests, &dead))
             .map_err(|error| format!("cannot start the writer: {error}"))?;
         let (readers, reading) = (Mutex::new(readers), Semaphore::new(READERS));
         Ok(Store {
@@ -165,6 +174,7 @@ impl Store {
                 readers,
                 reading,
                 changes,
+                unwritten,
                 clock,
                 died,
                 _checkpointer: checkpointer,
@@ -239,7 +249,7 @@ impl Store {
         let reading = tokio::task::spawn_blocking(move || {
             let connection = store.shared.readers.lock().ok().and_then(|mut readers| readers.pop());
             let Some(connection) = connection else { return Err(stopping()) };
-            let answer = snapshot(&connection, work);
+            let answer = sqlite::snapshot(&connection, work);
             if let Ok(mut readers) = store.shared.readers.lock() {
                 readers.push(connection);
             }
@@ -248,131 +258,33 @@ impl Store {
         reading.await.map_err(|_| Error::Unavailable("a read failed".to_owned()))?
     }
 
+    /// Reads the ledger of a workspace, or of all: what is only in the journal is written into its tables first.
+    pub(self) async fn read_ledger<T: Send + 'static>(
+        &self,
+        whose: Option<i64>,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.shared.unwritten.load(Ordering::Acquire) == 0 {
+            return self.read(work).await;
+        }
+        match self.write(move |batch| batch.catch_up(whose)).await {
+            Ok(()) => self.read(work).await,
+            // Reading goes on while the disk takes no writes.
+            Err(Error::Unavailable(_)) => {
+                let (reply, answer) = oneshot::channel();
+                let look = committer::Look { whose, work: Some((work, reply)) };
+                self.send(Request::Work(Box::new(look))).await?;
+                answer.await.map_err(|_| stopping())?
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn send(&self, request: Request) -> Result<(), Error> {
         self.shared.queue.send(request).await.map_err(|_| stopping())
     }
 }
 
-fn snapshot<T>(connection: &Connection, work: impl FnOnce(&Tx<'_>) -> Result<T, Error>) -> Result<T, Error> {
-    connection.execute_batch("begin")?;
-    let answer = work(&Tx(connection));
-    connection.execute_batch("rollback")?;
-    answer
-}
-
 fn stopping() -> Error {
     Error::Unavailable("the server is stopping".to_owned())
-}
-
-fn lock(directory: &Path) -> Result<File, String> {
-    let path = directory.join("scrip.lock");
-    let open = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|error| format!("{}: {error}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(format!("{}: another server is using this data directory", directory.display())),
-    }
-}
-
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
-    let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
-    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(describe)?;
-    if version > SCHEMA_VERSION {
-        return Err(format!(
-            "{}: the database has version {version}, this program knows {SCHEMA_VERSION}; it was left untouched",
-            path.display()
-        ));
-    }
-    if version < 1 {
-        let tx = connection.transaction().map_err(describe)?;
-        tx.execute_batch(include_str!("schema/0001_init.sql")).map_err(describe)?;
-        tx.pragma_update(None, "user_version", 1).map_err(describe)?;
-        tx.commit().map_err(describe)?;
-    }
-    Ok(())
-}
-
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(
-        "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma busy_timeout = 5000;
-         pragma cache_size = -65536; pragma wal_autocheckpoint = 16000;",
-    )?;
-    connection.set_prepared_statement_cache_capacity(256);
-    Ok(())
-}
-
-/// Moves the log's pages into the database off the writer's path. The writer's own checkpoint, at 64 MB, is only the backstop.
-/// Ends when the sender is dropped.
-fn checkpoint_beside(path: &Path) -> std::io::Result<std::sync::mpsc::Sender<()>> {
-    use std::sync::mpsc::{RecvTimeoutError, channel};
-    let (alive, ended) = channel::<()>();
-    let path = path.to_owned();
-    let checkpoint = move || {
-        let Ok(connection) = Connection::open(&path) else { return };
-        let _ = connection.execute_batch("pragma busy_timeout = 0; pragma wal_autocheckpoint = 0;");
-        while ended.recv_timeout(CHECKPOINT_PAUSE) == Err(RecvTimeoutError::Timeout) {
-            let _ = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
-        }
-    };
-    std::thread::Builder::new().name("checkpointer".to_owned()).spawn(checkpoint)?;
-    Ok(alive)
-}
-
-fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("pragma busy_timeout = 5000; pragma cache_size = -16384;")?;
-    connection.set_prepared_statement_cache_capacity(128);
-    Ok(connection)
-}
-
-fn stored_clock(connection: &Connection, start: Option<billing::Time>) -> Result<Clock, Error> {
-    let Some(start) = start else { return Ok(Clock::System) };
-    let tx = Tx(connection);
-    let stored = tx.one("select value from meta where name = 'clock'", &[], |row| row.text(0))?;
-    let now = stored.and_then(|text| text.parse().ok()).map_or(start, billing::Time);
-    tx.execute(
-        "insert into meta (name, value) values ('clock', ?1) on conflict (name) do nothing",
-        crate::values![&now.0.to_string()],
-    )?;
-    Ok(Clock::manual(now))
-}
-
-/// Copies a database into a new file while it is in use.
-///
-/// # Errors
-/// One line for the operator; the file must not exist.
-pub fn backup(directory: &Path, file: &Path) -> Result<(), String> {
-    if file.exists() {
-        return Err(format!("{}: exists already", file.display()));
-    }
-    let describe = |error: rusqlite::Error| format!("{}: {error}", directory.display());
-    let source = Connection::open_with_flags(database_file(directory), OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .map_err(describe)?;
-    copy(&source, file).map_err(describe)
-}
-
-/// Puts a backup into a data directory that has no database.
-///
-/// # Errors
-/// One line for the operator.
-pub fn restore(file: &Path, directory: &Path) -> Result<(), String> {
-    let target = database_file(directory);
-    if target.exists() {
-        return Err(format!("{}: exists already; restore into an empty directory", target.display()));
-    }
-    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let _lock = lock(directory)?;
-    let describe = |error: rusqlite::Error| format!("{}: {error}", file.display());
-    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(describe)?;
-    copy(&source, &target).map_err(describe)
-}
-
-fn copy(source: &Connection, target: &Path) -> rusqlite::Result<()> {
-    let mut target = Connection::open(target)?;
-    rusqlite::backup::Backup::new(source, &mut target)?.run_to_completion(
-        1_000,
-        std::time::Duration::ZERO,
-        None,
-    )
 }

@@ -1,7 +1,7 @@
 //! What people do with notices beyond reading one: mark all as read, and ask an admin for credits.
 
 use super::committer::{Key, KeyKind};
-use super::{Error, Store, alerts, ledger, outbox};
+use super::{Error, Store, alerts, keys, outbox};
 use crate::values;
 
 /// How long one question to the admins stands before another mail goes out, in microseconds.
@@ -42,10 +42,10 @@ impl Store {
         self.write(move |batch| {
             batch.load(workspace)?;
             let key = Key { kind: KeyKind::Form, key: form_key.as_str().into(), fingerprint: [0; 16] };
-            if ledger::find_key(&batch.tx, workspace, &key)?.is_some() {
+            if keys::find_direct(&batch.tx, workspace, &key)?.is_some() {
                 return Ok(false);
             }
-            ledger::insert_key(&batch.tx, workspace, key.kind, &key.key, &key.fingerprint, billing::Seq(0))?;
+            keys::insert_direct(&batch.tx, workspace, &key, 0)?;
             Ok(true)
         })
         .await

@@ -89,7 +89,7 @@ impl Store {
     /// How a workspace stands.
     pub async fn standing(&self, workspace: i64) -> Result<Standing, Error> {
         let now = self.clock().now();
-        self.read(move |tx| {
+        self.read_ledger(Some(workspace), move |tx| {
             let count = |sql: &str| tx.int(sql, values![workspace]);
             // Counting every waiting lead is only worth it for the banner that says so.
             let out = count("select level from account where workspace = ?1")? == Level::Out as i64;
@@ -121,7 +121,7 @@ impl Store {
 
     /// Credits charged from slot to slot, refunds not taken off.
     pub async fn charged(&self, workspace: i64, from: Time, to: Time) -> Result<i64, Error> {
-        self.read(move |tx| charged(tx, workspace, from, to)).await
+        self.read_ledger(Some(workspace), move |tx| charged(tx, workspace, from, to)).await
     }
 
     /// The current period of a plan and the one before it, as (start, end), newest first.
@@ -139,7 +139,7 @@ impl Store {
     /// What waits in everything that runs, or would run if there were credits.
     pub async fn waiting(&self, workspace: i64) -> Result<Waiting, Error> {
         let now = self.clock().now();
-        self.read(move |tx| {
+        self.read_ledger(Some(workspace), move |tx| {
             // In the job's running time, so that what a pause froze is as far away as it was.
             let days = "(w.due - j.ran - case when j.running_since is null then 0 else ?2 - j.running_since end + ?3 - 1) / ?3";
             let waiting = format!(
@@ -216,7 +216,7 @@ impl Store {
 
     /// Workspaces with their balances, newest first; with a query, those of that id, external id or part of a name.
     pub async fn listed(&self, query: String, before: Option<i64>, limit: i64) -> Result<Vec<Listed>, Error> {
-        self.read(move |tx| {
+        self.read_ledger(None, move |tx| {
             let id = crate::id::parse_workspace(&query);
             let escaped = query.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             tx.query(

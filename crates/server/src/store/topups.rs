@@ -66,7 +66,7 @@ impl Store {
         let id = clock::fresh_id();
         self.write(move |batch| {
             batch.load(new.workspace)?;
-            if let Some((fingerprint, known)) = super::ledger::find_key(&batch.tx, new.workspace, &key)? {
+            if let Some((fingerprint, known)) = super::keys::find_direct(&batch.tx, new.workspace, &key)? {
                 if fingerprint != key.fingerprint {
                     return Err(Error::Refused(billing::Refusal::IdempotencyKeyReused));
                 }
@@ -86,7 +86,7 @@ impl Store {
                     batch.now
                 ],
             )?;
-            super::ledger::insert_key(&batch.tx, new.workspace, key.kind, &key.key, &key.fingerprint, billing::Seq(id))?;
+            super::keys::insert_direct(&batch.tx, new.workspace, &key, id)?;
             Ok((find(&batch.tx, new.workspace, id)?, false))
         })
         .await
@@ -172,7 +172,7 @@ impl Store {
     ) -> Result<(TopUp, Answer), Error> {
         self.write(move |batch| {
             let topup = find(&batch.tx, workspace, id)?;
-            let replay = super::ledger::find_key(&batch.tx, workspace, &key)?.is_some();
+            let replay = batch.find_key(workspace, &key)?.is_some();
             let left = topup.credits - topup.refunded;
             let credits = credits.unwrap_or(if replay { topup.credits } else { left });
             let Some(grant) = topup.grant else {

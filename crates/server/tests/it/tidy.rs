@@ -80,13 +80,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("std::env::var", &["server/config.rs", "server/config/providers.rs"]),
     (
         "rusqlite::",
-        &[
-            "server/store/db.rs",
-            "server/store/mod.rs",
-            "server/store/committer.rs",
-            "server/audit.rs",
-            "server/audit/rows.rs",
-        ],
+        &["server/store/db.rs", "server/store/mod.rs", "server/store/sqlite.rs", "server/store/committer.rs"],
     ),
 ];
 

@@ -94,8 +94,14 @@ create table hold (
 ) without rowid;
 create index hold_open on hold (workspace, ends_at) where status < 3;
 
-create table entry (
+-- Entries that are committed; those that their account's row does not know of are not in the tables below yet.
+create table journal (
   id integer not null primary key,
+  workspace integer not null,
+  body blob not null
+);
+
+create table entry (
   workspace integer not null,
   seq integer not null,
   at integer not null,
@@ -119,8 +125,8 @@ create table entry (
   actor text not null,
   note blob,
   hash blob not null,
-  constraint entry_seq unique (workspace, seq)
-);
+  constraint entry_key primary key (workspace, seq)
+) without rowid;
 
 create table note (
   workspace integer not null,
@@ -136,13 +142,19 @@ create table note (
 ) without rowid;
 
 create table request (
+  segment integer not null,
   workspace integer not null,
   kind integer not null,
   key text not null,
   fingerprint blob not null,
   seq integer not null,
-  constraint request_key primary key (workspace, kind, key)
+  constraint request_key primary key (segment, workspace, kind, key)
 ) without rowid;
+
+create table request_segment (
+  segment integer not null primary key,
+  filter blob not null
+);
 
 create table usage (
   workspace integer not null,
