@@ -1,4 +1,3 @@
-\set ws random(1, :workspaces)
 begin;
 update ws set available = available - 2, held = held + 2 where id = :ws and available >= 2 returning available;
 insert into holds (key, ws, state, amount) values (gen_random_uuid(), :ws, 0, 2) returning key \gset

@@ -1,6 +1,6 @@
 //! `charges`: Scrip over HTTP against hand-written PostgreSQL, in alternating rounds of one run.
 
-use crate::load::{Purse, charge_all, check_purses, create_purses};
+use crate::load::{Draw, Purse, Way, charge_all, check_purses, create_purses};
 use crate::options::{Options, file_system};
 use crate::postgres::{Postgres, Variant};
 use crate::results::{machine, publish};
@@ -11,6 +11,9 @@ use std::path::Path;
 
 const WORKSPACES: usize = 10_000;
 const CLIENTS: [u64; 3] = [1, 8, 32];
+/// The workloads, and how pgbench draws a workspace in each.
+const WORKLOADS: [(&str, &str); 3] =
+    [("W1", "random(1, 10000)"), ("W2", "1"), ("W3", "random_zipfian(1, 10000, 1.07)")];
 
 /// The baseline's cluster and its rows, in a fixed order.
 struct Baseline {
@@ -20,17 +23,17 @@ struct Baseline {
 
 struct Case {
     variant: Variant,
-    workspaces: u64,
+    draw: &'static str,
     clients: u64,
     row: Row,
 }
 
-/// Scrip's server, what its workspaces must have left, and its two rows: uniform and hot.
+/// Scrip's server, what its workspaces must have left, and its rows.
 struct Contender {
     site: Site,
     server: Server,
     purses: Vec<Purse>,
-    rows: [Row; 2],
+    rows: Vec<(Way, Row)>,
 }
 
 pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
@@ -47,7 +50,7 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
         }
     }
     let cases = baseline.iter().flat_map(|it| &it.cases).map(|it| &it.row);
-    let table = table(cases.chain(contender.iter().flat_map(|it| &it.rows)));
+    let table = table(cases.chain(contender.iter().flat_map(|it| it.rows.iter().map(|row| &row.1))));
     let compared = match (&baseline, &contender) {
         (Some(baseline), Some(contender)) => {
             Some((ratios(baseline, contender)?, baseline.postgres.version()?))
@@ -77,12 +80,12 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
 impl Baseline {
     fn start(scratch: &Path) -> Result<Self> {
         let mut cases = Vec::new();
-        for (workload, workspaces) in [("W1", WORKSPACES as u64), ("W2", 1)] {
+        for (workload, draw) in WORKLOADS {
             for (variant, name) in [(Variant::Statements, "statements"), (Variant::Function, "function")] {
                 for clients in CLIENTS {
                     let plural = if clients == 1 { "" } else { "s" };
                     let row = Row::new(format!("PostgreSQL, {name}, {clients} client{plural}"), workload);
-                    cases.push(Case { variant, workspaces, clients, row });
+                    cases.push(Case { variant, draw, clients, row });
                 }
             }
         }
@@ -91,7 +94,7 @@ impl Baseline {
 
     fn round(&mut self, seconds: u64) -> Result<()> {
         for case in &mut self.cases {
-            let measured = self.postgres.charge(case.variant, case.workspaces, case.clients, seconds)?;
+            let measured = self.postgres.charge(case.variant, case.draw, case.clients, seconds)?;
             progress(&mut case.row, measured);
         }
         Ok(())
@@ -114,16 +117,29 @@ impl Contender {
         let site = Site::new(options.scrip()?, scratch);
         let server = site.start().await?;
         let purses = create_purses(&server, WORKSPACES).await?;
-        let rows = ["W1", "W2"].map(|workload| Row::new("Scrip over HTTP, 64 connections", workload));
-        Ok(Self { site, server, purses, rows })
+        let ways = [
+            (Way::Single, "Scrip over HTTP, 64 connections"),
+            (Way::Batch, "Scrip, batches of 1 000, 4 connections"),
+        ];
+        let row = |(way, name): (Way, &str)| WORKLOADS.map(|(workload, _)| (way, Row::new(name, workload)));
+        Ok(Self { site, server, purses, rows: ways.into_iter().flat_map(row).collect() })
     }
 
     async fn round(&mut self, seconds: u64) -> Result<()> {
-        let uniform = charge_all(&self.server, &mut self.purses, seconds).await?;
-        progress(&mut self.rows[0], uniform);
-        let hot = charge_all(&self.server, &mut self.purses[..1], seconds).await?;
-        progress(&mut self.rows[1], hot);
+        for (way, row) in &mut self.rows {
+            let (purses, draw) = match row.workload {
+                "W2" => (&mut self.purses[..1], Draw::uniform(1)),
+                "W3" => (&mut self.purses[..], Draw::zipfian(WORKSPACES)),
+                _ => (&mut self.purses[..], Draw::uniform(WORKSPACES)),
+            };
+            progress(row, charge_all(&self.server, purses, draw, *way, seconds).await?);
+        }
         Ok(())
+    }
+
+    fn row(&self, way: Way, workload: &str) -> Result<&Row> {
+        let wanted = |it: &&(Way, Row)| it.0 == way && it.1.workload == workload;
+        self.rows.iter().find(wanted).map(|it| &it.1).context("no such row")
     }
 
     /// Every credit accounted for, over the API and by the audit of the stopped server's data.
@@ -150,9 +166,10 @@ fn facts(options: &Options, scratch: &Path, version: &str) -> String {
     format!(
         "`cargo run --release -p bench -- charges --rounds {rounds} --seconds {seconds}`\n\n\
          {}; {} file system; PostgreSQL {version}. Median [min-max] of {rounds} alternating rounds of {seconds} s. \
-         A charge is a hold and its settle, two durable steps; latencies are of both together. W1: {} workspaces at \
-         random, W2: one hot workspace. PostgreSQL is driven by pgbench over a Unix socket with no HTTP in front; Scrip \
-         answers one step per HTTP request; both share the cores with their load generator.",
+         A charge is a hold and its settle, two durable steps; latencies are of both together (for batches: of both \
+         requests). W1: {} workspaces at random, W2: one hot workspace, W3: zipfian with 1.07. Keys are random. \
+         PostgreSQL is driven by pgbench over a Unix socket with no HTTP in front; Scrip is asked over HTTP, with \
+         authentication, hash chain, usage totals and idempotency on; both share the cores with their load generator.",
         machine(),
         file_system(scratch),
         thousands(WORKSPACES as u64),
@@ -169,15 +186,17 @@ fn table<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
 }
 
 fn ratios(baseline: &Baseline, contender: &Contender) -> Result<String> {
-    let [uniform, hot] = &contender.rows;
+    let (uniform, hot) = (contender.row(Way::Single, "W1")?, contender.row(Way::Single, "W2")?);
     let mut text = String::from("| ratio | |\n|---|---|\n");
     let mut line = |label: &str, value: String| text.push_str(&format!("| {label} | {value} |\n"));
     let usual = baseline.row(Variant::Statements, "W1", 32)?;
     let rate = |a: &Row, b: &Row| format!("{}x", ratio(a.per_second(), b.per_second()));
     line("charges/s, W1: Scrip / PostgreSQL statements, 32 clients", rate(uniform, usual));
-    for (row, workload) in [(uniform, "W1"), (hot, "W2")] {
-        let best = baseline.best(workload)?;
-        line(&format!("charges/s, {workload}: Scrip / best row ({})", best.system), rate(row, best));
+    for (way, name) in [(Way::Single, "Scrip"), (Way::Batch, "Scrip in batches")] {
+        for (workload, _) in WORKLOADS {
+            let (row, best) = (contender.row(way, workload)?, baseline.best(workload)?);
+            line(&format!("charges/s, {workload}: {name} / best row ({})", best.system), rate(row, best));
+        }
     }
     line("charges/s: Scrip W2 / Scrip W1", rate(hot, uniform));
     for (row, workload) in [(uniform, "W1"), (hot, "W2")] {

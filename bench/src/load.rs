@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 
 const CONNECTIONS: usize = 64;
+/// How many connections send batches.
+const BATCH_CONNECTIONS: usize = 4;
+/// How many commands are in one batch.
+const COMMANDS: usize = 1_000;
 const GRANT: i64 = 1_000_000_000;
 /// Credits of one e-mail in the built-in catalog.
 const PRICE: i64 = 2;
@@ -21,6 +25,35 @@ pub(crate) struct Purse {
     available: i64,
 }
 
+/// Which workspace the next charge is of: the running sums of their weights, and where each is charged.
+pub(crate) struct Draw {
+    sums: Vec<u64>,
+}
+
+impl Draw {
+    /// Each as often as the others.
+    pub(crate) fn uniform(workspaces: usize) -> Draw {
+        Draw { sums: (1..=workspaces as u64).collect() }
+    }
+
+    /// The n-th one n^1.07 times less often than the first.
+    #[allow(clippy::float_arithmetic, reason = "weights, not figures")]
+    pub(crate) fn zipfian(workspaces: usize) -> Draw {
+        let weight = |rank: usize| (1e12 / (rank as f64).powf(1.07)) as u64;
+        let mut sum = 0;
+        let add = |rank| {
+            sum += weight(rank);
+            sum
+        };
+        Draw { sums: (1..=workspaces).map(add).collect() }
+    }
+
+    fn next(&self, rng: &mut Rng) -> usize {
+        rng.weighted(&self.sums)
+    }
+}
+
+#[derive(Default)]
 struct Share {
     latencies_us: Vec<u32>,
     /// The index of each charge's workspace.
@@ -69,19 +102,43 @@ async fn create_purse(connection: &mut Connection, number: usize) -> Result<Purs
     Ok(Purse { workspace, available })
 }
 
-/// Charges at full speed for some seconds, over the given purses at random, and books what was charged.
-pub(crate) async fn charge_all(server: &Server, purses: &mut [Purse], seconds: u64) -> Result<Measured> {
-    let paths: Rc<[String]> =
-        purses.iter().map(|it| format!("/v1/workspaces/{}/holds", it.workspace)).collect();
+/// How charges are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// One step a request, 64 connections.
+    Single,
+    /// 1,000 holds a request, then their settles, 4 connections.
+    Batch,
+}
+
+/// Charges at full speed for some seconds, over the given purses, and books what was charged. The latency is of a charge
+/// sent alone, and of the two requests of a batch.
+pub(crate) async fn charge_all(
+    server: &Server,
+    purses: &mut [Purse],
+    draw: Draw,
+    way: Way,
+    seconds: u64,
+) -> Result<Measured> {
+    let workspaces: Rc<[String]> = purses.iter().map(|it| it.workspace.clone()).collect();
+    let (port, draw) = (server.port, Rc::new(draw));
     let begun = Instant::now();
     let deadline = begun + Duration::from_secs(seconds);
     let tasks = LocalSet::new();
     let mut seeds = Rng::from_clock();
-    let shares: Vec<_> = (0..CONNECTIONS)
+    let connections = if way == Way::Single { CONNECTIONS } else { BATCH_CONNECTIONS };
+    let shares: Vec<_> = (0..connections)
         .map(|_| {
-            tasks.spawn_local(charge_share(server.port, paths.clone(), deadline, Rng::new(seeds.next())))
+            let (workspaces, draw, rng) = (workspaces.clone(), draw.clone(), Rng::new(seeds.next()));
+            tasks.spawn_local(async move {
+                match way {
+                    Way::Single => charge_share(port, workspaces, draw, deadline, rng).await,
+                    Way::Batch => batch_share(port, workspaces, draw, deadline, rng).await,
+                }
+            })
         })
         .collect();
+    let mut charges = 0;
     let (mut latencies, mut elapsed) = (Vec::new(), Duration::ZERO);
     tasks
         .run_until(async {
@@ -89,6 +146,7 @@ pub(crate) async fn charge_all(server: &Server, purses: &mut [Purse], seconds: u
                 let share = share.await??;
                 elapsed = begun.elapsed();
                 latencies.extend(share.latencies_us);
+                charges += share.charged.len() as u128;
                 for index in share.charged {
                     purses[index as usize].available -= PRICE;
                 }
@@ -96,23 +154,71 @@ pub(crate) async fn charge_all(server: &Server, purses: &mut [Purse], seconds: u
             anyhow::Ok(())
         })
         .await?;
-    let per_second = latencies.len() as u128 * 1_000_000 / elapsed.as_micros().max(1);
+    let per_second = charges * 1_000_000 / elapsed.as_micros().max(1);
     Ok(Measured::new(u64::try_from(per_second)?, latencies))
 }
 
-async fn charge_share(port: u16, paths: Rc<[String]>, deadline: Instant, mut rng: Rng) -> Result<Share> {
+async fn charge_share(
+    port: u16,
+    workspaces: Rc<[String]>,
+    draw: Rc<Draw>,
+    deadline: Instant,
+    mut rng: Rng,
+) -> Result<Share> {
     let mut connection = Connection::open(port).await?;
-    let mut share = Share { latencies_us: Vec::new(), charged: Vec::new() };
+    let mut share = Share::default();
     let mut begun = Instant::now();
     while begun < deadline {
-        let index = rng.index(paths.len());
-        charge(&mut connection, &paths[index], &rng.key()).await?;
+        let index = draw.next(&mut rng);
+        let path = format!("/v1/workspaces/{}/holds", workspaces[index]);
+        charge(&mut connection, &path, &rng.key()).await?;
         let ended = Instant::now();
         share.latencies_us.push(u32::try_from((ended - begun).as_micros())?);
         share.charged.push(u32::try_from(index)?);
         begun = ended;
     }
     Ok(share)
+}
+
+async fn batch_share(
+    port: u16,
+    workspaces: Rc<[String]>,
+    draw: Rc<Draw>,
+    deadline: Instant,
+    mut rng: Rng,
+) -> Result<Share> {
+    let mut connection = Connection::open(port).await?;
+    let mut share = Share::default();
+    let mut begun = Instant::now();
+    while begun < deadline {
+        let charges: Vec<(usize, String)> = (0..COMMANDS).map(|_| (draw.next(&mut rng), rng.key())).collect();
+        let commands = |rest: &dyn Fn(&str) -> String| {
+            let one = |(index, key): &(usize, String)| {
+                format!(r#"{{"workspace":"{}",{}}}"#, workspaces[*index], rest(key))
+            };
+            format!(r#"{{"commands":[{}]}}"#, charges.iter().map(one).collect::<Vec<_>>().join(","))
+        };
+        let hold = |key: &str| format!(r#""do":"hold","key":"{key}","operation":"email_send","quantity":1"#);
+        let settle = |key: &str| format!(r#""do":"settle","hold_key":"{key}","quantity":1"#);
+        batch(&mut connection, &commands(&hold), r#"{"status":201"#).await?;
+        batch(&mut connection, &commands(&settle), r#"{"status":200"#).await?;
+        let ended = Instant::now();
+        share.latencies_us.push(u32::try_from((ended - begun).as_micros())?);
+        for (index, _) in charges {
+            share.charged.push(u32::try_from(index)?);
+        }
+        begun = ended;
+    }
+    Ok(share)
+}
+
+/// One batch, each of whose results must begin as promised.
+async fn batch(connection: &mut Connection, body: &str, promised: &str) -> Result<()> {
+    let answer = connection.send("POST", "/v1/batch", None, body).await?;
+    if answer.status != 200 || answer.body.matches(promised).count() != COMMANDS {
+        bail!("a batch answered {} {:.300}", answer.status, answer.body);
+    }
+    Ok(())
 }
 
 /// One charge: a hold and its settle, both statuses checked.
@@ -165,17 +271,14 @@ mod tests {
                 }
             })
             .await?;
-            let paths: Rc<[String]> = Rc::from(["/v1/workspaces/ws_a/holds".to_owned()]);
+            let (known, draw) = (Rc::from(["ws_a".to_owned()]), Rc::new(Draw::uniform(1)));
             let deadline = Instant::now() + Duration::from_millis(200);
-            let share = charge_share(port, paths, deadline, Rng::new(1)).await?;
+            let share = charge_share(port, known, draw.clone(), deadline, Rng::new(1)).await?;
             println!("{} charges in 200 ms", share.charged.len());
             assert!(share.charged.len() > 10);
-            let paths: Rc<[String]> = Rc::from(["/v1/workspaces/ws_b/holds".to_owned()]);
-            assert!(
-                charge_share(port, paths, Instant::now() + Duration::from_secs(1), Rng::new(1))
-                    .await
-                    .is_err()
-            );
+            let unknown = Rc::from(["ws_b".to_owned()]);
+            let deadline = Instant::now() + Duration::from_secs(1);
+            assert!(charge_share(port, unknown, draw, deadline, Rng::new(1)).await.is_err());
             Ok(())
         })
     }

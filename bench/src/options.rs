@@ -76,9 +76,15 @@ impl Options {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench crate has no parent")?;
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let built =
-            Command::new(cargo).args(["build", "--release", "-p", "scrip"]).current_dir(root).status()?;
-        if !built.success() {
+        let mut build = Command::new(cargo);
+        build.args(["build", "--release", "-p", "scrip"]).current_dir(root);
+        // What `cargo run` tells about this package would make build scripts that look at it run anew.
+        let told = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+        let ours = ["CARGO_MANIFEST", "CARGO_PKG", "CARGO_CRATE", "CARGO_BIN", "CARGO_PRIMARY"];
+        for name in told.filter(|name| ours.iter().any(|prefix| name.starts_with(prefix))) {
+            build.env_remove(name);
+        }
+        if !build.status()?.success() {
             bail!("cargo build --release -p scrip failed");
         }
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);

@@ -61,8 +61,6 @@ impl Postgres {
         this.child = Some(server.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).spawn()?);
         this.wait_until_ready()?;
         this.sql(include_str!("../sql/schema.sql"))?;
-        fs::write(this.dir.join("statements.sql"), include_str!("../sql/statements.sql"))?;
-        fs::write(this.dir.join("function.sql"), include_str!("../sql/function.sql"))?;
         Ok(this)
     }
 
@@ -71,25 +69,29 @@ impl Postgres {
         Ok(said.split_whitespace().nth(2).unwrap_or("?").to_owned())
     }
 
-    /// Charges for some seconds on fresh tables: over `workspaces` workspaces at random with `clients` connections.
+    /// Charges for some seconds on fresh tables with `clients` connections. `draw` is pgbench's word for the next workspace.
     pub(crate) fn charge(
         &self,
         variant: Variant,
-        workspaces: u64,
+        draw: &str,
         clients: u64,
         seconds: u64,
     ) -> Result<Measured> {
         self.sql(include_str!("../sql/reset.sql"))?;
-        let counted = self.pgbench(variant, workspaces, clients, seconds)?;
+        let counted = self.pgbench(variant, draw, clients, seconds)?;
         self.check(counted.charges)?;
         Ok(Measured::new(counted.per_second, counted.latencies_us))
     }
 
-    fn pgbench(&self, variant: Variant, workspaces: u64, clients: u64, seconds: u64) -> Result<Counted> {
-        let script = if variant == Variant::Statements { "statements.sql" } else { "function.sql" };
+    fn pgbench(&self, variant: Variant, draw: &str, clients: u64, seconds: u64) -> Result<Counted> {
+        let steps = match variant {
+            Variant::Statements => include_str!("../sql/statements.sql"),
+            Variant::Function => include_str!("../sql/function.sql"),
+        };
+        fs::write(self.dir.join("charge.pgbench"), format!("\\set ws {draw}\n{steps}"))?;
         let mut bench = self.command("pgbench");
         bench.args(["-n", "-M", "prepared", "-j", "2", "-U", "postgres", "-l", "--log-prefix=charge", "-h"]);
-        bench.arg(&self.dir).args(["-f", script, "-D", &format!("workspaces={workspaces}")]);
+        bench.arg(&self.dir).args(["-f", "charge.pgbench"]);
         bench.args(["-c", &clients.to_string(), "-T", &seconds.to_string(), "postgres"]);
         let said = run(bench.current_dir(&self.dir))?;
         let figure = |label: &str| {
@@ -115,7 +117,10 @@ impl Postgres {
         let mut latencies = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("charge.")) {
+            if path
+                .file_name()
+                .is_some_and(|it| it.to_string_lossy().starts_with("charge.") && it != "charge.pgbench")
+            {
                 for line in fs::read_to_string(&path)?.lines() {
                     latencies
                         .push(line.split(' ').nth(2).context("an empty line in pgbench's log")?.parse()?);
@@ -257,8 +262,13 @@ mod tests {
         }
         let scratch = std::env::temp_dir().join(format!("scrip-bench-test-{}", std::process::id()));
         let postgres = Postgres::start(&scratch)?;
-        for (variant, workspaces) in [(Variant::Statements, 10_000), (Variant::Function, 1)] {
-            let measured = postgres.charge(variant, workspaces, 8, 1)?;
+        let draws = [
+            (Variant::Statements, "random(1, 10000)"),
+            (Variant::Statements, "random_zipfian(1, 10000, 1.07)"),
+            (Variant::Function, "1"),
+        ];
+        for (variant, draw) in draws {
+            let measured = postgres.charge(variant, draw, 8, 1)?;
             assert!(measured.per_second > 0 && measured.p50_us <= measured.p99_us && measured.p50_us > 0);
         }
         drop(postgres);

@@ -37,6 +37,12 @@ impl Rng {
         usize::try_from(self.below(length as u64)).unwrap_or(0)
     }
 
+    /// An index drawn as its weights say: `sums` are their running sums.
+    pub(crate) fn weighted(&mut self, sums: &[u64]) -> usize {
+        let drawn = self.below(sums.last().copied().unwrap_or(1));
+        sums.partition_point(|sum| *sum <= drawn)
+    }
+
     /// A random idempotency key, the worst kind for an index: no order in it.
     pub(crate) fn key(&mut self) -> String {
         format!("{:016x}{:016x}", self.next(), self.next())

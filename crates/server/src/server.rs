@@ -1,17 +1,23 @@
 //! One running server: the routes on a listener, the loops beside it, and their end.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{self, Next};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Router, ServiceExt};
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
+use tower_service::Service;
 
 use crate::api::extract::MAX_BODY;
 use crate::app::App;
@@ -20,17 +26,47 @@ use crate::{api, delivery, pages, runner, scheduler};
 /// How long requests in flight may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Every route of the server.
-pub fn router(app: &App) -> Router {
-    let (api, document) = api::router(app);
+/// Every route of the server, and what surrounds all of them.
+pub fn service(app: &App) -> Around {
+    Around { router: router(app), app: app.clone() }
+}
+
+fn router(app: &App) -> Router {
+    let (api, document) = api::router();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let openapi = get(move || async move { ([("content-type", "application/json")], document.to_string()) });
     let router = api.merge(pages::router(app)).route("/openapi.json", openapi);
-    router
-        .fallback(nothing_here)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(app.clone(), count))
-        .with_state(app.clone())
+    router.fallback(nothing_here).with_state(app.clone())
+}
+
+/// What every request passes: bodies are bounded, a panic is an answer, the credits left are told, and all of it is counted.
+/// One service around the router costs a request less than a layer of each route would.
+#[derive(Clone)]
+pub struct Around {
+    router: Router,
+    app: App,
+}
+
+impl Service<Request> for Around {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        DefaultBodyLimit::max(MAX_BODY).apply(&mut request);
+        let (app, about) = (self.app.clone(), api::around::workspace(request.uri().path()));
+        let answering = AssertUnwindSafe(self.router.call(request)).catch_unwind();
+        Box::pin(async move {
+            let answer = answering.await.unwrap_or_else(|_| Ok(api::error::Error::broke().into_response()));
+            let response = api::around::available(&app, about, answer?).await;
+            count(&app, response.status());
+            Ok(response)
+        })
+    }
 }
 
 /// Programs are told in their words, people in theirs.
@@ -42,16 +78,14 @@ async fn nothing_here(app: State<App>, request: Request) -> Response {
     pages::not_found(app, request).await
 }
 
-async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+fn count(app: &App, status: StatusCode) {
     let served = &app.served;
     served.requests.fetch_add(1, Ordering::Relaxed);
-    match response.status().as_u16() {
+    match status.as_u16() {
         400..=499 => drop(served.refused.fetch_add(1, Ordering::Relaxed)),
         500.. => drop(served.failed.fetch_add(1, Ordering::Relaxed)),
         _ => {}
     }
-    response
 }
 
 /// Binds an address.
@@ -94,7 +128,7 @@ pub async fn serve(
         end.await;
         let _ = ended.send(());
     };
-    let serving = axum::serve(listener, router(&app)).with_graceful_shutdown(graceful);
+    let serving = axum::serve(listener, service(&app).into_make_service()).with_graceful_shutdown(graceful);
     let serving = tokio::spawn(async move { serving.await });
     let _ = at_end.await;
     // Streams would hold the server open for ever: they get the grace period and no more.

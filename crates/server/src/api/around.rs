@@ -1,9 +1,7 @@
 //! What all answers of the API have, added in one place: the credits that a workspace has left, and in the document the shape
 //! of every refusal.
 
-use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use utoipa::openapi::{Content, OpenApi, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
@@ -28,9 +26,7 @@ pub struct Problem {
 
 /// Adds `Credits-Available` to the answers about a workspace that have none yet: refusals, files and streams. Only what says
 /// that the caller may see the workspace gets it.
-pub async fn available(State(app): State<App>, request: Request, next: Next) -> Response {
-    let workspace = workspace(request.uri().path());
-    let mut response = next.run(request).await;
+pub async fn available(app: &App, workspace: Option<i64>, mut response: Response) -> Response {
     let seen = response.status().is_success()
         || matches!(
             response.status(),
@@ -46,8 +42,8 @@ pub async fn available(State(app): State<App>, request: Request, next: Next) -> 
     response
 }
 
-/// The workspace that an address is about.
-fn workspace(path: &str) -> Option<i64> {
+/// The workspace that an address of the API is about.
+pub fn workspace(path: &str) -> Option<i64> {
     let mut parts = path.strip_prefix("/v1/")?.split('/');
     if parts.next()? == "workspaces" {
         return id::parse_workspace(parts.next()?);

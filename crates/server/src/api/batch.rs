@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 use billing::Seq;
 use billing::ledger::Command;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::caller::Caller;
 use super::error::Error;
@@ -22,7 +23,7 @@ const MAX_COMMANDS: usize = 8_192;
 #[schema(as = Batch)]
 pub struct Body {
     #[schema(max_items = 8192, value_type = Vec<One>)]
-    commands: Vec<Value>,
+    commands: Vec<Box<RawValue>>,
 }
 
 /// One command of a batch. Which fields it has depends on `do`.
@@ -70,7 +71,17 @@ pub struct Results {
 #[schema(as = BatchResult)]
 pub struct One200 {
     status: u16,
-    body: Value,
+    #[schema(value_type = Object)]
+    body: Outcome,
+}
+
+/// The body of a result.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Opened(holds::Opened),
+    Hold(Box<holds::View>),
+    Problem(Value),
 }
 
 /// Post many commands.
@@ -79,39 +90,37 @@ pub async fn post(State(app): State<App>, caller: Caller, Json(body): Json<Body>
     if body.commands.is_empty() || body.commands.len() > MAX_COMMANDS {
         return Err(Error::field("commands", format!("has 1 to {MAX_COMMANDS} commands")));
     }
-    let parsed: Vec<Result<Post, Error>> =
-        body.commands.into_iter().map(|command| parse(&app, &caller, command)).collect();
-    let posts = parsed.iter().filter_map(|post| post.as_ref().ok()).cloned().collect();
+    let mut posts = Vec::with_capacity(body.commands.len());
+    let mut read = |command: &RawValue| {
+        let post = parse(&app, &caller, command)?;
+        let about = (post.workspace, post.key.as_ref().map(|key| key.kind));
+        posts.push(post);
+        Ok(about)
+    };
+    let parsed: Vec<Result<_, Error>> = body.commands.iter().map(|command| read(command)).collect();
     let mut answers = app.store.post_all(posts).await.into_iter();
-    let results = parsed
-        .into_iter()
-        .map(|post| {
-            let post = post?;
-            let answer = answers.next().ok_or_else(Error::not_found)??;
-            let (status, body) = match (&post.key, &answer.entry, &answer.hold) {
-                (Some(key), Some(recorded), _) => {
-                    (201, json!(holds::opened(post.workspace, recorded, key.kind)))
-                }
-                (None, _, Some(hold)) => {
-                    (200, json!(holds::view(post.workspace, hold, Some(answer.available))))
-                }
-                _ => return Err(Error::not_found()),
-            };
-            Ok(One200 { status, body })
-        })
-        .map(|result: Result<One200, Error>| {
-            result.unwrap_or_else(|error| One200 { status: error.status(), body: error.body() })
-        })
-        .collect();
+    let result = |about: Result<(i64, Option<KeyKind>), Error>| {
+        let (workspace, kind) = about?;
+        let answer = answers.next().ok_or_else(Error::not_found)??;
+        match (kind, &answer.entry, &answer.hold) {
+            (Some(kind), Some(recorded), _) => {
+                let body = Outcome::Opened(holds::opened(workspace, recorded, kind));
+                Ok(One200 { status: 201, body })
+            }
+            (None, _, Some(hold)) => {
+                let body = holds::view(workspace, hold, Some(answer.available));
+                Ok(One200 { status: 200, body: Outcome::Hold(Box::new(body)) })
+            }
+            _ => Err(Error::not_found()),
+        }
+    };
+    let problem = |error: Error| One200 { status: error.status(), body: Outcome::Problem(error.body()) };
+    let results = parsed.into_iter().map(result).map(|one| one.unwrap_or_else(problem)).collect();
     Ok(answer_json(StatusCode::OK, &Results { results }))
 }
 
-fn parse(app: &App, caller: &Caller, command: Value) -> Result<Post, Error> {
-    let one: One = match serde_json::from_value(command.clone()) {
-        Ok(one) => one,
-        // The slow way names the field.
-        Err(_) => extract::parse(command.to_string().as_bytes())?,
-    };
+fn parse(app: &App, caller: &Caller, command: &RawValue) -> Result<Post, Error> {
+    let one: One = extract::parse(command.get().as_bytes())?;
     let workspace = caller.workspace(&one.workspace)?;
     match one.r#do {
         Do::Hold | Do::Charge => {

@@ -36,6 +36,11 @@ impl Error {
         Error::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here")
     }
 
+    /// A request that broke on our side.
+    pub fn broke() -> Error {
+        Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this request broke")
+    }
+
     /// Nobody knows who is calling.
     pub fn unauthorized() -> Error {
         Error::new(StatusCode::UNAUTHORIZED, "unauthorized", "send a valid key as Authorization: Bearer KEY")

@@ -2,11 +2,11 @@
 //!
 //! Owns the router, the OpenAPI document and what all answers share. It never sees SQL and never imports `pages`.
 
+pub mod around;
 pub mod caller;
 pub mod error;
 pub mod extract;
 
-mod around;
 mod batch;
 mod campaigns;
 mod credits;
@@ -25,7 +25,6 @@ mod workspaces;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -44,7 +43,7 @@ pub type Answer = Result<Response, Error>;
 struct Document;
 
 /// Every route of the API, and the document generated from them.
-pub fn router(app: &App) -> (axum::Router<App>, utoipa::openapi::OpenApi) {
+pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
     let (router, document) = OpenApiRouter::<App>::with_openapi(Document::openapi())
         .routes(routes!(system::healthz))
         .routes(routes!(system::readyz))
@@ -106,18 +105,7 @@ pub fn router(app: &App) -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::pause))
         .routes(routes!(campaigns::resume))
         .split_for_parts();
-    (surround(app, router), around::with_problems(document))
-}
-
-/// What every answer of the API shares: problem documents for wrong methods and panics, and the credits left.
-fn surround(app: &App, router: axum::Router<App>) -> axum::Router<App> {
-    let around = axum::middleware::from_fn_with_state(app.clone(), around::available);
-    router
-        .method_not_allowed_fallback(wrong_method)
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "this request broke").into_response()
-        }))
-        .layer(around)
+    (router.method_not_allowed_fallback(wrong_method), around::with_problems(document))
 }
 
 async fn wrong_method() -> Error {

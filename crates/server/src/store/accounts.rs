@@ -67,32 +67,35 @@ impl Accounts {
         journal::replay(tx, |id, workspace, journaled| {
             accounts.journal.next = id + 1;
             accounts.load(tx, workspace, now)?;
-            accounts.again(tx, workspace, journaled, now)
+            accounts.again(tx, workspace, &journaled, now)
         })?;
         accounts.round = accounts.journal.next;
         Ok(accounts)
     }
 
     /// Applies an entry from the journal, unless the rows know it already.
-    fn again(&mut self, tx: &Tx<'_>, workspace: i64, journaled: Journaled, now: Time) -> Result<(), Error> {
-        let entry = &journaled.recorded.entry;
+    fn again(
+        &mut self,
+        tx: &Tx<'_>,
+        workspace: i64,
+        journaled: &Journaled<'_>,
+        now: Time,
+    ) -> Result<(), Error> {
         if let Some(key) = &journaled.key {
-            self.keys.add(workspace, key, entry.seq);
+            self.keys.add(workspace, key, journaled.seq);
         }
-        if entry.seq <= self.get(workspace).account.seq {
+        if journaled.seq <= self.get(workspace).account.seq {
             return Ok(());
         }
-        self.load_named(
-            tx,
-            workspace,
-            entry.hold,
-            entry.postings.iter().map(|posting| posting.grant).chain(entry.grant),
-        )?;
+        let recorded = Arc::new(journaled.recorded()?);
+        let entry = &recorded.entry;
+        let grants = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);
+        self.load_named(tx, workspace, entry.hold, grants)?;
         let cached = self.get_mut(workspace);
         cached.account.apply(entry);
-        cached.hash = journaled.recorded.hash;
+        cached.hash = recorded.hash;
         cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
-        self.keep(workspace, journaled.recorded);
+        self.keep(workspace, recorded);
         Ok(())
     }
 

@@ -62,6 +62,13 @@ pub fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
+/// The number of the entry that these bytes are of.
+pub fn seq(bytes: &[u8]) -> Option<Seq> {
+    let mut bytes = Bytes(bytes);
+    bytes.array::<1>()?;
+    bytes.int().map(Seq)
+}
+
 /// Reads an entry, who asked, and the digest of its note; labels are free text and stand elsewhere. `None`: not such bytes.
 pub fn decode(bytes: &mut Bytes<'_>, labels: Arc<Labels>) -> Option<(Entry, Arc<str>, Option<[u8; 32]>)> {
     if bytes.array()? != [VERSION] {

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use billing::Labels;
+use billing::{Labels, Seq};
 
 use super::Error;
 use super::canonical::{self, Bytes, put_text};
@@ -17,13 +17,32 @@ use super::db::Tx;
 use super::entry::{Note, Recorded};
 use crate::values;
 
-/// An entry with the key that it was posted with.
-#[derive(Clone, Debug)]
-pub struct Journaled {
-    /// The entry.
-    pub recorded: Arc<Recorded>,
-    /// The key.
+/// An entry as it lies in the journal.
+pub struct Journaled<'a> {
+    /// The key that it was posted with.
     pub key: Option<Key>,
+    /// Its number.
+    pub seq: Seq,
+    note: Option<Note>,
+    hash: [u8; 32],
+    canonical: &'a [u8],
+}
+
+impl Journaled<'_> {
+    /// The entry.
+    ///
+    /// # Errors
+    /// When these bytes are no entry.
+    pub fn recorded(&self) -> Result<Recorded, Error> {
+        let labels = self.note.as_ref().map_or_else(Arc::default, |note| note.labels.clone());
+        let entry = canonical::decode(&mut Bytes(self.canonical), labels);
+        let (entry, actor, _) = entry.ok_or_else(unreadable)?;
+        Ok(Recorded { entry, actor, note: self.note.clone(), hash: self.hash })
+    }
+}
+
+fn unreadable() -> Error {
+    Error::Unavailable("the journal cannot be read".to_owned())
 }
 
 /// The journal's form of an entry: note, key and hash, then the bytes that the chain covers.
@@ -45,14 +64,12 @@ pub fn body(Recorded { note, hash, .. }: &Recorded, key: Option<&Key>, canonical
     bytes
 }
 
-fn read(body: &[u8]) -> Option<Journaled> {
+fn read(body: &[u8]) -> Option<Journaled<'_>> {
     let mut bytes = Bytes(body);
     let note = if bytes.flag()? { Some(read_note(&mut bytes)?) } else { None };
     let key = if bytes.flag()? { Some(read_key(&mut bytes)?) } else { None };
-    let hash = bytes.array()?;
-    let labels = note.as_ref().map_or_else(Arc::default, |note| note.labels.clone());
-    let (entry, actor, _) = canonical::decode(&mut bytes, labels)?;
-    Some(Journaled { recorded: Arc::new(Recorded { entry, actor, note, hash }), key })
+    let (hash, canonical) = (bytes.array()?, bytes.0);
+    Some(Journaled { key, seq: canonical::seq(canonical)?, note, hash, canonical })
 }
 
 fn read_note(bytes: &mut Bytes<'_>) -> Option<Note> {
@@ -80,12 +97,11 @@ pub fn append(tx: &Tx<'_>, id: i64, workspace: i64, body: &[u8]) -> Result<(), E
 /// Everything in the journal, oldest first: number, workspace, entry.
 pub fn replay(
     tx: &Tx<'_>,
-    mut each: impl FnMut(i64, i64, Journaled) -> Result<(), Error>,
+    mut each: impl FnMut(i64, i64, Journaled<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     tx.query("select id, workspace, body from journal order by id", &[], |row| {
-        let posted = read(&row.blob(2)?);
-        let posted = posted.ok_or_else(|| Error::Unavailable("the journal cannot be read".to_owned()))?;
-        each(row.int(0)?, row.int(1)?, posted)
+        let body = row.blob(2)?;
+        each(row.int(0)?, row.int(1)?, read(&body).ok_or_else(unreadable)?)
     })?;
     Ok(())
 }
@@ -100,7 +116,7 @@ pub fn drop_before(tx: &Tx<'_>, end: i64) -> Result<(), Error> {
 mod tests {
     use billing::account::{Bucket, Posting};
     use billing::ledger::GrantTerms;
-    use billing::{Amount, Entry, EntryKind, GrantKind, Price, ReleaseReason, Seq, Time};
+    use billing::{Amount, Entry, EntryKind, GrantKind, Price, ReleaseReason, Time};
 
     use super::*;
 
@@ -152,8 +168,10 @@ mod tests {
             let (recorded, canonical) = Recorded::new(entry, "key_1".into(), note, &[3; 32]);
             let body = body(&recorded, key.as_ref(), &canonical);
             let again = read(&body).expect("it reads back");
-            assert_eq!(format!("{:?} {:?}", again.recorded, again.key), format!("{recorded:?} {key:?}"));
-            let cut = (0..body.len()).filter(|end| read(&body[..*end]).is_some()).count();
+            let (entry, known) = (again.recorded().expect("an entry"), again.key);
+            assert_eq!(format!("{entry:?} {known:?}"), format!("{recorded:?} {key:?}"));
+            let reads = |end: &usize| read(&body[..*end]).is_some_and(|part| part.recorded().is_ok());
+            let cut = (0..body.len()).filter(reads).count();
             assert_eq!(cut, 0, "a part of it is not an entry");
         }
     }

@@ -1,5 +1,6 @@
 //! The API as a host product meets it: the documented story, the edges of HTTP, and every field wrong in every way.
 
+use axum::ServiceExt;
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use scrip::app::{App, Start};
 use scrip::config::{Config, PaymentsConfig};
@@ -60,8 +61,8 @@ impl Server {
         let (operator_key, public_url) = (OPERATOR.to_owned(), url.clone());
         let start = Start { config, directory: directory.path(), manual, operator_key, public_url };
         let app = App::start(start).await.expect("a new database");
-        let router = server::router(&app);
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let service = server::service(&app).into_make_service();
+        tokio::spawn(async move { axum::serve(listener, service).await });
         Server { _app: app, url, client: Client::new(), directory }
     }
 
