@@ -1,6 +1,6 @@
 //! `charges`: Scrip over HTTP against hand-written PostgreSQL, in alternating rounds of one run.
 
-use crate::load::{Draw, Purse, Way, charge_all, check_purses, create_purses};
+use crate::load::{Draw, Purse, Until, Way, charge_all, check_purses, create_purses};
 use crate::options::{Options, file_system};
 use crate::postgres::{Postgres, Variant};
 use crate::results::{machine, publish};
@@ -8,6 +8,7 @@ use crate::server::{Server, Site};
 use crate::stats::{Row, milliseconds, ratio, thousands};
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::time::Duration;
 
 const WORKSPACES: usize = 10_000;
 const CLIENTS: [u64; 3] = [1, 8, 32];
@@ -132,7 +133,8 @@ impl Contender {
                 "W3" => (&mut self.purses[..], Draw::zipfian(WORKSPACES)),
                 _ => (&mut self.purses[..], Draw::uniform(WORKSPACES)),
             };
-            progress(row, charge_all(&self.server, purses, draw, *way, seconds).await?);
+            let until = Until::after(Duration::from_secs(seconds));
+            progress(row, charge_all(&self.server, purses, draw, *way, until).await?);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::server::Server;
 use crate::stats::Measured;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
@@ -14,15 +15,15 @@ const CONNECTIONS: usize = 64;
 /// How many connections send batches.
 const BATCH_CONNECTIONS: usize = 4;
 /// How many commands are in one batch.
-const COMMANDS: usize = 1_000;
+const COMMANDS: u64 = 1_000;
 const GRANT: i64 = 1_000_000_000;
 /// Credits of one e-mail in the built-in catalog.
 const PRICE: i64 = 2;
 
 /// A workspace and what it must have left.
 pub(crate) struct Purse {
-    workspace: String,
-    available: i64,
+    pub(crate) workspace: String,
+    pub(crate) available: i64,
 }
 
 /// Which workspace the next charge is of: the running sums of their weights, and where each is charged.
@@ -48,8 +49,37 @@ impl Draw {
         Draw { sums: (1..=workspaces).map(add).collect() }
     }
 
+    /// The first as often as a ninth of all others together.
+    pub(crate) fn one_hot(workspaces: usize) -> Draw {
+        let first = (workspaces as u64 / 9).max(1);
+        Draw { sums: (0..workspaces as u64).map(|others| first + others).collect() }
+    }
+
     fn next(&self, rng: &mut Rng) -> usize {
         rng.weighted(&self.sums)
+    }
+}
+
+/// When the load ends: at a time, or once so many charges were begun.
+pub(crate) struct Until {
+    deadline: Instant,
+    left: Cell<u64>,
+}
+
+impl Until {
+    pub(crate) fn after(time: Duration) -> Until {
+        Until { deadline: Instant::now() + time, left: Cell::new(u64::MAX) }
+    }
+
+    pub(crate) fn charges(count: u64) -> Until {
+        Until { deadline: Instant::now() + Duration::from_secs(3_600), left: Cell::new(count) }
+    }
+
+    /// How many of `most` charges to make next.
+    fn next(&self, most: u64) -> usize {
+        let next = if Instant::now() < self.deadline { most.min(self.left.get()) } else { 0 };
+        self.left.set(self.left.get() - next);
+        usize::try_from(next).unwrap_or(0)
     }
 }
 
@@ -111,29 +141,29 @@ pub(crate) enum Way {
     Batch,
 }
 
-/// Charges at full speed for some seconds, over the given purses, and books what was charged. The latency is of a charge
+/// Charges at full speed over the given purses, and books what was charged. The latency is of a charge
 /// sent alone, and of the two requests of a batch.
 pub(crate) async fn charge_all(
     server: &Server,
     purses: &mut [Purse],
     draw: Draw,
     way: Way,
-    seconds: u64,
+    until: Until,
 ) -> Result<Measured> {
     let workspaces: Rc<[String]> = purses.iter().map(|it| it.workspace.clone()).collect();
-    let (port, draw) = (server.port, Rc::new(draw));
+    let (port, draw, until) = (server.port, Rc::new(draw), Rc::new(until));
     let begun = Instant::now();
-    let deadline = begun + Duration::from_secs(seconds);
     let tasks = LocalSet::new();
     let mut seeds = Rng::from_clock();
     let connections = if way == Way::Single { CONNECTIONS } else { BATCH_CONNECTIONS };
     let shares: Vec<_> = (0..connections)
         .map(|_| {
-            let (workspaces, draw, rng) = (workspaces.clone(), draw.clone(), Rng::new(seeds.next()));
+            let (workspaces, draw, until) = (workspaces.clone(), draw.clone(), until.clone());
+            let rng = Rng::new(seeds.next());
             tasks.spawn_local(async move {
                 match way {
-                    Way::Single => charge_share(port, workspaces, draw, deadline, rng).await,
-                    Way::Batch => batch_share(port, workspaces, draw, deadline, rng).await,
+                    Way::Single => charge_share(port, workspaces, draw, until, rng).await,
+                    Way::Batch => batch_share(port, workspaces, draw, until, rng).await,
                 }
             })
         })
@@ -162,13 +192,13 @@ async fn charge_share(
     port: u16,
     workspaces: Rc<[String]>,
     draw: Rc<Draw>,
-    deadline: Instant,
+    until: Rc<Until>,
     mut rng: Rng,
 ) -> Result<Share> {
     let mut connection = Connection::open(port).await?;
     let mut share = Share::default();
     let mut begun = Instant::now();
-    while begun < deadline {
+    while until.next(1) > 0 {
         let index = draw.next(&mut rng);
         let path = format!("/v1/workspaces/{}/holds", workspaces[index]);
         charge(&mut connection, &path, &rng.key()).await?;
@@ -184,14 +214,18 @@ async fn batch_share(
     port: u16,
     workspaces: Rc<[String]>,
     draw: Rc<Draw>,
-    deadline: Instant,
+    until: Rc<Until>,
     mut rng: Rng,
 ) -> Result<Share> {
     let mut connection = Connection::open(port).await?;
     let mut share = Share::default();
     let mut begun = Instant::now();
-    while begun < deadline {
-        let charges: Vec<(usize, String)> = (0..COMMANDS).map(|_| (draw.next(&mut rng), rng.key())).collect();
+    loop {
+        let count = until.next(COMMANDS);
+        if count == 0 {
+            return Ok(share);
+        }
+        let charges: Vec<(usize, String)> = (0..count).map(|_| (draw.next(&mut rng), rng.key())).collect();
         let commands = |rest: &dyn Fn(&str) -> String| {
             let one = |(index, key): &(usize, String)| {
                 format!(r#"{{"workspace":"{}",{}}}"#, workspaces[*index], rest(key))
@@ -200,8 +234,8 @@ async fn batch_share(
         };
         let hold = |key: &str| format!(r#""do":"hold","key":"{key}","operation":"email_send","quantity":1"#);
         let settle = |key: &str| format!(r#""do":"settle","hold_key":"{key}","quantity":1"#);
-        batch(&mut connection, &commands(&hold), r#"{"status":201"#).await?;
-        batch(&mut connection, &commands(&settle), r#"{"status":200"#).await?;
+        batch(&mut connection, &commands(&hold), (count, r#"{"status":201"#)).await?;
+        batch(&mut connection, &commands(&settle), (count, r#"{"status":200"#)).await?;
         let ended = Instant::now();
         share.latencies_us.push(u32::try_from((ended - begun).as_micros())?);
         for (index, _) in charges {
@@ -209,13 +243,16 @@ async fn batch_share(
         }
         begun = ended;
     }
-    Ok(share)
 }
 
 /// One batch, each of whose results must begin as promised.
-async fn batch(connection: &mut Connection, body: &str, promised: &str) -> Result<()> {
+async fn batch(
+    connection: &mut Connection,
+    body: &str,
+    (count, promised): (usize, &str),
+) -> Result<()> {
     let answer = connection.send("POST", "/v1/batch", None, body).await?;
-    if answer.status != 200 || answer.body.matches(promised).count() != COMMANDS {
+    if answer.status != 200 || answer.body.matches(promised).count() != count {
         bail!("a batch answered {} {:.300}", answer.status, answer.body);
     }
     Ok(())
@@ -272,13 +309,13 @@ mod tests {
             })
             .await?;
             let (known, draw) = (Rc::from(["ws_a".to_owned()]), Rc::new(Draw::uniform(1)));
-            let deadline = Instant::now() + Duration::from_millis(200);
-            let share = charge_share(port, known, draw.clone(), deadline, Rng::new(1)).await?;
+            let until = Rc::new(Until::after(Duration::from_millis(200)));
+            let share = charge_share(port, known, draw.clone(), until, Rng::new(1)).await?;
             println!("{} charges in 200 ms", share.charged.len());
             assert!(share.charged.len() > 10);
             let unknown = Rc::from(["ws_b".to_owned()]);
-            let deadline = Instant::now() + Duration::from_secs(1);
-            assert!(charge_share(port, unknown, draw, deadline, Rng::new(1)).await.is_err());
+            let until = Rc::new(Until::charges(1));
+            assert!(charge_share(port, unknown, draw, until, Rng::new(1)).await.is_err());
             Ok(())
         })
     }

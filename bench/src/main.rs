@@ -1,12 +1,14 @@
 //! Scrip measured and killed from outside, through its commands and its HTTP API only.
 //!
-//! `charges` races it against hand-written PostgreSQL on the same machine in the same minutes; `kill` and
+//! `charges` races it against hand-written PostgreSQL on the same machine in the same minutes; `growth` looks at it with millions
+//! of entries; `kill` and
 //! `kill-campaigns` end it with SIGKILL at random instants and compare what it says afterwards with what it had
 //! acknowledged. Nothing here shares code with the server, so neither can inherit the other's mistakes.
 
 mod campaigns;
 mod charges;
 mod fakes;
+mod growth;
 mod http;
 mod judgement;
 mod kill;
@@ -30,6 +32,7 @@ fn main() -> Result<()> {
     let outcome = runtime.block_on(async {
         match options.command.as_str() {
             "charges" => charges::run(&options, &scratch).await,
+            "growth" => growth::run(&options, &scratch).await,
             "kill" => kill::run(&options, &scratch).await,
             "kill-campaigns" => campaigns::run(&options, &scratch).await,
             _ => bail!("{}", options::USAGE),

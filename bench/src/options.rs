@@ -7,6 +7,7 @@ use std::process::Command;
 
 pub(crate) const USAGE: &str =
     "usage: bench charges        [--rounds 5] [--seconds 3] [--only postgres|scrip]
+       bench growth         [--entries 10000000] [--workspaces 100000]
        bench kill           [--cycles 200] [--seed N]
        bench kill-campaigns [--cycles 40] [--seed N]
        each with [--scrip PATH] [--dir DIR] [--results FILE]: the binary (default: built), where the data lives
@@ -18,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) seconds: u64,
     pub(crate) only: Option<String>,
     pub(crate) cycles: u64,
+    pub(crate) entries: u64,
+    pub(crate) workspaces: usize,
     pub(crate) seed: u64,
     pub(crate) results: Option<PathBuf>,
     scrip: Option<PathBuf>,
@@ -35,6 +38,8 @@ impl Options {
             seconds: 3,
             only: None,
             cycles,
+            entries: 10_000_000,
+            workspaces: 100_000,
             seed,
             results: None,
             scrip: None,
@@ -47,6 +52,8 @@ impl Options {
                 "--rounds" => options.rounds = usize::try_from(number()?.max(1))?,
                 "--seconds" => options.seconds = number()?.max(1),
                 "--only" if value == "postgres" || value == "scrip" => options.only = Some(value),
+                "--entries" => options.entries = number()?.max(1_000),
+                "--workspaces" => options.workspaces = usize::try_from(number()?.max(1))?,
                 "--cycles" => options.cycles = number()?,
                 "--seed" => options.seed = number()?,
                 "--scrip" => options.scrip = Some(std::path::absolute(value)?),

@@ -17,6 +17,7 @@ pub(crate) struct Site {
     pub(crate) scrip: PathBuf,
     pub(crate) data: PathBuf,
     pub(crate) config: Option<PathBuf>,
+    pub(crate) clock: Option<String>,
 }
 
 /// A running server; dropping it kills it.
@@ -27,7 +28,7 @@ pub(crate) struct Server {
 
 impl Site {
     pub(crate) fn new(scrip: PathBuf, scratch: &Path) -> Self {
-        Self { scrip, data: scratch.join("data"), config: None }
+        Self { scrip, data: scratch.join("data"), config: None, clock: None }
     }
 
     /// Starts the server and waits until it can write.
@@ -58,6 +59,9 @@ impl Site {
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
+        if let Some(clock) = &self.clock {
+            command.args(["--clock", clock]);
+        }
         command.env("SCRIP_OPERATOR_KEY", OPERATOR_KEY).current_dir(self.data.parent().unwrap_or(&self.data));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.scrip.display()))?;
@@ -72,6 +76,22 @@ impl Site {
             bail!("scrip audit ended with {}: {said}", output.status);
         }
         Ok(())
+    }
+
+    /// The same, and how much memory it took at most, in KiB.
+    pub(crate) fn audit_watched(&self) -> Result<u64> {
+        let mut command = Command::new(&self.scrip);
+        let mut child = command.arg("audit").arg("--data").arg(&self.data).stdout(Stdio::null()).spawn()?;
+        let mut peak = 0;
+        loop {
+            // At its very end a process has no memory to tell of.
+            peak = memory_peak(child.id()).unwrap_or(0).max(peak);
+            match child.try_wait()? {
+                Some(status) if status.success() => return Ok(peak),
+                Some(status) => bail!("scrip audit ended with {status}"),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 
     fn log(&self) -> Result<File> {
@@ -109,6 +129,11 @@ impl Server {
         bail!("scrip serve still ran {STOP_LIMIT:?} after SIGTERM");
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) async fn connect(&self) -> Result<Connection> {
         Ok(Connection::open(self.port).await?)
     }
@@ -125,6 +150,22 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A process's resident memory, in KiB.
+pub(crate) fn memory_used(process: u32) -> Result<u64> {
+    memory(process, "VmRSS:")
+}
+
+/// The most it ever had, in KiB.
+pub(crate) fn memory_peak(process: u32) -> Result<u64> {
+    memory(process, "VmHWM:")
+}
+
+fn memory(process: u32, what: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).context("a process without memory")?;
+    Ok(line.split_whitespace().next().context("no figure")?.parse()?)
 }
 
 /// The catalog's price of every operation, in credits.

@@ -64,16 +64,23 @@ impl Accounts {
             hand: i64::MIN,
             round: first,
         };
+        let mut written = HashMap::new();
         journal::replay(tx, |id, workspace, journaled| {
             accounts.journal.next = id + 1;
-            accounts.load(tx, workspace, now)?;
-            accounts.again(tx, workspace, &journaled, now)
+            if let Some(key) = &journaled.key {
+                accounts.keys.add(workspace, key, journaled.seq);
+            }
+            let written = match written.entry(workspace) {
+                hash_map::Entry::Occupied(known) => *known.get(),
+                hash_map::Entry::Vacant(vacant) => *vacant.insert(ledger::written_to(tx, workspace)?),
+            };
+            if journaled.seq > written { accounts.again(tx, workspace, &journaled, now) } else { Ok(()) }
         })?;
         accounts.round = accounts.journal.next;
         Ok(accounts)
     }
 
-    /// Applies an entry from the journal, unless the rows know it already.
+    /// Applies an entry that only the journal has.
     fn again(
         &mut self,
         tx: &Tx<'_>,
@@ -81,12 +88,7 @@ impl Accounts {
         journaled: &Journaled<'_>,
         now: Time,
     ) -> Result<(), Error> {
-        if let Some(key) = &journaled.key {
-            self.keys.add(workspace, key, journaled.seq);
-        }
-        if journaled.seq <= self.get(workspace).account.seq {
-            return Ok(());
-        }
+        self.load(tx, workspace, now)?;
         let recorded = Arc::new(journaled.recorded()?);
         let entry = &recorded.entry;
         let grants = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);

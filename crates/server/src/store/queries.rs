@@ -198,12 +198,21 @@ impl Store {
             let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
             let (compare, order) = if filter.ascending { (">", "asc") } else { ("<", "desc") };
             let cursor = filter.cursor.unwrap_or(if filter.ascending { 0 } else { i64::MAX });
+            // What is not asked for is not in the statement, and an operation brings the words of its index.
+            let asked = [
+                (filter.operation.is_some(), "and e.kind in (7, 11) and e.operation = ?3"),
+                (filter.campaign.is_some(), "and n.campaign = ?4"),
+                (filter.member.is_some(), "and n.member = ?5"),
+                (filter.lead.is_some(), "and n.lead = ?6"),
+                (filter.from.is_some(), "and e.at >= ?7"),
+                (filter.to.is_some(), "and e.at < ?8"),
+            ];
+            let asked: Vec<&str> = asked.into_iter().filter(|one| one.0).map(|one| one.1).collect();
             let page = format!(
-                "{ENTRY} where e.workspace = ?1 and e.seq {compare} ?2 and e.kind in ({}) and (?3 is null or e.operation = ?3)
-                   and (?4 is null or n.campaign = ?4) and (?5 is null or n.member = ?5) and (?6 is null or n.lead = ?6)
-                   and (?7 is null or e.at >= ?7) and (?8 is null or e.at < ?8)
+                "{ENTRY} where e.workspace = ?1 and e.seq {compare} ?2 and e.kind in ({}) {}
                  order by e.seq {order} limit ?9",
-                kinds.join(", ")
+                kinds.join(", "),
+                asked.join(" "),
             );
             let (operation, campaign) = (filter.operation.as_ref(), filter.campaign.as_ref());
             let (member, lead) = (filter.member.as_ref(), filter.lead.as_ref());

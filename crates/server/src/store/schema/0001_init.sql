@@ -127,6 +127,8 @@ create table entry (
   hash blob not null,
   constraint entry_key primary key (workspace, seq)
 ) without rowid;
+-- Charges and refunds: the entries of an operation that a list shows.
+create index entry_operation on entry (workspace, operation, seq) where kind in (7, 11);
 
 create table note (
   workspace integer not null,
