@@ -102,7 +102,8 @@ async fn ask(server: &Server, workspace: &str) -> Result<Vec<(String, u64, u64)>
         let mut times = Vec::with_capacity(ASKED);
         for _ in 0..ASKED {
             let begun = Instant::now();
-            let answer = connection.send("GET", &format!("/v1/workspaces/{workspace}/{query}"), None, "").await?;
+            let answer =
+                connection.send("GET", &format!("/v1/workspaces/{workspace}/{query}"), None, "").await?;
             anyhow::ensure!(answer.status == 200, "{query} answered {} {}", answer.status, answer.body);
             times.push(u64::try_from(begun.elapsed().as_micros())?);
         }

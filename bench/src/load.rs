@@ -246,11 +246,7 @@ async fn batch_share(
 }
 
 /// One batch, each of whose results must begin as promised.
-async fn batch(
-    connection: &mut Connection,
-    body: &str,
-    (count, promised): (usize, &str),
-) -> Result<()> {
+async fn batch(connection: &mut Connection, body: &str, (count, promised): (usize, &str)) -> Result<()> {
     let answer = connection.send("POST", "/v1/batch", None, body).await?;
     if answer.status != 200 || answer.body.matches(promised).count() != count {
         bail!("a batch answered {} {:.300}", answer.status, answer.body);

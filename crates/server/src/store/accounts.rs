@@ -20,7 +20,7 @@ use super::ledger::{self, Cached};
 /// How many accounts are kept between batches.
 const CACHED_ACCOUNTS: usize = 50_000;
 /// How many entries of all workspaces may wait for their tables. This bounds memory and the time of a recovery.
-const MOST_UNWRITTEN: usize = 65_536;
+const MOST_UNWRITTEN: usize = 131_072;
 /// How many entries more are written once there are too many: pages are shared by what is written together.
 const SWEPT: usize = 64;
 /// How many entries of one workspace may wait, so that no single write takes long.

@@ -216,7 +216,8 @@ impl Store {
             );
             let (operation, campaign) = (filter.operation.as_ref(), filter.campaign.as_ref());
             let (member, lead) = (filter.member.as_ref(), filter.lead.as_ref());
-            let values = values![workspace, cursor, operation, campaign, member, lead, filter.from, filter.to, limit];
+            let values =
+                values![workspace, cursor, operation, campaign, member, lead, filter.from, filter.to, limit];
             tx.query(&page, values, entry::read_entry)
         })
         .await

@@ -60,18 +60,19 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     Ok(())
 }
 
-/// The writer's settings.
+/// The writer's settings. Both the cache and the log are small on purpose: a page split makes SQLite scan the whole cache at the
+/// next commit, and each page that is not in the cache is looked for in all of the log.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma busy_timeout = 5000;
-         pragma cache_size = -16384; pragma wal_autocheckpoint = 16000;",
+         pragma cache_size = -4096; pragma wal_autocheckpoint = 4000;",
     )?;
     plan_once(connection)
 }
 
 /// Keeps the files in shape off the callers' path: moves the log's pages into the database, and, while little is posted,
-/// journaled entries into their tables. The writer's own checkpoint, at 64 MB, is only the backstop. Ends when the sender is
-/// dropped.
+/// journaled entries into their tables. The writer's own checkpoint, at 16 MB, begins the log anew. Ends when the sender
+/// is dropped.
 pub(super) fn keep_up(
     path: &Path,
     queue: mpsc::WeakSender<Request>,
