@@ -64,20 +64,27 @@ impl Accounts {
             hand: i64::MIN,
             round: first,
         };
+        // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
+        let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| accounts.replay(tx, now)));
+        let broken = |_| Err(Error::Unavailable("the journal does not continue the ledger".to_owned()));
+        replayed.unwrap_or_else(broken)?;
+        accounts.round = accounts.journal.next;
+        Ok(accounts)
+    }
+
+    fn replay(&mut self, tx: &Tx<'_>, now: Time) -> Result<(), Error> {
         let mut written = HashMap::new();
         journal::replay(tx, |id, workspace, journaled| {
-            accounts.journal.next = id + 1;
+            self.journal.next = id + 1;
             if let Some(key) = &journaled.key {
-                accounts.keys.add(workspace, key, journaled.seq);
+                self.keys.add(workspace, key, journaled.seq);
             }
             let written = match written.entry(workspace) {
                 hash_map::Entry::Occupied(known) => *known.get(),
                 hash_map::Entry::Vacant(vacant) => *vacant.insert(ledger::written_to(tx, workspace)?),
             };
-            if journaled.seq > written { accounts.again(tx, workspace, &journaled, now) } else { Ok(()) }
-        })?;
-        accounts.round = accounts.journal.next;
-        Ok(accounts)
+            if journaled.seq > written { self.again(tx, workspace, &journaled, now) } else { Ok(()) }
+        })
     }
 
     /// Applies an entry that only the journal has.

@@ -7,6 +7,9 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::Error;
 
+/// Says which index finds the entries of an operation, in this engine's words.
+pub const BY_OPERATION: &str = "indexed by entry_operation";
+
 /// A connection inside a transaction, or a reader.
 pub struct Tx<'a>(pub(super) &'a rusqlite::Connection);
 

@@ -4,7 +4,7 @@ use billing::account::{Grant, Hold};
 use billing::{Seq, Time};
 
 use super::codec;
-use super::db::{Row, Tx};
+use super::db::{BY_OPERATION, Row, Tx};
 use super::entry::{self, ENTRY, Recorded};
 use super::ledger::{self, HOLD};
 use super::work::{StepOutcome, WorkState};
@@ -208,8 +208,11 @@ impl Store {
                 (filter.to.is_some(), "and e.at < ?8"),
             ];
             let asked: Vec<&str> = asked.into_iter().filter(|one| one.0).map(|one| one.1).collect();
+            // SQLite has no idea how rare an operation is.
+            let hint = if filter.operation.is_some() { BY_OPERATION } else { "" };
+            let select = ENTRY.replacen("from entry e", &format!("from entry e {hint}"), 1);
             let page = format!(
-                "{ENTRY} where e.workspace = ?1 and e.seq {compare} ?2 and e.kind in ({}) {}
+                "{select} where e.workspace = ?1 and e.seq {compare} ?2 and e.kind in ({}) {}
                  order by e.seq {order} limit ?9",
                 kinds.join(", "),
                 asked.join(" "),
@@ -304,8 +307,9 @@ impl Store {
         let due = move |tx: &Tx<'_>| {
             tx.query(
                 "select workspace from hold where status < 3 and ends_at <= ?1
-                 union select workspace from \"grant\" where (scheduled > 0 and effective_at <= ?1)
-                   or (available > 0 and expires_at is not null and expires_at <= ?1 and scheduled = 0) limit 1000",
+                 union select workspace from \"grant\" where scheduled > 0 and effective_at <= ?1
+                 union select workspace from \"grant\"
+                   where available > 0 and expires_at is not null and expires_at <= ?1 and scheduled = 0 limit 1000",
                 values![now],
                 |row| row.int(0),
             )
@@ -321,7 +325,8 @@ impl Store {
             let next = tx.one(
                 "select min(at) from (select min(ends_at) as at from hold where status < 3 and ends_at > ?1
                    union all select min(effective_at) from \"grant\" where scheduled > 0 and effective_at > ?1
-                   union all select min(expires_at) from \"grant\" where available > 0 and expires_at > ?1 and scheduled = 0)",
+                   union all select min(expires_at) from \"grant\"
+                     where available > 0 and expires_at is not null and expires_at > ?1 and scheduled = 0)",
                 values![now],
                 |row| row.opt_time(0),
             )?;

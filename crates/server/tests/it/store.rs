@@ -198,3 +198,21 @@ async fn clean(store: Store, directory: &Directory) {
     let report = audit(&database_file(directory.path())).expect("it finishes");
     assert!(report.clean, "{:#?}", report.broken);
 }
+
+#[tokio::test]
+async fn a_journal_that_does_not_continue_the_ledger_is_refused() {
+    let corruptions = [
+        "insert into journal select 99999, {other}, body from journal where workspace = {main} order by id desc limit 1",
+        "update journal set body = substr(body, 1, 40) where id = 3",
+    ];
+    for corruption in corruptions {
+        let directory = Directory::new("journal");
+        let (main, other) = sample::make(directory.path()).await;
+        let sql = corruption.replace("{main}", &main.to_string()).replace("{other}", &other.to_string());
+        let file = rusqlite::Connection::open(database_file(directory.path())).expect("it opens");
+        file.execute_batch(&sql).expect("corrupted");
+        drop(file);
+        let refused = Store::open(directory.path(), Some(START)).err().unwrap_or_default();
+        assert!(refused.contains("journal") && refused.lines().count() == 1, "{corruption}: {refused:?}");
+    }
+}

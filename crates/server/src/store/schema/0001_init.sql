@@ -65,8 +65,8 @@ create table "grant" (
   constraint grant_key primary key (workspace, id),
   constraint grant_whole check (granted = scheduled + available + held + consumed + expired + revoked + repaid)
 ) without rowid;
-create index grant_dated on "grant" (workspace)
-  where scheduled > 0 or (available > 0 and expires_at is not null);
+create index grant_scheduled on "grant" (effective_at, workspace) where scheduled > 0;
+create index grant_expiring on "grant" (expires_at, workspace) where available > 0 and expires_at is not null;
 
 create table hold (
   workspace integer not null,
