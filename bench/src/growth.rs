@@ -119,7 +119,8 @@ fn facts(options: &Options, scratch: &Path) -> String {
         "`cargo run --release -p bench -- growth --entries {} --workspaces {}`\n\n\
          {}; {} file system. Batches of 1 000 holds, then their settles, over 4 connections, with random keys; a tenth of \
          the charges are of one workspace, the others at random; the queries are about that one, over HTTP. What the \
-         server writes behind its journal is written every day of the manual clock, and counted. Every balance exact and \
+         server writes behind its journal is written every day of the manual clock, and counted; the charges of a day \
+         lie at one moment, so they fill one usage slot of each day. Every balance exact and \
          the audit clean at the end.\n\n",
         options.entries,
         options.workspaces,
