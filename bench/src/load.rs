@@ -26,7 +26,7 @@ pub(crate) struct Purse {
     pub(crate) available: i64,
 }
 
-/// Which workspace the next charge is of: the running sums of their weights, and where each is charged.
+/// Which workspace the next charge is of: the running sums of their weights.
 pub(crate) struct Draw {
     sums: Vec<u64>,
 }

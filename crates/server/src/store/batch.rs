@@ -108,7 +108,7 @@ impl<'a> Batch<'a> {
         self.follow(post.workspace, &recorded)?;
         // What the loops look up by its time must not look due again, and alerts are kept in the account's row alone.
         if post.command == Command::Sweep || self.cached(post.workspace).watch != before {
-            self.at_once.insert(post.workspace);
+            self.touch(post.workspace);
         }
         let posted = outcome?;
         let cached = self.accounts.get(post.workspace);
@@ -173,7 +173,7 @@ impl<'a> Batch<'a> {
         self.decided.is_empty() && self.changed.is_empty()
     }
 
-    /// Marks an account whose alerts changed.
+    /// Marks a workspace whose rows are written in this transaction.
     pub fn touch(&mut self, workspace: i64) {
         self.at_once.insert(workspace);
     }

@@ -9,7 +9,8 @@
 //! | look the key up | none, or 1 select for each segment that may have it |
 //! | load the account, once while it is cached | 3 selects |
 //! | journal an entry | 1 insert |
-//! | later, each entry | 1 insert into `entry`, 1 into `note` where there are labels or a reason, 1 for its key |
+//! | later, each entry | 1 insert into `entry`, 1 into `note` where there are labels or a reason |
+//! | later, each key | 1 insert into its segment |
 //! | later, each hold, grant and usage slot that many entries changed, and the account | 1 upsert |
 
 use std::sync::Arc;
