@@ -3,7 +3,6 @@
 //! Owns `App::post`, signed links and the cache of API keys. It does *not* know HTTP or SQL.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -19,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, PaymentsConfig};
 use crate::providers::{Providers, Smtp};
 use crate::store::people::Role;
-use crate::store::{Error, Store};
+use crate::store::{Error, Place, Store};
 
 /// How long a signed link works, in seconds.
 pub const LINK_SECONDS: i64 = 15 * 60;
@@ -67,7 +66,7 @@ pub struct Served {
 /// How a server is started.
 pub struct Start<'a> {
     pub config: Config,
-    pub directory: &'a Path,
+    pub place: &'a Place,
     /// A manual clock's start.
     pub manual: Option<Time>,
     pub operator_key: String,
@@ -89,10 +88,10 @@ impl App {
     /// One line for the operator.
     pub async fn start(start: Start<'_>) -> Result<App, String> {
         crate::providers::install_crypto();
-        let Start { config, directory, manual, operator_key, public_url } = start;
+        let Start { config, place, manual, operator_key, public_url } = start;
         let providers = Providers::new(&config.providers)?;
         let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
-        let store = Store::open(directory, manual)?;
+        let store = Store::open(place, manual)?;
         let link_secret =
             store.link_secret().await.map_err(|error| format!("cannot write the database: {error}"))?;
         let rates = config.catalog.operations.iter().map(|o| (Arc::from(o.operation.as_str()), o.price));

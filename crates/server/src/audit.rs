@@ -164,7 +164,7 @@ pub fn audit(path: &Path) -> Result<Report, String> {
 
 fn everything(connection: &Connection, findings: &mut Findings) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
-    let mut statement = connection.prepare("select id from workspace order by id")?;
+    let mut statement = connection.prepare("select workspace from workspace order by workspace")?;
     let workspaces = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
     let journal = journal::read(connection)?;
     let segments = journal::segments(connection)?;
@@ -173,13 +173,13 @@ fn everything(connection: &Connection, findings: &mut Findings) -> rusqlite::Res
         findings.report.workspaces += 1;
         let mut book = ledger(connection, *id, findings)?;
         money::account(connection, &book, findings)?;
-        let rows = journal.get(id).map_or(&[][..], Vec::as_slice);
-        let journaled = journal::follow(connection, &book, rows, findings)?;
+        let journaled = journal::follow(connection, &book, journal.of(*id), findings)?;
         let keys = journal::keys(connection, *id, &segments, journaled, findings)?;
         money::keys_and_payments(connection, &mut book, &keys, findings)?;
         around::sends(connection, &mut book, findings)?;
         around::jobs(connection, &book, findings)?;
     }
+    journal.strays(&workspaces, findings);
     around::strays(connection, &workspaces, findings)
 }
 

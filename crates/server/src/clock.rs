@@ -16,6 +16,8 @@ use billing::Time;
 pub enum Clock {
     /// The system's clock.
     System,
+    /// The clock of a database that several nodes share: the system's, and how much that is behind, in microseconds.
+    Database(Arc<AtomicI64>),
     /// Microseconds since 1970, moved by [`Clock::set`] alone.
     Manual(Arc<AtomicI64>),
 }
@@ -30,8 +32,17 @@ impl Clock {
     pub fn now(&self) -> Time {
         match self {
             Clock::System => Time(system_micros()),
+            Clock::Database(behind) => Time(system_micros() + behind.load(Ordering::SeqCst)),
             Clock::Manual(now) => Time(now.load(Ordering::SeqCst)),
         }
+    }
+
+    /// Sets it by a database's clock that says `now`, or by where a manual one stands there.
+    pub fn agree(&self, now: Time, manual: Option<Time>) {
+        if let Clock::Database(behind) = self {
+            behind.store(now.0 - system_micros(), Ordering::SeqCst);
+        }
+        manual.into_iter().for_each(|manual| self.set(manual));
     }
 
     /// Whether time stands still until it is advanced.

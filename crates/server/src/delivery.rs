@@ -18,7 +18,7 @@ const BATCH: i64 = 50;
 pub async fn work_off(app: &App) -> Result<usize, Error> {
     let mut done = 0;
     loop {
-        let mails = app.store.due_mails(BATCH).await?;
+        let mails = app.store.claim_mails(BATCH).await?;
         if mails.is_empty() {
             return Ok(done);
         }
@@ -44,7 +44,7 @@ async fn send(app: &App, mail: Mail) -> Result<(), Error> {
     match mailer.send(&email).await {
         Outcome::Done(()) => {
             app.served.mails.fetch_add(1, Ordering::Relaxed);
-            app.store.mail_sent(mail.id).await
+            app.store.mail_sent(&mail).await
         }
         Outcome::ItemFailed { reason } => app.store.mail_failed(mail, reason, Final::Yes).await,
         Outcome::TryLater { reason } | Outcome::Unavailable { reason } | Outcome::Unknown { reason } => {

@@ -7,6 +7,8 @@ use billing::Time;
 use clap::{Parser, Subcommand};
 use scrip::app::{App, LINK_SECONDS, Link, LinkRole, Start};
 use scrip::config::{self, Config};
+use scrip::store::Place;
+use scrip::store::postgres::schema::Place as Server;
 use scrip::{audit, clock, demo, server, store};
 
 /// Credits and billing for products that spend money on their customers' behalf.
@@ -33,8 +35,10 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
         /// Where the database lives.
-        #[arg(long, default_value = "data")]
+        #[arg(long, default_value = "data", conflicts_with = "database")]
         data: PathBuf,
+        #[command(flatten)]
+        database: DatabaseArguments,
         #[arg(long, default_value = "127.0.0.1:8080")]
         listen: String,
         /// system, manual, or manual=2027-01-31T10:00:00Z
@@ -67,6 +71,30 @@ enum Command {
     },
 }
 
+/// A database that several nodes share.
+#[derive(clap::Args)]
+struct DatabaseArguments {
+    /// A PostgreSQL server instead of a directory: postgres://user:password@host/database
+    #[arg(long, env = "SCRIP_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+    /// How many partitions a new database gets; it keeps them for good. Each is written by one node at a time.
+    #[arg(long, requires = "database")]
+    partitions: Option<i64>,
+    /// Distribute the tables of a new database by partition, with Citus.
+    #[arg(long, requires = "database")]
+    distributed: bool,
+}
+
+impl DatabaseArguments {
+    fn or(self, directory: PathBuf) -> Place {
+        let DatabaseArguments { database, partitions, distributed } = self;
+        match database {
+            Some(url) => Place::Postgres(Server { url, partitions, distributed }),
+            None => Place::Directory(directory),
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum CatalogCommand {
     /// Name file, line and key of the first mistake.
@@ -96,9 +124,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Demo { auto, listen } => runtime()?.block_on(demo::run(auto, &listen)),
-        Command::Serve { config, data, listen, clock } => {
+        Command::Serve { config, data, database, listen, clock } => {
             let config = Config::load(config.as_deref())?;
-            runtime()?.block_on(serve(config, data, listen, &clock))
+            runtime()?.block_on(serve(config, &database.or(data), listen, &clock))
         }
         Command::Audit { data } => {
             let report = audit::audit(&store::database_file(&data))?;
@@ -126,14 +154,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("cannot start: {error}"))
 }
 
-async fn serve(config: Config, data: PathBuf, listen: String, clock: &str) -> Result<ExitCode, String> {
+async fn serve(config: Config, place: &Place, listen: String, clock: &str) -> Result<ExitCode, String> {
     let manual = parse_clock(clock)?;
     let (listener, address) = server::bind(&listen).await?;
     let public_url = format!("http://{address}");
     let given = config::operator_key();
     let operator_key =
         given.as_ref().map_or_else(|| scrip::app::hex(&clock::random::<32>()), |key| key.reveal().to_owned());
-    let start = Start { config, directory: &data, manual, operator_key: operator_key.clone(), public_url };
+    let start = Start { config, place, manual, operator_key: operator_key.clone(), public_url };
     let app = App::start(start).await?;
     if given.is_none() {
         eprintln!("operator key for this run (set SCRIP_OPERATOR_KEY to choose it): {operator_key}");

@@ -19,6 +19,7 @@ use super::{Answer, Fresh, with_available};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::id;
+use crate::store::ANY_WORKSPACE;
 use crate::store::alerts::level_name;
 use crate::store::queries;
 
@@ -137,7 +138,7 @@ async fn changed(app: &App, changes: &mut broadcast::Receiver<i64>, workspace: i
     loop {
         let change = tokio::time::timeout(Duration::from_secs(1), changes.recv()).await;
         match change {
-            Ok(Ok(number)) if number == workspace => return Some(()),
+            Ok(Ok(number)) if number == workspace || number == ANY_WORKSPACE => return Some(()),
             Ok(Err(broadcast::error::RecvError::Lagged(_))) => return Some(()),
             Ok(Err(broadcast::error::RecvError::Closed)) => return None,
             _ if app.is_stopping() => return None,

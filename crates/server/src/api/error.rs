@@ -158,8 +158,10 @@ impl From<store::Error> for Error {
             .fact("limit", limit)
             .fact("used", used)
             .fact("needed", needed),
-            store::Error::Unavailable(why) => Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why),
-            store::Error::Engine(error) => {
+            store::Error::Unavailable(why) | store::Error::Again(why) => {
+                Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why)
+            }
+            store::Error::Engine(error) | store::Error::Broken(error) => {
                 tracing::error!(%error, "the database failed");
                 Error::new(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -89,15 +89,15 @@ pub fn jobs(connection: &Connection, book: &Book, findings: &mut Findings) -> ru
 /// Rows that name a workspace which does not exist, in whatever tables there are.
 pub fn strays(connection: &Connection, workspaces: &[i64], findings: &mut Findings) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(
-        "select t.name, exists (select 1 from pragma_index_list(t.name) l, pragma_index_xinfo(l.name) x
-             where l.partial = 0 and x.seqno = 0 and x.name = 'workspace')
-         from sqlite_master t where t.type = 'table'
-           and exists (select 1 from pragma_table_info(t.name) c where c.name = 'workspace')",
+        "select t.name, c.name, exists (select 1 from pragma_index_list(t.name) l, pragma_index_xinfo(l.name) x
+             where l.partial = 0 and x.seqno = 0 and x.name = c.name)
+         from sqlite_master t, pragma_table_info(t.name) c
+         where t.type = 'table' and t.name <> 'workspace' and c.name in ('workspace', 'owner')",
     )?;
-    let tables = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)))?;
+    let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     for table in tables {
-        let (table, sorted) = table?;
-        for workspace in owners(connection, &table, sorted)? {
+        let (table, column, sorted): (String, String, bool) = table?;
+        for workspace in owners(connection, &table, &column, sorted)? {
             if workspaces.binary_search(&workspace).is_err() {
                 findings.workspace = workspace;
                 findings.broken(
@@ -112,16 +112,15 @@ pub fn strays(connection: &Connection, workspaces: &[i64], findings: &mut Findin
 
 /// The workspaces that a table names. Where an index begins with the workspace, from one to the next without reading what
 /// is between.
-fn owners(connection: &Connection, table: &str, sorted: bool) -> rusqlite::Result<Vec<i64>> {
+fn owners(connection: &Connection, table: &str, column: &str, sorted: bool) -> rusqlite::Result<Vec<i64>> {
     if !sorted {
-        let all = format!("select distinct workspace from \"{table}\" where workspace is not null");
+        let all = format!("select distinct {column} from \"{table}\" where {column} is not null");
         return connection.prepare(&all)?.query_map([], |row| row.get(0))?.collect();
     }
-    let mut next =
-        connection.prepare(&format!("select min(workspace) from \"{table}\" where workspace > ?1"))?;
-    let first =
-        connection.query_row(&format!("select min(workspace) from \"{table}\""), [], |row| row.get(0))?;
-    let (mut owners, mut owner): (Vec<i64>, Option<i64>) = (Vec::new(), first);
+    let least = format!("select min({column}) from \"{table}\"");
+    let mut next = connection.prepare(&format!("{least} where {column} > ?1"))?;
+    let (mut owners, mut owner): (Vec<i64>, Option<i64>) =
+        (Vec::new(), connection.query_row(&least, [], |row| row.get(0))?);
     while let Some(found) = owner {
         owners.push(found);
         owner = next.query_row([found], |row| row.get(0))?;

@@ -191,8 +191,8 @@ fn periods(
     keyed: &Keyed,
     findings: &mut Findings,
 ) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("select anchor, next_period, plan_credits from workspace where id = ?1")?;
+    let mut statement = connection
+        .prepare_cached("select anchor, next_period, plan_credits from workspace where workspace = ?1")?;
     let (anchor, next, credits): (i64, Option<i64>, Option<i64>) =
         statement.query_row([book.workspace], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let mut statement = connection.prepare_cached(

@@ -47,7 +47,7 @@ pub async fn run(auto: bool, listen: &str) -> Result<ExitCode, String> {
     let operator_key = crate::app::hex(&clock::random::<16>());
     let start = Start {
         config: settings(&sink, &notices, &fakes),
-        directory: &directory,
+        place: &store::Place::Directory(directory.clone()),
         manual: Some(clock::Clock::System.now()),
         operator_key: operator_key.clone(),
         public_url: format!("http://{address}"),

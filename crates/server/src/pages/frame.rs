@@ -91,8 +91,10 @@ impl From<store::Error> for Trouble {
             store::Error::OverCap { limit, used, needed, .. } => Trouble::unprocessable(format!(
                 "The campaign may use {limit} credits and has used {used}: this needs {needed} more."
             )),
-            store::Error::Unavailable(why) => Trouble::unavailable(&sentence(&why)),
-            store::Error::Engine(error) => {
+            store::Error::Unavailable(why) | store::Error::Again(why) => {
+                Trouble::unavailable(&sentence(&why))
+            }
+            store::Error::Engine(error) | store::Error::Broken(error) => {
                 tracing::error!(%error, "the database failed");
                 Trouble::unavailable(
                     "The database did not answer. Nothing was changed: try again in a moment.",

@@ -19,6 +19,7 @@ use super::scene::Scene;
 use super::session::Visitor;
 use super::view::{Live, Unread};
 use crate::app::App;
+use crate::store::ANY_WORKSPACE;
 use crate::store::jobs::JobKind;
 
 /// At most ten messages a second.
@@ -111,7 +112,7 @@ impl Listener {
 async fn changed(changes: &mut Receiver<i64>, workspace: i64) -> bool {
     loop {
         match changes.recv().await {
-            Ok(changed) if changed != workspace => {}
+            Ok(changed) if changed != workspace && changed != ANY_WORKSPACE => {}
             Ok(_) | Err(RecvError::Lagged(_)) => return true,
             Err(RecvError::Closed) => return false,
         }

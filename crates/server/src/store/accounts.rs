@@ -13,9 +13,10 @@ use billing::{Seq, Time};
 use super::Error;
 use super::db::Tx;
 use super::entry::{self, Recorded};
-use super::journal::{self, Journaled};
-use super::keys::{self, Keys};
+use super::journal::{self, Journaled, Name, Progress, Written};
+use super::keys::{self, Keys, Sealed};
 use super::ledger::{self, Cached};
+use crate::{clock, values};
 
 /// How many accounts are kept between batches.
 const CACHED_ACCOUNTS: usize = 50_000;
@@ -25,11 +26,12 @@ const MOST_UNWRITTEN: usize = 131_072;
 const SWEPT: usize = 64;
 /// How many entries of one workspace may wait, so that no single write takes long.
 const MOST_OF_ONE: usize = 128;
-/// How many rows of the journal are dropped for each entry that is added, while there are some to drop.
+/// How much of the journal is dropped for each entry that is added, while there is something to drop.
 const DROPPED_PER_ENTRY: i64 = 2;
 
 /// The writer's accounts.
 pub struct Accounts {
+    partition: i64,
     cached: HashMap<i64, Cached>,
     /// The workspaces with unwritten entries.
     behind: BTreeSet<i64>,
@@ -37,64 +39,106 @@ pub struct Accounts {
     /// The keys of all entries.
     pub keys: Keys,
     journal: Ends,
+    /// What this batch wrote behind its entries, for the journal.
+    written: Vec<Written>,
     /// The hand goes round all workspaces that are behind, in the order of their numbers: neighbours share pages.
     hand: i64,
     /// Where the journal ended when the hand began this round: at its end, everything before is in its tables.
     round: i64,
 }
 
-/// Which numbers the journal has.
+/// Where the journal begins and ends. A row's id is how much has happened until its end.
 struct Ends {
-    first: i64,
-    next: i64,
-    /// The entries of the rows before this one are in their tables.
-    needed: i64,
+    /// The last row that was dropped.
+    dropped: i64,
+    /// The last row, and its name.
+    last: i64,
+    name: Name,
+    /// The entries of the rows until this one are in their tables.
+    unneeded: i64,
 }
 
 impl Accounts {
     /// Reads the journal and makes the accounts again as they were when its last row was committed. Writes nothing.
-    pub fn recover(tx: &Tx<'_>, now: Time) -> Result<Accounts, Error> {
-        let first = tx.int("select min(id) from journal", &[])?.max(1);
+    pub fn recover(tx: &Tx<'_>, partition: i64, now: Time) -> Result<Accounts, Error> {
+        let first = tx.int("select min(id) from journal where partition = ?1", values![partition])?;
+        let before = (first - 1).max(0);
         let mut accounts = Accounts {
+            partition,
             cached: HashMap::new(),
             behind: BTreeSet::new(),
             unwritten: 0,
-            keys: Keys::load(tx, first, keys::SEGMENT)?,
-            journal: Ends { first, next: first, needed: first },
+            keys: Keys::load(tx, partition, before, keys::SEGMENT)?,
+            journal: Ends { dropped: before, last: before, name: Name::default(), unneeded: before },
+            written: Vec::new(),
             hand: i64::MIN,
-            round: first,
+            round: before,
         };
-        // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
-        let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| accounts.replay(tx, now)));
-        let broken = |_| Err(Error::Unavailable("the journal does not continue the ledger".to_owned()));
-        replayed.unwrap_or_else(broken)?;
-        accounts.round = accounts.journal.next;
+        if !accounts.replay(tx, now, first)? {
+            return Err(broken());
+        }
+        accounts.round = accounts.journal.last;
         Ok(accounts)
     }
 
-    fn replay(&mut self, tx: &Tx<'_>, now: Time) -> Result<(), Error> {
-        let mut written = HashMap::new();
-        journal::replay(tx, |id, workspace, journaled| {
-            self.journal.next = id + 1;
-            if let Some(key) = &journaled.key {
-                self.keys.add(workspace, key, journaled.seq);
-            }
-            let written = match written.entry(workspace) {
-                hash_map::Entry::Occupied(known) => *known.get(),
-                hash_map::Entry::Vacant(vacant) => *vacant.insert(ledger::written_to(tx, workspace)?),
-            };
-            if journaled.seq > written { self.again(tx, workspace, &journaled, now) } else { Ok(()) }
-        })
+    /// Does what other nodes committed since our last batch. `false`: what is known here is not what the database has any
+    /// more, and must be made again.
+    pub fn follow(&mut self, tx: &Tx<'_>, now: Time) -> Result<bool, Error> {
+        let Ends { last, name, .. } = self.journal;
+        if last > 0 && journal::name_of(tx, self.partition, last)? != Some(name) {
+            return Ok(false);
+        }
+        self.replay(tx, now, 0)
     }
 
-    /// Applies an entry that only the journal has.
+    /// Applies the rows that are new. `false` when one does not begin where the one before ended, but for the `first`.
+    fn replay(&mut self, tx: &Tx<'_>, now: Time, first: i64) -> Result<bool, Error> {
+        // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
+        let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let (mut written, mut whole) = (HashMap::new(), true);
+            journal::replay(tx, self.partition, self.journal.last, |row| {
+                let entries = row.entries()?;
+                whole &= row.id == first || row.id - entries.len().max(1) as i64 == self.journal.last;
+                if !whole {
+                    return Ok(());
+                }
+                for journaled in entries {
+                    self.again(tx, &journaled, &mut written, now)?;
+                }
+                self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
+                for written in &row.progress.written {
+                    self.wrote(written);
+                }
+                (self.journal.last, self.journal.name) = (row.id, row.name);
+                Ok(())
+            })?;
+            Ok(whole)
+        }));
+        replayed.unwrap_or_else(|_| Err(broken()))
+    }
+
+    /// Keeps an entry of the journal in mind: its key, and what it did to its account, unless that is known.
     fn again(
         &mut self,
         tx: &Tx<'_>,
-        workspace: i64,
         journaled: &Journaled<'_>,
+        written: &mut HashMap<i64, Seq>,
         now: Time,
     ) -> Result<(), Error> {
+        let workspace = journaled.workspace;
+        if let Some(key) = &journaled.key {
+            self.keys.add(workspace, key, journaled.seq);
+        }
+        let known = match self.cached.get(&workspace) {
+            Some(cached) => cached.account.seq,
+            None => match written.entry(workspace) {
+                hash_map::Entry::Occupied(known) => *known.get(),
+                hash_map::Entry::Vacant(vacant) => *vacant.insert(ledger::written_to(tx, workspace)?),
+            },
+        };
+        if journaled.seq <= known {
+            return Ok(());
+        }
         self.load(tx, workspace, now)?;
         let recorded = Arc::new(journaled.recorded()?);
         let entry = &recorded.entry;
@@ -106,6 +150,20 @@ impl Accounts {
         cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
         self.keep(workspace, recorded);
         Ok(())
+    }
+
+    /// Keeps in mind what somebody wrote into a workspace's tables.
+    fn wrote(&mut self, Written { workspace, until, anew }: &Written) {
+        let Some(cached) = self.cached.get_mut(workspace) else { return };
+        let before = cached.unwritten.len();
+        cached.unwritten.retain(|recorded| recorded.entry.seq > *until);
+        self.unwritten -= before - cached.unwritten.len();
+        if cached.unwritten.is_empty() {
+            self.behind.remove(workspace);
+            if *anew {
+                self.cached.remove(workspace);
+            }
+        }
     }
 
     /// Loads an account, unless it is here.
@@ -191,97 +249,145 @@ impl Accounts {
         self.behind.contains(&workspace)
     }
 
-    /// Adds a row to the journal.
-    pub fn journal(&mut self, tx: &Tx<'_>, workspace: i64, body: &[u8]) -> Result<(), Error> {
-        journal::append(tx, self.journal.next, workspace, body)?;
-        self.journal.next += 1;
-        Ok(())
+    /// The partition that these accounts are in.
+    pub fn partition(&self) -> i64 {
+        self.partition
     }
 
-    /// Writes a workspace's rows: its entries, what they changed, and the account.
+    /// Where the journal ends: the last row, and its name.
+    pub fn end(&self) -> (i64, Name) {
+        (self.journal.last, self.journal.name)
+    }
+
+    /// Writes a workspace's rows: its entries, what they changed, and the account. With it, other rows of the same
+    /// transaction may have changed what belongs to the account.
     pub fn write(&mut self, tx: &Tx<'_>, workspace: i64, now: Time) -> Result<(), Error> {
-        let cached = self.cached.get_mut(&workspace).expect("loaded before");
+        self.write_rows(tx, &[workspace], now, true)
+    }
+
+    fn write_rows(&mut self, tx: &Tx<'_>, whose: &[i64], now: Time, anew: bool) -> Result<(), Error> {
+        let cached: Vec<(i64, &Cached)> =
+            whose.iter().map(|workspace| (*workspace, self.get(*workspace))).collect();
         let (mut holds, mut grants, mut usage) = (BTreeSet::new(), BTreeSet::new(), HashMap::new());
-        for recorded in &cached.unwritten {
-            let entry = &recorded.entry;
-            entry::insert_entry(tx, workspace, recorded)?;
-            holds.extend(entry.hold);
-            grants.extend(entry.postings.iter().map(|posting| posting.grant).chain(entry.grant));
+        let unwritten = || {
+            cached.iter().flat_map(|(workspace, cached)| {
+                cached.unwritten.iter().map(|recorded| (*workspace, &**recorded))
+            })
+        };
+        for (workspace, Recorded { entry, .. }) in unwritten() {
+            holds.extend(entry.hold.map(|id| (workspace, id)));
+            let named = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);
+            grants.extend(named.map(|id| (workspace, id)));
             entry::fold_usage(&mut usage, workspace, entry);
         }
-        for id in holds {
-            ledger::save_hold(tx, workspace, &cached.account.holds[&id])?;
-        }
-        for id in grants {
-            ledger::save_grant(tx, workspace, &cached.account.grants[&id])?;
-        }
-        for (key, usage) in &usage {
-            entry::add_usage(tx, key, usage)?;
-        }
-        ledger::save_account(tx, workspace, cached)?;
-        self.unwritten -= cached.unwritten.len();
-        cached.unwritten.clear();
-        cached.account.forget(Time(now.0 - ledger::RECENT));
-        self.behind.remove(&workspace);
-        if self.behind.is_empty() {
-            self.end_round(self.journal.next);
+        entry::insert_entries(tx, unwritten)?;
+        let account = |workspace| &self.get(workspace).account;
+        ledger::save_holds(
+            tx,
+            holds.into_iter().map(|(workspace, id)| (workspace, &account(workspace).holds[&id])),
+        )?;
+        ledger::save_grants(
+            tx,
+            grants.into_iter().map(|(workspace, id)| (workspace, &account(workspace).grants[&id])),
+        )?;
+        entry::add_usage(tx, usage.iter())?;
+        ledger::save_accounts(tx, cached.into_iter())?;
+        for workspace in whose {
+            let cached = self.cached.get_mut(workspace).expect("loaded before");
+            self.unwritten -= cached.unwritten.len();
+            cached.unwritten.clear();
+            cached.account.forget(Time(now.0 - ledger::RECENT));
+            self.behind.remove(workspace);
+            if tx.is_shared() {
+                self.written.push(Written { workspace: *workspace, until: cached.account.seq, anew });
+            }
         }
         Ok(())
     }
 
     /// Writes the rows of workspaces that are behind, round and round, until at most `most` entries are unwritten.
     pub fn write_until(&mut self, tx: &Tx<'_>, most: usize, now: Time) -> Result<(), Error> {
-        while self.unwritten > most {
-            self.write_next(tx, now)?;
+        let (mut left, mut whose) = (self.unwritten, Vec::new());
+        while left > most
+            && let Some(workspace) = self.next_behind(&whose)
+        {
+            left -= self.get(workspace).unwritten.len();
+            whose.push(workspace);
         }
-        Ok(())
+        self.write_rows(tx, &whose, now, false)
     }
 
-    /// What a batch of so many entries and keys does for those before it: writes what waits too long, and drops what is
-    /// written.
-    pub fn tidy(
-        &mut self,
-        tx: &Tx<'_>,
-        (added, keys): (usize, usize),
-        changed: &HashSet<i64>,
-        now: Time,
-    ) -> Result<(), Error> {
-        for workspace in changed {
-            if self.cached.get(workspace).is_some_and(|cached| cached.unwritten.len() >= MOST_OF_ONE) {
-                self.write(tx, *workspace, now)?;
-            }
+    /// The next workspace that the hand comes to and that is not among those it came to just now.
+    fn next_behind(&mut self, but: &[i64]) -> Option<i64> {
+        let next =
+            self.behind.range(self.hand.saturating_add(1)..).next().or(self.behind.first()).copied()?;
+        if but.first() == Some(&next) {
+            return None;
         }
+        if next <= self.hand {
+            (self.journal.unneeded, self.round) = (self.round, self.journal.last);
+        }
+        self.hand = next;
+        Some(next)
+    }
+
+    /// Ends a batch: writes what waits too long, appends its entries to the journal, and drops what is not needed there any
+    /// more.
+    pub fn end_batch(&mut self, tx: &Tx<'_>, batch: Ending<'_>, now: Time) -> Result<(), Error> {
+        let long = |workspace: &&i64| {
+            self.cached.get(*workspace).is_some_and(|cached| cached.unwritten.len() >= MOST_OF_ONE)
+        };
+        let long: Vec<i64> = batch.changed.iter().filter(long).copied().collect();
+        self.write_rows(tx, &long, now, false)?;
         if self.unwritten > MOST_UNWRITTEN {
             self.write_until(tx, MOST_UNWRITTEN - SWEPT, now)?;
         }
         // A few workspaces in use never reach that bound, but the journal must not grow behind them.
-        if self.journal.next - self.journal.needed > 2 * MOST_UNWRITTEN as i64 && !self.behind.is_empty() {
-            self.write_next(tx, now)?;
+        if self.journal.last - self.journal.unneeded > 2 * MOST_UNWRITTEN as i64 && self.unwritten > 0 {
+            self.write_until(tx, self.unwritten - 1, now)?;
         }
-        self.keys.seal(tx, keys, self.journal.next)?;
-        let needed = self.journal.needed.min(self.keys.needed());
-        let end = needed.min(self.journal.first + added.max(64) as i64 * DROPPED_PER_ENTRY);
-        if end > self.journal.first {
-            journal::drop_before(tx, end)?;
-            self.journal.first = end;
+        let id = self.journal.last + batch.count.max(1) as i64;
+        let sealed = self.keys.seal(tx, batch.keys, (self.journal.last, id))?;
+        let progress = Progress { written: std::mem::take(&mut self.written), sealed };
+        if batch.count > 0 || sealed != Sealed::default() || tx.owes_a_row() {
+            let name = clock::random();
+            journal::append(tx, self.partition, id, &journal::body(&name, &progress, batch.entries))?;
+            (self.journal.last, self.journal.name) = (id, name);
         }
+        if self.behind.is_empty() {
+            (self.journal.unneeded, self.round) = (self.journal.last, self.journal.last);
+        }
+        self.drop_unneeded(tx, batch.count)?;
         if self.cached.len() > CACHED_ACCOUNTS {
             self.cached.retain(|_, cached| !cached.unwritten.is_empty());
         }
         Ok(())
     }
 
-    fn write_next(&mut self, tx: &Tx<'_>, now: Time) -> Result<(), Error> {
-        let next = self.behind.range(self.hand.saturating_add(1)..).next().or(self.behind.first()).copied();
-        let Some(workspace) = next else { return Ok(()) };
-        if workspace <= self.hand {
-            self.end_round(self.round);
+    fn drop_unneeded(&mut self, tx: &Tx<'_>, added: usize) -> Result<(), Error> {
+        // The last row stays: by its name everybody knows where the journal ends.
+        let unneeded = self.journal.unneeded.min(self.keys.unneeded()).min(self.journal.last - 1);
+        let end = unneeded.min(self.journal.dropped + added.max(64) as i64 * DROPPED_PER_ENTRY);
+        if end > self.journal.dropped {
+            journal::drop_until(tx, self.partition, end)?;
+            self.journal.dropped = end;
         }
-        self.hand = workspace;
-        self.write(tx, workspace, now)
+        Ok(())
     }
+}
 
-    fn end_round(&mut self, needed: i64) {
-        (self.journal.needed, self.round) = (needed, self.journal.next);
-    }
+fn broken() -> Error {
+    Error::Unavailable("the journal does not continue the ledger".to_owned())
+}
+
+/// What a batch was, when it ends.
+pub struct Ending<'a> {
+    /// Its entries, as the journal keeps them.
+    pub entries: &'a [u8],
+    /// How many.
+    pub count: usize,
+    /// How many of them have keys.
+    pub keys: usize,
+    /// Whose accounts changed.
+    pub changed: &'a HashSet<i64>,
 }

@@ -148,7 +148,7 @@ fn come_back(tx: &Tx<'_>, words: &Words, recorded: &[Arc<Recorded>]) -> Result<(
 
 fn renewal_words(tx: &Tx<'_>, workspace: i64) -> Result<String, Error> {
     let renewal = tx.one(
-        "select next_period, time_zone from workspace where id = ?1 and next_period is not null",
+        "select next_period, time_zone from workspace where workspace = ?1 and next_period is not null",
         values![workspace],
         |row| Ok((row.time(0)?, row.text(1)?)),
     )?;
@@ -212,7 +212,7 @@ impl Store {
 
     /// Marks a notice as read.
     pub async fn read_notice(&self, workspace: i64, notice: i64) -> Result<(), Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let changed = batch.tx.execute(
                 "update notice set read_at = coalesce(read_at, ?3) where workspace = ?1 and id = ?2",
                 values![workspace, notice, batch.now],

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use billing::ledger::Posted;
 use billing::{Account, Command, Entry, Hold, Refusal, Seq, Time};
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Ending};
 use super::committer::{Answer, Key, KeyKind, Post, Request};
 use super::db::Tx;
 use super::entry::{Note, Recorded};
@@ -27,8 +27,9 @@ pub struct Batch<'a> {
     /// The moment of the whole batch.
     pub now: Time,
     accounts: &'a mut Accounts,
-    /// What goes into the journal.
-    decided: Vec<(i64, Vec<u8>)>,
+    /// What goes into the journal, and how many entries that is.
+    decided: Vec<u8>,
+    count: usize,
     keys: usize,
     /// Workspaces whose rows are written in this transaction, because other rows of it speak of them.
     at_once: HashSet<i64>,
@@ -39,7 +40,7 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(tx: Tx<'a>, accounts: &'a mut Accounts, now: Time) -> Batch<'a> {
         let (at_once, changed) = (HashSet::new(), HashSet::new());
-        Batch { tx, now, accounts, decided: Vec::new(), keys: 0, at_once, changed, at_work: false }
+        Batch { tx, now, accounts, decided: Vec::new(), count: 0, keys: 0, at_once, changed, at_work: false }
     }
 
     pub(super) fn serve(&mut self, request: &mut Request) -> Result<Option<Result<Answer, Error>>, Error> {
@@ -168,6 +169,11 @@ impl<'a> Batch<'a> {
         self.accounts.write_until(&self.tx, most, self.now)
     }
 
+    /// The partition of this transaction.
+    pub fn partition(&self) -> i64 {
+        self.accounts.partition()
+    }
+
     /// Whether nothing was decided in it yet.
     pub fn is_empty(&self) -> bool {
         self.decided.is_empty() && self.changed.is_empty()
@@ -255,7 +261,8 @@ impl<'a> Batch<'a> {
                 self.accounts.keys.add(post.workspace, key, recorded.entry.seq);
                 self.keys += 1;
             }
-            self.decided.push((post.workspace, journal::body(&recorded, key, &canonical)));
+            journal::push(&mut self.decided, post.workspace, &recorded, key, &canonical);
+            self.count += 1;
             self.accounts.keep(post.workspace, recorded.clone());
             all.push(recorded);
         }
@@ -277,15 +284,13 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Ends the batch: all entries go into the journal, what other rows speak of also into the tables. Answers who changed.
+    /// Ends the batch: what other rows speak of goes into the tables, and all entries into the journal. Answers who changed.
     pub(super) fn end(mut self) -> Result<HashSet<i64>, Error> {
         for workspace in std::mem::take(&mut self.at_once) {
             self.write(workspace)?;
         }
-        for (workspace, body) in &self.decided {
-            self.accounts.journal(&self.tx, *workspace, body)?;
-        }
-        self.accounts.tidy(&self.tx, (self.decided.len(), self.keys), &self.changed, self.now)?;
+        let (entries, count, keys, changed) = (&self.decided[..], self.count, self.keys, &self.changed);
+        self.accounts.end_batch(&self.tx, Ending { entries, count, keys, changed }, self.now)?;
         Ok(self.changed)
     }
 }

@@ -135,11 +135,17 @@ impl<'a> Bytes<'a> {
 
     /// A text.
     pub fn text(&mut self) -> Option<&'a str> {
-        let length = u32::from_be_bytes(self.array()?);
-        std::str::from_utf8(self.take(length as usize)?).ok()
+        std::str::from_utf8(self.blob()?).ok()
     }
 
-    fn int(&mut self) -> Option<i64> {
+    /// Bytes after their length.
+    pub fn blob(&mut self) -> Option<&'a [u8]> {
+        let length = u32::from_be_bytes(self.array()?);
+        self.take(length as usize)
+    }
+
+    /// An integer.
+    pub fn int(&mut self) -> Option<i64> {
         self.array().map(i64::from_be_bytes)
     }
 

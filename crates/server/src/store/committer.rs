@@ -8,21 +8,34 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use billing::{Command, Hold};
-use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Error;
 use super::accounts::Accounts;
 use super::batch::Batch;
-use super::db::Tx;
+use super::db::{Connection, Tx};
 use super::entry::Recorded;
+use super::journal;
+use super::postgres::Committed;
 use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
 const BATCH: usize = 8_192;
+/// How often a batch that met another node's work is tried again.
+const TRIES: u32 = 3;
+/// How long to wait before each look for a commit that nobody confirmed: callers wait as long.
+const LOOK_UPS: &[Duration] = &[
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(4),
+];
 
 /// A ledger command on its way to the writer.
 #[derive(Clone, Debug)]
@@ -190,26 +203,49 @@ impl<T: Send, F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send> Work for Look<T, F>
     fn finish(&mut self, _: Result<(), Error>) {}
 }
 
-/// The one writer: its connection, its accounts, and whom it tells.
+/// The one writer of a partition in this process: its connection, its accounts, and whom it tells.
 pub struct Writer {
     /// The connection.
     pub connection: Connection,
+    /// The partition.
+    pub partition: i64,
     /// `None` after a failed commit: they know of what was not committed, and are made again before the next.
     pub accounts: Option<Accounts>,
     /// The clock.
     pub clock: Clock,
     /// Workspaces whose account changed.
     pub changes: broadcast::Sender<i64>,
-    /// How many entries are not in their tables: readers of them ask for them to be written first.
-    pub unwritten: Arc<AtomicUsize>,
+    /// The same for other nodes, where there may be some.
+    pub tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
+    /// How many entries are not in their tables, and where the journal ends: readers ask for what they miss.
+    pub state: Arc<LaneState>,
+}
+
+/// What readers need to know of a writer.
+#[derive(Default)]
+pub struct LaneState {
+    /// How many entries are not in their tables.
+    pub unwritten: AtomicUsize,
+    /// The last row of the journal that the writer knows.
+    pub journal: AtomicI64,
 }
 
 impl Writer {
+    /// Makes the accounts as they were when the last batch was committed.
+    pub fn recover(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let tx = self.connection.begin(self.partition, &self.clock)?;
+        let accounts = Accounts::recover(&tx, self.partition, now);
+        self.connection.rollback();
+        self.keep(accounts?);
+        Ok(())
+    }
+
     /// Serves the queue until every sender is gone or the disk fails.
     pub fn run(mut self, mut requests: mpsc::Receiver<Request>, dead: &tokio::sync::watch::Sender<bool>) {
         let mut batch = Vec::with_capacity(BATCH);
         while requests.blocking_recv_many(&mut batch, BATCH) > 0 {
-            if !self.commit_all(std::mem::take(&mut batch)) {
+            if !self.commit_all(std::mem::take(&mut batch), TRIES) {
                 break;
             }
         }
@@ -218,22 +254,27 @@ impl Writer {
         let _ = dead.send(true);
     }
 
-    /// Commits a batch and answers everybody. When it fails as a whole, each request is tried on its own, so that one that
-    /// breaks takes nobody with it. `false`: the disk cannot be trusted any more.
-    fn commit_all(&mut self, mut requests: Vec<Request>) -> bool {
+    /// Commits a batch and answers everybody. When it fails as a whole, it is tried again if it only met others; else each
+    /// request is tried on its own, so that one that breaks takes nobody with it. `false`: the disk cannot be trusted any more.
+    fn commit_all(&mut self, mut requests: Vec<Request>, tries: u32) -> bool {
         let alone = requests.len() == 1;
         match self.commit(&mut requests) {
             Ok((answers, changed)) => {
-                for workspace in changed {
-                    let _ = self.changes.send(workspace);
+                for workspace in &changed {
+                    let _ = self.changes.send(*workspace);
+                }
+                if let Some(tell) = self.tell.as_ref().filter(|_| !changed.is_empty()) {
+                    let _ = tell.send(changed);
                 }
                 answer(requests, answers);
                 true
             }
+            Err(Error::Again(_)) if tries > 0 => self.commit_all(requests, tries - 1),
             Err(error) => {
-                self.accounts = None;
-                let broken = is_broken(&error);
-                if alone || broken {
+                let broken = matches!(error, Error::Broken(_));
+                // While the server is away, trying each request alone would only make everybody wait.
+                let gone = self.tell.is_some() && matches!(error, Error::Unavailable(_));
+                if alone || broken || gone {
                     tracing::error!(%error, "a commit failed");
                     let why = match &error {
                         Error::Unavailable(why) => why,
@@ -244,20 +285,55 @@ impl Writer {
                     }
                     return !broken;
                 }
-                requests.into_iter().all(|request| self.commit_all(vec![request]))
+                requests.into_iter().all(|request| self.commit_all(vec![request], tries))
             }
         }
     }
 
     fn commit(&mut self, requests: &mut [Request]) -> Result<(Answers, HashSet<i64>), Error> {
-        let now = self.clock.now();
-        let transaction =
-            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let accounts = match &mut self.accounts {
-            Some(accounts) => accounts,
-            none => none.insert(Accounts::recover(&Tx(&transaction), now)?),
+        let decided = self.decide(requests);
+        let committed = match &decided {
+            Ok(_) => self.connection.commit(),
+            Err(_) => Ok(Committed::Yes),
         };
-        let mut batch = Batch::new(Tx(&transaction), accounts, now);
+        match (decided, committed) {
+            (Ok((decided, accounts)), Ok(Committed::Yes)) => {
+                self.keep(accounts);
+                Ok(decided)
+            }
+            (Ok((decided, accounts)), Ok(Committed::Unknown)) => {
+                self.look_up(&accounts)?;
+                self.keep(accounts);
+                Ok(decided)
+            }
+            (Ok(_), Err(error)) | (Err(error), _) => {
+                self.connection.rollback();
+                Err(error)
+            }
+        }
+    }
+
+    fn keep(&mut self, accounts: Accounts) {
+        self.state.unwritten.store(accounts.unwritten(), Ordering::Release);
+        self.state.journal.store(accounts.end().0, Ordering::Release);
+        self.accounts = Some(accounts);
+    }
+
+    /// Does everything but the commit. The accounts come back with what was decided, and are lost with an error.
+    fn decide(&mut self, requests: &mut [Request]) -> Result<((Answers, HashSet<i64>), Accounts), Error> {
+        let tx = self.connection.begin(self.partition, &self.clock)?;
+        let now = self.clock.now();
+        let mut accounts = None;
+        if let Some(mut known) = self.accounts.take()
+            && (!tx.is_shared() || known.follow(&tx, now)?)
+        {
+            accounts = Some(known);
+        }
+        let mut accounts = match accounts {
+            Some(accounts) => accounts,
+            None => Accounts::recover(&tx, self.partition, now)?,
+        };
+        let mut batch = Batch::new(tx, &mut accounts, now);
         let mut answers = Vec::with_capacity(requests.len());
         // A broken invariant stops here: the panic is caught, nothing of the batch is committed, and the accounts are dropped.
         let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -266,21 +342,36 @@ impl Writer {
             }
             batch.end()
         }));
-        let broken = |_| Err(Error::Unavailable("an invariant of the ledger was broken".to_owned()));
+        let broken = |_| Err(Error::Engine("an invariant of the ledger was broken".to_owned()));
         let changed = all.unwrap_or_else(broken)?;
-        transaction.commit()?;
-        self.unwritten.store(accounts.unwritten(), Ordering::Release);
-        Ok((answers, changed))
+        Ok(((answers, changed), accounts))
     }
-}
 
-fn is_broken(error: &Error) -> bool {
-    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly, SystemIoFailure};
-    let Error::Engine(error) = error else { return false };
-    matches!(
-        error.sqlite_error_code(),
-        Some(SystemIoFailure | DatabaseCorrupt | NotADatabase | ReadOnly | CannotOpen)
-    )
+    /// Finds out what became of a commit that nobody confirmed: the lane is taken once more, and the journal has its row or
+    /// not. The lane's own commit says that what was seen is durable. While the server is away, it is asked again.
+    fn look_up(&mut self, accounts: &Accounts) -> Result<(), Error> {
+        let (row, name) = accounts.end();
+        for pause in LOOK_UPS {
+            std::thread::sleep(*pause);
+            let seen = self.connection.begin(self.partition, &self.clock).and_then(|tx| {
+                let there = journal::name_of(&tx, self.partition, row)? == Some(name);
+                tx.confirm();
+                Ok(there)
+            });
+            match seen.and_then(|there| Ok((there, self.connection.commit()?))) {
+                Ok((true, Committed::Yes)) => return Ok(()),
+                Ok((false, Committed::Yes)) => {
+                    return Err(Error::Again("the commit did not happen".to_owned()));
+                }
+                Ok((_, Committed::Unknown)) => {}
+                Err(error) => tracing::warn!(%error, "a commit could not be looked up yet"),
+            }
+            self.connection.rollback();
+        }
+        Err(Error::Unavailable(
+            "it is unknown whether this was committed; ask again with the same key".to_owned(),
+        ))
+    }
 }
 
 type Answers = Vec<Option<Result<Answer, Error>>>;

@@ -1,35 +1,58 @@
 //! The thin layer between our statements and a database engine: values in, rows out.
 //!
-//! Owns the only mention of an engine's types. Statements are written with `?1` placeholders in a portable subset, so that a
-//! second engine is a second body of these few functions.
+//! Owns the only mention of an engine's types outside `sqlite` and `postgres`. Statements are written once, with `?1`
+//! placeholders in a subset that both engines know; `postgres` says what it changes in them.
+
+use std::borrow::Cow;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::Error;
+use super::postgres::{self, Committed, Server, Session};
+use crate::clock::Clock;
 
-/// Says which index finds the entries of an operation, in this engine's words.
+/// Says which index finds the entries of an operation. PostgreSQL finds it by itself.
 pub const BY_OPERATION: &str = "indexed by entry_operation";
 
 /// A connection inside a transaction, or a reader.
-pub struct Tx<'a>(pub(super) &'a rusqlite::Connection);
+#[derive(Clone, Copy)]
+pub enum Tx<'a> {
+    /// The file.
+    Sqlite(&'a rusqlite::Connection),
+    /// One connection to a server that other nodes use too.
+    Postgres(&'a Session),
+}
+
+/// A connection of its own.
+pub enum Connection {
+    /// To the file.
+    Sqlite(rusqlite::Connection),
+    /// To the server; it connects again when it is lost.
+    Postgres(Server, Option<Session>),
+}
 
 /// One row of an answer.
-pub struct Row<'a>(&'a rusqlite::Row<'a>);
+pub enum Row<'a> {
+    /// Of the file.
+    Sqlite(&'a rusqlite::Row<'a>),
+    /// Of the server.
+    Postgres(&'a tokio_postgres::Row),
+}
 
 /// A parameter of a statement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Value<'a> {
     Null,
     Int(i64),
-    Text(&'a str),
-    Blob(&'a [u8]),
+    Text(Cow<'a, str>),
+    Blob(Cow<'a, [u8]>),
 }
 
 impl rusqlite::ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match *self {
+        Ok(ToSqlOutput::Borrowed(match self {
             Value::Null => ValueRef::Null,
-            Value::Int(int) => ValueRef::Integer(int),
+            Value::Int(int) => ValueRef::Integer(*int),
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
             Value::Blob(blob) => ValueRef::Blob(blob),
         }))
@@ -54,12 +77,14 @@ value_from! {
     usize => |size| Value::Int(size as i64),
     billing::Time => |time| Value::Int(time.0),
     billing::Seq => |seq| Value::Int(seq.0),
-    &'a str => |text| Value::Text(text),
-    &'a String => |text| Value::Text(text.as_str()),
-    &'a [u8] => |blob| Value::Blob(blob),
-    &'a Vec<u8> => |blob| Value::Blob(blob.as_slice()),
-    &'a [u8; 32] => |blob| Value::Blob(blob.as_slice()),
-    &'a [u8; 16] => |blob| Value::Blob(blob.as_slice()),
+    &'a str => |text| Value::Text(Cow::Borrowed(text)),
+    &'a String => |text| Value::Text(Cow::Borrowed(text.as_str())),
+    String => |text| Value::Text(Cow::Owned(text)),
+    &'a [u8] => |blob| Value::Blob(Cow::Borrowed(blob)),
+    &'a Vec<u8> => |blob| Value::Blob(Cow::Borrowed(blob.as_slice())),
+    [u8; 32] => |blob| Value::Blob(Cow::Owned(blob.to_vec())),
+    &'a [u8; 32] => |blob| Value::Blob(Cow::Borrowed(blob.as_slice())),
+    &'a [u8; 16] => |blob| Value::Blob(Cow::Borrowed(blob.as_slice())),
 }
 
 impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
@@ -71,79 +96,222 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
 /// The parameters of a statement.
 #[macro_export]
 macro_rules! values {
-    ($($value:expr),* $(,)?) => { &[$($crate::store::db::Value::from($value)),*][..] };
+    ($($value:expr),* $(,)?) => { &[$($crate::store::db::Value::from($value)),*] };
 }
 
 impl Tx<'_> {
+    /// Whether other processes write to this database too.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Tx::Postgres(_))
+    }
+
+    /// Whether the transaction needs a row of the journal even without entries: others must learn what it wrote, and its own
+    /// commit may have to be looked up.
+    pub fn owes_a_row(self) -> bool {
+        match self {
+            Tx::Sqlite(_) => false,
+            Tx::Postgres(session) => session.has_written(),
+        }
+    }
+
+    /// Wants a durable commit, also when nothing is written.
+    pub fn confirm(self) {
+        if let Tx::Postgres(session) = self {
+            session.confirm();
+        }
+    }
+
     /// Runs a statement; answers how many rows it changed.
-    pub fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Error> {
-        let mut statement = self.0.prepare_cached(sql)?;
-        Ok(statement.execute(rusqlite::params_from_iter(values))?)
+    pub fn execute(self, sql: &str, values: &[Value<'_>]) -> Result<usize, Error> {
+        match self {
+            Tx::Sqlite(connection) => {
+                let mut statement = connection.prepare_cached(sql)?;
+                Ok(statement.execute(rusqlite::params_from_iter(values))?)
+            }
+            Tx::Postgres(session) => session.execute(sql, values),
+        }
+    }
+
+    /// Runs an insert of one row, `insert into … values (…)`, for many rows of one partition, no two with the same key.
+    pub fn insert_all<'v, const N: usize>(
+        self,
+        sql: &str,
+        rows: impl Iterator<Item = [Value<'v>; N]>,
+    ) -> Result<(), Error> {
+        match self {
+            Tx::Sqlite(connection) => {
+                let mut statement = connection.prepare_cached(sql)?;
+                for row in rows {
+                    statement.execute(rusqlite::params_from_iter(&row))?;
+                }
+                Ok(())
+            }
+            Tx::Postgres(session) => session.insert_all(sql, rows),
+        }
     }
 
     /// All rows of a query.
     pub fn query<T>(
-        &self,
+        self,
         sql: &str,
         values: &[Value<'_>],
         mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        let mut statement = self.0.prepare_cached(sql)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(read(&Row(row))?);
+        match self {
+            Tx::Sqlite(connection) => {
+                let mut statement = connection.prepare_cached(sql)?;
+                let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+                let mut all = Vec::new();
+                while let Some(row) = rows.next()? {
+                    all.push(read(&Row::Sqlite(row))?);
+                }
+                Ok(all)
+            }
+            Tx::Postgres(session) => {
+                session.query(sql, values)?.iter().map(|row| read(&Row::Postgres(row))).collect()
+            }
         }
-        Ok(all)
     }
 
     /// The first row of a query, if any.
     pub fn one<T>(
-        &self,
+        self,
         sql: &str,
         values: &[Value<'_>],
         read: impl FnOnce(&Row<'_>) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
-        let mut statement = self.0.prepare_cached(sql)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-        rows.next()?.map(|row| read(&Row(row))).transpose()
+        match self {
+            Tx::Sqlite(connection) => {
+                let mut statement = connection.prepare_cached(sql)?;
+                let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+                rows.next()?.map(|row| read(&Row::Sqlite(row))).transpose()
+            }
+            Tx::Postgres(session) => {
+                session.query(sql, values)?.first().map(|row| read(&Row::Postgres(row))).transpose()
+            }
+        }
     }
 
     /// The single integer of a query that always has one row; null is 0.
-    pub fn int(&self, sql: &str, values: &[Value<'_>]) -> Result<i64, Error> {
+    pub fn int(self, sql: &str, values: &[Value<'_>]) -> Result<i64, Error> {
         Ok(self.one(sql, values, |row| row.opt_int(0))?.flatten().unwrap_or(0))
     }
+}
+
+impl Connection {
+    /// Its statements.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub fn tx(&mut self) -> Result<Tx<'_>, Error> {
+        match self {
+            Connection::Sqlite(connection) => Ok(Tx::Sqlite(connection)),
+            Connection::Postgres(server, session) => {
+                if session.as_ref().is_none_or(Session::is_closed) {
+                    *session = Some(Session::connect(server)?);
+                }
+                session.as_ref().map(Tx::Postgres).ok_or_else(|| Error::Unavailable(String::new()))
+            }
+        }
+    }
+
+    /// Begins a writer's transaction, alone in its partition, and sets the clock by the database's.
+    pub fn begin(&mut self, partition: i64, clock: &Clock) -> Result<Tx<'_>, Error> {
+        let tx = self.tx()?;
+        match tx {
+            Tx::Sqlite(connection) => connection.execute_batch("begin immediate")?,
+            Tx::Postgres(session) => {
+                let (now, manual) = session.begin(partition)?;
+                clock.agree(now, manual);
+            }
+        }
+        Ok(tx)
+    }
+
+    /// Commits what was written.
+    pub fn commit(&mut self) -> Result<Committed, Error> {
+        match self.tx()? {
+            Tx::Sqlite(connection) => {
+                connection.execute_batch("commit")?;
+                Ok(Committed::Yes)
+            }
+            Tx::Postgres(session) if !session.has_written() => {
+                session.run("rollback").map(|()| Committed::Yes)
+            }
+            Tx::Postgres(session) => session.commit(),
+        }
+    }
+
+    /// Takes a transaction back that may be open.
+    pub fn rollback(&mut self) {
+        match self {
+            Connection::Sqlite(connection) if connection.is_autocommit() => {}
+            Connection::Sqlite(connection) => drop(connection.execute_batch("rollback")),
+            Connection::Postgres(_, session) => {
+                if session.as_ref().is_some_and(|session| session.run("rollback").is_err()) {
+                    *session = None;
+                }
+            }
+        }
+    }
+
+    /// Reads from one snapshot.
+    pub fn snapshot<T>(&mut self, work: impl FnOnce(&Tx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let tx = self.tx()?;
+        let answer = match tx {
+            Tx::Sqlite(connection) => connection.execute_batch("begin").map_err(Error::from),
+            Tx::Postgres(session) => session.run("begin isolation level repeatable read read only"),
+        };
+        let answer = answer.and_then(|()| work(&tx));
+        self.rollback();
+        answer
+    }
+}
+
+fn missing<T>(value: Option<T>) -> Result<T, Error> {
+    value.ok_or_else(|| Error::Engine("a column is null that never is".to_owned()))
 }
 
 impl Row<'_> {
     /// An integer that is not null.
     pub fn int(&self, index: usize) -> Result<i64, Error> {
-        Ok(self.0.get(index)?)
+        self.opt_int(index).and_then(missing)
     }
 
     /// An integer or null.
     pub fn opt_int(&self, index: usize) -> Result<Option<i64>, Error> {
-        Ok(self.0.get(index)?)
+        match self {
+            Row::Sqlite(row) => Ok(row.get(index)?),
+            Row::Postgres(row) => {
+                Ok(row.try_get::<_, Option<postgres::Int>>(index)?.map(|postgres::Int(int)| int))
+            }
+        }
     }
 
     /// Text that is not null.
     pub fn text(&self, index: usize) -> Result<String, Error> {
-        Ok(self.0.get(index)?)
+        self.opt_text(index).and_then(missing)
     }
 
     /// Text or null.
     pub fn opt_text(&self, index: usize) -> Result<Option<String>, Error> {
-        Ok(self.0.get(index)?)
+        match self {
+            Row::Sqlite(row) => Ok(row.get(index)?),
+            Row::Postgres(row) => Ok(row.try_get(index)?),
+        }
     }
 
     /// Bytes that are not null.
     pub fn blob(&self, index: usize) -> Result<Vec<u8>, Error> {
-        Ok(self.0.get(index)?)
+        self.opt_blob(index).and_then(missing)
     }
 
     /// Bytes or null.
     pub fn opt_blob(&self, index: usize) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.get(index)?)
+        match self {
+            Row::Sqlite(row) => Ok(row.get(index)?),
+            Row::Postgres(row) => Ok(row.try_get(index)?),
+        }
     }
 
     /// A moment that is not null.
@@ -161,6 +329,6 @@ impl Row<'_> {
 #[cfg(test)]
 pub fn in_memory() -> rusqlite::Connection {
     let connection = rusqlite::Connection::open_in_memory().expect("a database");
-    connection.execute_batch(include_str!("schema/0001_init.sql")).expect("a schema");
+    connection.execute_batch(super::sqlite::SCHEMA).expect("a schema");
     connection
 }

@@ -17,7 +17,7 @@ use super::canonical;
 use super::codec::{
     entry_kind, kind_code, postings, postings_text, release_code, release_reason, terms, terms_text,
 };
-use super::db::{Row, Tx};
+use super::db::{Row, Tx, Value};
 use crate::{clock, values};
 
 /// Usage is totalled in slots of a quarter of an hour, the finest step of any time zone's offset.
@@ -85,49 +85,56 @@ impl Recorded {
     }
 }
 
-/// Appends an entry.
-pub fn insert_entry(tx: &Tx<'_>, workspace: i64, recorded: &Recorded) -> Result<(), Error> {
-    let (entry, note) = (&recorded.entry, &recorded.note);
-    let price = entry.price.as_ref();
-    let digest = note.as_ref().map(Note::digest);
-    tx.execute(
+/// Appends entries of one partition, with their notes.
+pub fn insert_entries<'a, I: Iterator<Item = (i64, &'a Recorded)>>(
+    tx: &Tx<'_>,
+    all: impl Fn() -> I,
+) -> Result<(), Error> {
+    tx.insert_all(
         "insert into entry (workspace, seq, at, kind, amount, available, balance, debt, postings, grant_id, hold_id, operation,
            quantity, unit_price, version, attempted, until, terms, release_reason, epoch, actor, note, hash)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
-        values![
-            workspace,
-            entry.seq,
-            entry.at,
-            kind_code(entry.kind),
-            entry.amount,
-            entry.available,
-            entry.balance,
-            entry.debt,
-            &postings_text(&entry.postings),
-            entry.grant,
-            entry.hold,
-            price.map(|price| &*price.operation),
-            price.map(|price| price.quantity),
-            price.map(|price| price.unit_price),
-            price.map(|price| price.version),
-            entry.attempted,
-            entry.until,
-            entry.terms.as_ref().map(terms_text).as_ref(),
-            entry.release_reason.map(release_code),
-            entry.epoch,
-            &*recorded.actor,
-            digest.as_ref(),
-            &recorded.hash,
-        ],
+        all().map(|(workspace, recorded)| entry_row(workspace, recorded)),
     )?;
-    let Some(note) = note else { return Ok(()) };
-    let [campaign, member, channel, reference, lead, reason] = note.texts();
-    tx.execute(
+    tx.insert_all(
         "insert into note (workspace, seq, salt, campaign, member, channel, reference, lead, reason)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        values![workspace, entry.seq, &note.salt, campaign, member, channel, reference, lead, reason],
-    )?;
-    Ok(())
+        all().filter_map(|(workspace, Recorded { entry, note, .. })| {
+            let note = note.as_ref()?;
+            let [campaign, member, channel, reference, lead, reason] = note.texts().map(Value::from);
+            let (seq, salt) = (entry.seq.into(), (&note.salt).into());
+            Some([workspace.into(), seq, salt, campaign, member, channel, reference, lead, reason])
+        }),
+    )
+}
+
+fn entry_row(workspace: i64, Recorded { entry, actor, note, hash }: &Recorded) -> [Value<'_>; 23] {
+    let price = entry.price.as_ref();
+    [
+        workspace.into(),
+        entry.seq.into(),
+        entry.at.into(),
+        kind_code(entry.kind).into(),
+        entry.amount.into(),
+        entry.available.into(),
+        entry.balance.into(),
+        entry.debt.into(),
+        postings_text(&entry.postings).into(),
+        entry.grant.into(),
+        entry.hold.into(),
+        price.map(|price| &*price.operation).into(),
+        price.map(|price| price.quantity).into(),
+        price.map(|price| price.unit_price).into(),
+        price.map(|price| price.version).into(),
+        entry.attempted.into(),
+        entry.until.into(),
+        entry.terms.as_ref().map(terms_text).into(),
+        entry.release_reason.map(release_code).into(),
+        entry.epoch.into(),
+        (&**actor).into(),
+        note.as_ref().map(Note::digest).into(),
+        hash.into(),
+    ]
 }
 
 /// The columns of an entry with its note, for queries that read entries.
@@ -241,28 +248,31 @@ pub fn fold_usage(totals: &mut HashMap<UsageKey, Usage>, workspace: i64, entry: 
 }
 
 /// Adds to the stored totals.
-pub fn add_usage(tx: &Tx<'_>, key: &UsageKey, usage: &Usage) -> Result<(), Error> {
-    let [campaign, member, channel] = &key.labels;
-    tx.execute(
+pub fn add_usage<'a>(tx: &Tx<'_>, all: impl Iterator<Item = (&'a UsageKey, &'a Usage)>) -> Result<(), Error> {
+    tx.insert_all(
         "insert into usage (workspace, slot, operation, campaign, member, channel, quantity, credits, not_charged, refunded,
            refunded_credits) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          on conflict (workspace, slot, operation, campaign, member, channel) do update set
            quantity = usage.quantity + excluded.quantity, credits = usage.credits + excluded.credits,
            not_charged = usage.not_charged + excluded.not_charged, refunded = usage.refunded + excluded.refunded,
            refunded_credits = usage.refunded_credits + excluded.refunded_credits",
-        values![
-            key.workspace,
-            key.slot,
-            &*key.operation,
-            campaign.as_deref().unwrap_or(""),
-            member.as_deref().unwrap_or(""),
-            channel.as_deref().unwrap_or(""),
-            usage.quantity,
-            usage.credits,
-            usage.not_charged,
-            usage.refunded,
-            usage.refunded_credits,
-        ],
-    )?;
-    Ok(())
+        all.map(|(key, usage)| {
+            let [campaign, member, channel] =
+                key.labels.each_ref().map(|label| Value::from(label.as_deref().unwrap_or("")));
+            let operation: &str = &key.operation;
+            [
+                key.workspace.into(),
+                key.slot.into(),
+                operation.into(),
+                campaign,
+                member,
+                channel,
+                usage.quantity.into(),
+                usage.credits.into(),
+                usage.not_charged.into(),
+                usage.refunded.into(),
+                usage.refunded_credits.into(),
+            ]
+        }),
+    )
 }

@@ -146,7 +146,7 @@ pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> R
     let ended = !matches!(run.stage, Stage::Draft | Stage::Launched);
     tx.execute(
         "update job set stage = ?3, ran = ?4, running_since = ?5, launched_at = case when ?3 = 0 then null else
-           coalesce(launched_at, ?6) end, ended_at = case when ?7 then ?6 else null end where workspace = ?1 and id = ?2",
+           coalesce(launched_at, ?6) end, ended_at = case when ?7 = 1 then ?6 else null end where workspace = ?1 and id = ?2",
         values![workspace, id, stage_code(run.stage), run.ran, run.running_since, now, ended],
     )?;
     if ended {
@@ -259,7 +259,7 @@ impl Store {
     /// Makes a campaign as a draft; a search or an enrichment job starts at once.
     pub async fn create_job(&self, workspace: i64, new: NewJob) -> Result<Job, Error> {
         let id = clock::fresh_id();
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             batch.load(workspace)?;
             let (tx, now) = (&batch.tx, batch.now);
             for lead in &new.leads {
@@ -288,7 +288,7 @@ impl Store {
 
     /// Changes a campaign that is still a draft.
     pub async fn update_campaign(&self, workspace: i64, id: i64, new: NewJob) -> Result<Job, Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let job = find(&batch.tx, workspace, id)?
                 .filter(|job| job.kind == JobKind::Campaign)
                 .ok_or(Error::NotFound)?;
@@ -313,7 +313,7 @@ impl Store {
 
     /// Adds leads to a campaign; those it already has are left as they are. Answers how many were added.
     pub async fn add_leads(&self, workspace: i64, id: i64, leads: Vec<i64>) -> Result<i64, Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let job = find(&batch.tx, workspace, id)?
                 .filter(|job| job.kind == JobKind::Campaign)
                 .ok_or(Error::NotFound)?;
@@ -361,7 +361,7 @@ impl Store {
 
     /// Launches, pauses, resumes or cancels a job.
     pub async fn act_on_job(&self, workspace: i64, id: i64, kind: JobKind, what: Act) -> Result<Job, Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             find(&batch.tx, workspace, id)?.filter(|job| job.kind == kind).ok_or(Error::NotFound)?;
             act(batch, workspace, id, &what)?;
             find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)

@@ -1,10 +1,11 @@
-//! The journal: entries are committed here first, one after the other, and written into their tables later, many at once.
+//! The journal: a batch's entries are committed here first, as one row, and written into their tables later, many at once.
 //!
-//! Owns the rows of `journal`. A charge of one of many workspaces would touch a page of its own in every table it is in; an
-//! entry here shares its page with its neighbours. What is written later can be lost and made again from here.
+//! Owns the rows of `journal`. A charge of one of many workspaces would touch a page of its own in every table it is in; here
+//! all of a batch share one row. What is written later can be lost and made again from here. Where several nodes write, it is
+//! also how each learns what the others did.
 //!
 //! Invariant: an entry is in the journal until it is in its tables and its key is in a finished segment; the account's row
-//! says up to which entry the tables are written.
+//! says up to which entry the tables are written. A row's id is how much has happened until its end, and never used twice.
 
 use std::sync::Arc;
 
@@ -15,10 +16,55 @@ use super::canonical::{self, Bytes, put_text};
 use super::committer::{Key, KeyKind};
 use super::db::Tx;
 use super::entry::{Note, Recorded};
+use super::keys::Sealed;
 use crate::values;
+
+/// The form of a row.
+const VERSION: u8 = 1;
+/// What a row begins with: its form, and a random name by which it is known again.
+const HEAD: usize = 1 + NAME;
+const NAME: usize = 16;
+
+/// The random name of a row.
+pub type Name = [u8; NAME];
+
+/// What a batch did to tables behind its entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to which entry the rows of a workspace were written.
+    pub written: Vec<Written>,
+    /// What was done for keys.
+    pub sealed: Sealed,
+}
+
+/// The rows of one workspace that a batch wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The workspace.
+    pub workspace: i64,
+    /// Its last entry in the tables.
+    pub until: Seq,
+    /// Whether more was written than entries make, so that others must read the account anew.
+    pub anew: bool,
+}
+
+/// One row, as it was read.
+pub struct Row {
+    /// How much has happened until its end.
+    pub id: i64,
+    /// Its name.
+    pub name: Name,
+    /// What it did besides.
+    pub progress: Progress,
+    /// The length of what stands before its entries.
+    head: usize,
+    body: Vec<u8>,
+}
 
 /// An entry as it lies in the journal.
 pub struct Journaled<'a> {
+    /// The workspace.
+    pub workspace: i64,
     /// The key that it was posted with.
     pub key: Option<Key>,
     /// Its number.
@@ -41,35 +87,89 @@ impl Journaled<'_> {
     }
 }
 
+impl Row {
+    /// Its entries, oldest first.
+    ///
+    /// # Errors
+    /// When these bytes are no entries.
+    pub fn entries(&self) -> Result<Vec<Journaled<'_>>, Error> {
+        let (mut bytes, mut entries) = (Bytes(&self.body[self.head..]), Vec::new());
+        while !bytes.0.is_empty() {
+            let entry =
+                bytes.int().zip(bytes.blob()).and_then(|(workspace, entry)| read_entry(workspace, entry));
+            entries.push(entry.ok_or_else(unreadable)?);
+        }
+        Ok(entries)
+    }
+}
+
 fn unreadable() -> Error {
     Error::Unavailable("the journal cannot be read".to_owned())
 }
 
-/// The journal's form of an entry: note, key and hash, then the bytes that the chain covers.
-pub fn body(Recorded { note, hash, .. }: &Recorded, key: Option<&Key>, canonical: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(canonical.len() + 128);
+/// Adds an entry to what becomes a row: its workspace, note, key and hash, then the bytes that the chain covers.
+pub fn push(bytes: &mut Vec<u8>, workspace: i64, recorded: &Recorded, key: Option<&Key>, canonical: &[u8]) {
+    let Recorded { note, hash, .. } = recorded;
+    bytes.extend(workspace.to_be_bytes());
+    let start = bytes.len();
+    bytes.extend([0; 4]);
     bytes.push(u8::from(note.is_some()));
     if let Some(note) = note {
         bytes.extend(note.salt);
-        note.texts().into_iter().for_each(|text| put_text(&mut bytes, text));
+        note.texts().into_iter().for_each(|text| put_text(bytes, text));
     }
     bytes.push(u8::from(key.is_some()));
     if let Some(key) = key {
         bytes.push(key.kind as u8);
-        put_text(&mut bytes, &key.key);
+        put_text(bytes, &key.key);
         bytes.extend(key.fingerprint);
     }
     bytes.extend(hash);
     bytes.extend(canonical);
+    let length = (bytes.len() - start - 4) as u32;
+    bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// A whole row: its name, what it did besides, and its entries.
+pub fn body(name: &Name, progress: &Progress, entries: &[u8]) -> Vec<u8> {
+    let Progress { written, sealed } = progress;
+    let mut bytes = Vec::with_capacity(HEAD + 24 + 17 * written.len() + entries.len());
+    bytes.push(VERSION);
+    bytes.extend(name);
+    bytes.extend((written.len() as u32).to_be_bytes());
+    for Written { workspace, until, anew } in written {
+        bytes.extend(workspace.to_be_bytes());
+        bytes.extend(until.0.to_be_bytes());
+        bytes.push(u8::from(*anew));
+    }
+    bytes.extend(sealed.begun.to_be_bytes());
+    bytes.extend(sealed.keys.to_be_bytes());
+    bytes.push(u8::from(sealed.finished));
+    bytes.extend(entries);
     bytes
 }
 
-fn read(body: &[u8]) -> Option<Journaled<'_>> {
+fn read(id: i64, body: Vec<u8>) -> Option<Row> {
+    let mut bytes = Bytes(&body);
+    (bytes.array()? == [VERSION]).then_some(())?;
+    let name = bytes.array()?;
+    let mut progress = Progress::default();
+    for _ in 0..u32::from_be_bytes(bytes.array()?) {
+        let (workspace, until) = (bytes.int()?, Seq(bytes.int()?));
+        progress.written.push(Written { workspace, until, anew: bytes.flag()? });
+    }
+    let (begun, keys) = (bytes.int()?, bytes.int()?);
+    progress.sealed = Sealed { begun, keys, finished: bytes.flag()? };
+    let head = body.len() - bytes.0.len();
+    Some(Row { id, name, progress, head, body })
+}
+
+fn read_entry(workspace: i64, body: &[u8]) -> Option<Journaled<'_>> {
     let mut bytes = Bytes(body);
     let note = if bytes.flag()? { Some(read_note(&mut bytes)?) } else { None };
     let key = if bytes.flag()? { Some(read_key(&mut bytes)?) } else { None };
     let (hash, canonical) = (bytes.array()?, bytes.0);
-    Some(Journaled { key, seq: canonical::seq(canonical)?, note, hash, canonical })
+    Some(Journaled { workspace, key, seq: canonical::seq(canonical)?, note, hash, canonical })
 }
 
 fn read_note(bytes: &mut Bytes<'_>) -> Option<Note> {
@@ -85,30 +185,45 @@ fn read_key(bytes: &mut Bytes<'_>) -> Option<Key> {
     Some(Key { kind: KeyKind::of(kind)?, key: bytes.text()?.into(), fingerprint: bytes.array()? })
 }
 
-/// Appends an entry.
-pub fn append(tx: &Tx<'_>, id: i64, workspace: i64, body: &[u8]) -> Result<(), Error> {
+/// Appends a row.
+pub fn append(tx: &Tx<'_>, partition: i64, id: i64, body: &[u8]) -> Result<(), Error> {
     tx.execute(
-        "insert into journal (id, workspace, body) values (?1, ?2, ?3)",
-        values![id, workspace, body],
+        "insert into journal (partition, id, body) values (?1, ?2, ?3)",
+        values![partition, id, body],
     )?;
     Ok(())
 }
 
-/// Everything in the journal, oldest first: number, workspace, entry.
+/// Gives each row after `last`, oldest first.
 pub fn replay(
     tx: &Tx<'_>,
-    mut each: impl FnMut(i64, i64, Journaled<'_>) -> Result<(), Error>,
+    partition: i64,
+    last: i64,
+    mut each: impl FnMut(Row) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    tx.query("select id, workspace, body from journal order by id", &[], |row| {
-        let body = row.blob(2)?;
-        each(row.int(0)?, row.int(1)?, read(&body).ok_or_else(unreadable)?)
-    })?;
+    tx.query(
+        "select id, body from journal where partition = ?1 and id > ?2 order by id",
+        values![partition, last],
+        |row| each(read(row.int(0)?, row.blob(1)?).ok_or_else(unreadable)?),
+    )?;
     Ok(())
 }
 
-/// Drops the rows before `end`.
-pub fn drop_before(tx: &Tx<'_>, end: i64) -> Result<(), Error> {
-    tx.execute("delete from journal where id < ?1", values![end])?;
+/// Where the journal ends.
+pub fn end(tx: &Tx<'_>, partition: i64) -> Result<i64, Error> {
+    tx.int("select max(id) from journal where partition = ?1", values![partition])
+}
+
+/// The name of a row, if it is there.
+pub fn name_of(tx: &Tx<'_>, partition: i64, id: i64) -> Result<Option<Name>, Error> {
+    let name = format!("select substr(body, 2, {NAME}) from journal where partition = ?1 and id = ?2");
+    let name = tx.one(&name, values![partition, id], |row| row.blob(0))?;
+    Ok(name.and_then(|name| name.try_into().ok()))
+}
+
+/// Drops the rows until `end`.
+pub fn drop_until(tx: &Tx<'_>, partition: i64, end: i64) -> Result<(), Error> {
+    tx.execute("delete from journal where partition = ?1 and id <= ?2", values![partition, end])?;
     Ok(())
 }
 
@@ -166,13 +281,22 @@ mod tests {
             [(full, Note::new(&labels, Some("why".into())), Some(key)), (bare, None, None)]
         {
             let (recorded, canonical) = Recorded::new(entry, "key_1".into(), note, &[3; 32]);
-            let body = body(&recorded, key.as_ref(), &canonical);
-            let again = read(&body).expect("it reads back");
+            let written = vec![Written { workspace: 5, until: Seq(9), anew: true }];
+            let progress = Progress { written, sealed: Sealed { begun: 2, keys: 77, finished: true } };
+            let mut entries = Vec::new();
+            push(&mut entries, 5, &recorded, key.as_ref(), &canonical);
+            let body = body(&[7; NAME], &progress, &entries);
+            let row = read(12, body.clone()).expect("it reads back");
+            assert_eq!((row.name, &row.progress), ([7; NAME], &progress));
+            let again = row.entries().expect("entries").pop().expect("one");
             let (entry, known) = (again.recorded().expect("an entry"), again.key);
             assert_eq!(format!("{entry:?} {known:?}"), format!("{recorded:?} {key:?}"));
-            let reads = |end: &usize| read(&body[..*end]).is_some_and(|part| part.recorded().is_ok());
-            let cut = (0..body.len()).filter(reads).count();
-            assert_eq!(cut, 0, "a part of it is not an entry");
+            let reads = |end: &usize| {
+                read(12, body[..*end].to_vec()).is_some_and(|row| {
+                    row.entries().is_ok_and(|all| all.iter().any(|one| one.recorded().is_ok()))
+                })
+            };
+            assert_eq!((0..body.len()).filter(reads).count(), 0, "a part of it is not an entry");
         }
     }
 }

@@ -13,14 +13,15 @@ use billing::Seq;
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::batch::Batch;
 use super::committer::{Key, KeyKind};
-use super::db::Tx;
+use super::db::{Tx, Value};
 use crate::values;
 
 /// How many keys make a segment.
 pub const SEGMENT: usize = 65_536;
-/// How many rows of the journal make a segment, however few keys are in them.
-const MOST_ROWS: i64 = 4 * SEGMENT as i64;
+/// How much may happen until a segment is made, however few keys came.
+const MOST_WAIT: i64 = 4 * SEGMENT as i64;
 /// How many keys are written into the segment for each that is added.
 const WRITTEN_PER_KEY: usize = 2;
 /// Bits of a filter for each key: with eight probes, one key in 1,700 is looked up in a segment in vain.
@@ -33,30 +34,41 @@ pub type KeyName = (i64, KeyKind, Arc<str>);
 /// What a key made: the digest of the command, and the entry.
 pub type Made = ([u8; 16], Seq);
 
-/// The keys of all entries.
+/// What a batch did for keys that were there before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// The segment that was begun with all new keys until then; 0 for none.
+    pub begun: i64,
+    /// How many keys were written into the segment, in their order.
+    pub keys: i64,
+    /// Whether the segment is finished.
+    pub finished: bool,
+}
+
+/// The keys of all entries of a partition.
 pub struct Keys {
+    partition: i64,
     young: BTreeMap<KeyName, Made>,
     /// What is left to write of the segment that is being written.
     sealing: BTreeMap<KeyName, Made>,
     /// The filters of the segments 1, 2, 3, …; the last one may be of the segment that is being written.
     filters: Vec<Filter>,
     is_sealing: bool,
-    /// The journal has all keys of `young` from here on, and those of the segment being written from `sealing_from`.
-    young_from: i64,
-    sealing_from: i64,
+    /// The journal has all keys of `young` after this row, and those of the segment being written after `sealing_after`.
+    young_after: i64,
+    sealing_after: i64,
     /// How many keys make a segment.
     enough: usize,
 }
 
 impl Keys {
-    /// Reads the filters. The newest keys come from the journal, which begins at `from`.
-    pub fn load(tx: &Tx<'_>, from: i64, enough: usize) -> Result<Keys, Error> {
-        let filters = tx.query("select filter from request_segment order by segment", &[], |row| {
-            Ok(Filter(row.blob(0)?))
-        })?;
+    /// Reads the filters. The newest keys come from the journal, which begins after `after`.
+    pub fn load(tx: &Tx<'_>, partition: i64, after: i64, enough: usize) -> Result<Keys, Error> {
+        let filters = "select filter from request_segment where partition = ?1 order by segment";
+        let filters = tx.query(filters, values![partition], |row| Ok(Filter(row.blob(0)?)))?;
         let (young, sealing) = (BTreeMap::new(), BTreeMap::new());
-        let (is_sealing, young_from, sealing_from) = (false, from, from);
-        Ok(Keys { young, sealing, filters, is_sealing, young_from, sealing_from, enough })
+        let (is_sealing, young_after, sealing_after) = (false, after, after);
+        Ok(Keys { partition, young, sealing, filters, is_sealing, young_after, sealing_after, enough })
     }
 
     /// Keeps the key of an entry.
@@ -79,7 +91,7 @@ impl Keys {
         let probes = probes(&name);
         for (filter, segment) in self.filters.iter().zip(1..) {
             if filter.may_have(&probes)
-                && let Some(made) = find_in(tx, segment, &name)?
+                && let Some(made) = find_in(tx, self.partition, segment, &name)?
             {
                 return Ok(Some(made));
             }
@@ -87,77 +99,126 @@ impl Keys {
         Ok(None)
     }
 
-    /// Ends a batch that added so many keys: writes a part of the segment, and begins one when there are enough keys for it.
-    /// `next` is where the journal goes on.
-    pub fn seal(&mut self, tx: &Tx<'_>, added: usize, next: i64) -> Result<(), Error> {
+    /// Ends a batch that added so many keys and becomes the row `id` of the journal, after the row `last`: writes a part of
+    /// the segment, and begins one when there are enough keys for it.
+    pub fn seal(&mut self, tx: &Tx<'_>, added: usize, (last, id): (i64, i64)) -> Result<Sealed, Error> {
         if self.young.is_empty() {
-            self.young_from = next;
+            self.young_after = last;
         }
+        let mut sealed = Sealed::default();
         // The journal must not grow for the sake of a few keys.
-        let enough = self.young.len() >= self.enough || next - self.young_from > MOST_ROWS;
+        let enough = self.young.len() >= self.enough || id - self.young_after > MOST_WAIT;
         if !self.is_sealing && enough && !self.young.is_empty() {
-            self.filters.push(Filter::new(self.young.len()));
-            self.sealing = std::mem::take(&mut self.young);
-            (self.sealing_from, self.young_from, self.is_sealing) = (self.young_from, next, true);
+            sealed.begun = self.filters.len() as i64 + 1;
+            self.begin(id);
         }
         if !self.is_sealing {
-            return Ok(());
+            return Ok(sealed);
         }
-        let segment = self.filters.len() as i64;
-        let filter = self.filters.last_mut().expect("pushed when the segment was begun");
-        for _ in 0..(added * WRITTEN_PER_KEY).max(16) {
-            let Some((name, made)) = self.sealing.pop_first() else { break };
-            filter.add(&probes(&name));
-            insert_in(tx, segment, &name, &made)?;
-        }
+        let (partition, segment) = (self.partition, self.filters.len() as i64);
+        let part = self.take((added * WRITTEN_PER_KEY).max(16));
+        sealed.keys = part.len() as i64;
+        tx.insert_all(
+            "insert into request (partition, segment, workspace, kind, key, fingerprint, seq)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            part.iter().map(|(name, made)| row_of(partition, segment, name, made)),
+        )?;
         if self.sealing.is_empty() {
+            let filter = self.filters.last().expect("pushed when the segment was begun");
             tx.execute(
-                "insert into request_segment (segment, filter) values (?1, ?2)",
-                values![segment, &filter.0],
+                "insert into request_segment (partition, segment, filter) values (?1, ?2, ?3)",
+                values![partition, segment, &filter.0],
             )?;
-            self.is_sealing = false;
+            (self.is_sealing, sealed.finished) = (false, true);
         }
-        Ok(())
+        Ok(sealed)
     }
 
-    /// The first row of the journal whose key may not be in a finished segment.
-    pub fn needed(&self) -> i64 {
-        if self.is_sealing { self.sealing_from } else { self.young_from }
+    /// Does to what is in memory what another node, or an earlier run, did in the row `id`.
+    pub fn follow(&mut self, sealed: &Sealed, (last, id): (i64, i64)) {
+        if self.young.is_empty() {
+            self.young_after = last;
+        }
+        if sealed.begun > self.filters.len() as i64 {
+            self.begin(id);
+        } else if sealed.begun > 0 {
+            // That segment was finished before this node looked.
+            self.young.clear();
+            self.young_after = id;
+        }
+        if self.is_sealing {
+            self.take(usize::try_from(sealed.keys).unwrap_or(0));
+            self.is_sealing = !sealed.finished;
+        }
+    }
+
+    fn begin(&mut self, id: i64) {
+        self.filters.push(Filter::new(self.young.len()));
+        self.sealing = std::mem::take(&mut self.young);
+        (self.sealing_after, self.young_after, self.is_sealing) = (self.young_after, id, true);
+    }
+
+    /// The next keys of the segment, which its filter knows from now on.
+    fn take(&mut self, count: usize) -> Vec<(KeyName, Made)> {
+        let part: Vec<_> = std::iter::from_fn(|| self.sealing.pop_first()).take(count).collect();
+        if let Some(filter) = self.filters.last_mut() {
+            part.iter().for_each(|(name, _)| filter.add(&probes(name)));
+        }
+        part
+    }
+
+    /// The last row of the journal that is not needed: the keys of those after it may not be in a finished segment.
+    pub fn unneeded(&self) -> i64 {
+        if self.is_sealing { self.sealing_after } else { self.young_after }
     }
 }
 
-fn find_in(tx: &Tx<'_>, segment: i64, (workspace, kind, key): &KeyName) -> Result<Option<Made>, Error> {
+fn find_in(
+    tx: &Tx<'_>,
+    partition: i64,
+    segment: i64,
+    (workspace, kind, key): &KeyName,
+) -> Result<Option<Made>, Error> {
     tx.one(
-        "select fingerprint, seq from request where segment = ?1 and workspace = ?2 and kind = ?3 and key = ?4",
-        values![segment, workspace, *kind as i64, &**key],
+        "select fingerprint, seq from request
+         where partition = ?1 and segment = ?2 and workspace = ?3 and kind = ?4 and key = ?5",
+        values![partition, segment, *workspace, *kind as i64, &**key],
         |row| Ok((row.blob(0)?.try_into().unwrap_or([0; 16]), Seq(row.int(1)?))),
     )
 }
 
-fn insert_in(
-    tx: &Tx<'_>,
+fn row_of<'v>(
+    partition: i64,
     segment: i64,
-    (workspace, kind, key): &KeyName,
-    (fingerprint, seq): &Made,
-) -> Result<(), Error> {
-    // A segment that a crash left half-written is written again; its keys are the same.
-    tx.execute(
-        "insert into request (segment, workspace, kind, key, fingerprint, seq) values (?1, ?2, ?3, ?4, ?5, ?6)
-         on conflict (segment, workspace, kind, key) do nothing",
-        values![segment, workspace, *kind as i64, &**key, fingerprint, *seq],
-    )?;
-    Ok(())
+    (workspace, kind, key): &'v KeyName,
+    (fingerprint, seq): &'v Made,
+) -> [Value<'v>; 7] {
+    let key: &str = key;
+    [
+        partition.into(),
+        segment.into(),
+        workspace.into(),
+        (*kind as i64).into(),
+        key.into(),
+        fingerprint.into(),
+        (*seq).into(),
+    ]
 }
 
 /// What a key made that stands for something else than an entry.
-pub fn find_direct(tx: &Tx<'_>, workspace: i64, key: &Key) -> Result<Option<Made>, Error> {
-    find_in(tx, DIRECT, &(workspace, key.kind, key.key.clone()))
+pub fn find_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<Option<Made>, Error> {
+    find_in(&batch.tx, batch.partition(), DIRECT, &(workspace, key.kind, key.key.clone()))
 }
 
 /// Remembers a key that stands for something else than an entry.
-pub fn insert_direct(tx: &Tx<'_>, workspace: i64, key: &Key, made: i64) -> Result<(), Error> {
+pub fn insert_direct(batch: &Batch<'_>, workspace: i64, key: &Key, made: i64) -> Result<(), Error> {
     let name = (workspace, key.kind, key.key.clone());
-    insert_in(tx, DIRECT, &name, &(key.fingerprint, Seq(made)))
+    batch.tx.execute(
+        "insert into request (partition, segment, workspace, kind, key, fingerprint, seq)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        &row_of(batch.partition(), DIRECT, &name, &(key.fingerprint, Seq(made))),
+    )?;
+    Ok(())
 }
 
 /// A Bloom filter: a power of two of bits.
@@ -221,20 +282,31 @@ mod tests {
     #[test]
     fn keys_are_found_whatever_segment_they_are_in() {
         let connection = in_memory();
-        let tx = Tx(&connection);
-        let mut keys = Keys::load(&tx, 1, 100).expect("no keys");
+        let tx = Tx::Sqlite(&connection);
+        let mut keys = Keys::load(&tx, 0, 0, 100).expect("no keys");
+        let mut rows = Vec::new();
         for batch in 0..20 {
             let (first, next) = (batch * 60, batch * 60 + 60);
             (first..next).for_each(|number| keys.add(7, &key(number), Seq(number as i64)));
-            // In this journal a row is a key, and the first row is 1.
-            keys.seal(&tx, 60, next as i64 + 1).expect("written");
+            // In this journal a row's id is how many keys there are at its end.
+            let sealed = keys.seal(&tx, 60, (first as i64, next as i64)).expect("written");
+            rows.push((first..next, sealed));
             assert_eq!(found(&keys, &tx, 0..next + 50), (0..next).collect::<Vec<_>>());
-            let kept = keys.needed();
-            assert!(kept > 0 && next as i64 - kept < 300, "batch {batch}: the journal begins at {kept}");
-            // After a crash the journal says the newest again.
-            let mut again = Keys::load(&tx, kept, 100).expect("filters");
-            (kept as usize - 1..next).for_each(|number| again.add(7, &key(number), Seq(number as i64)));
+            let dropped = keys.unneeded();
+            assert!(next as i64 - dropped < 300, "batch {batch}: the journal begins after {dropped}");
+            // After a crash, and on another node, the rows that are left say it again.
+            let mut again = Keys::load(&tx, 0, dropped, 100).expect("filters");
+            for (keys, sealed) in rows.iter().filter(|(keys, _)| keys.end as i64 > dropped) {
+                keys.clone().for_each(|number| again.add(7, &key(number), Seq(number as i64)));
+                again.follow(sealed, (keys.start as i64, keys.end as i64));
+            }
             assert_eq!(found(&again, &tx, 0..next + 50), (0..next).collect::<Vec<_>>());
+            assert_eq!((&again.young, &again.sealing), (&keys.young, &keys.sealing), "batch {batch}");
+            assert_eq!(
+                (again.unneeded(), again.filters.len()),
+                (dropped, keys.filters.len()),
+                "batch {batch}"
+            );
             if batch % 3 == 0 {
                 keys = again;
             }

@@ -190,7 +190,7 @@ pub fn blocked(tx: &Tx<'_>, workspace: i64, lead: &Lead) -> Result<bool, Error> 
 impl Store {
     /// Imports leads; each is new or merged.
     pub async fn import_leads(&self, workspace: i64, leads: Vec<Lead>) -> Result<Imported, Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             batch.load(workspace)?;
             let mut imported = Imported::default();
             for lead in &leads {
@@ -251,7 +251,7 @@ impl Store {
 
     /// Records that a lead answered: none of its remaining steps is sent.
     pub async fn lead_replied(&self, workspace: i64, id: i64) -> Result<Lead, Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let mut lead = find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)?;
             lead.replied_at.get_or_insert(batch.now);
             save(&batch.tx, workspace, &lead)?;
@@ -275,7 +275,7 @@ impl Store {
 
     /// Adds entries to the blocklist: addresses, domains or LinkedIn URLs.
     pub async fn block(&self, workspace: i64, entries: Vec<String>) -> Result<(), Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             batch.load(workspace)?;
             for entry in &entries {
                 batch.tx.execute(
@@ -290,7 +290,7 @@ impl Store {
 
     /// Takes entries off the blocklist.
     pub async fn unblock(&self, workspace: i64, entries: Vec<String>) -> Result<(), Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             batch.load(workspace)?;
             for entry in &entries {
                 batch.tx.execute(

@@ -25,7 +25,7 @@ use super::Error;
 use super::codec::{
     grant_kind, hold_status, level, parts, parts_text, release_code, release_reason, threshold,
 };
-use super::db::{Row, Tx};
+use super::db::{Row, Tx, Value};
 use super::entry::Recorded;
 use crate::values;
 
@@ -89,7 +89,7 @@ fn load_row(tx: &Tx<'_>, workspace: i64) -> Result<Option<(Cached, Seq, Time, i6
     tx.one(
         "select a.seq, a.at, a.debt, a.hash, a.level, a.low_armed, a.critical_armed, a.low_mailed_at, a.critical_mailed_at,
            a.out_since, a.restored_at, a.needed, w.low, w.critical, w.plan_credits
-         from account a join workspace w on w.id = a.workspace where a.workspace = ?1",
+         from account a join workspace w on w.workspace = a.workspace where a.workspace = ?1",
         values![workspace],
         |row| {
             let watch = Watch {
@@ -116,32 +116,38 @@ fn load_row(tx: &Tx<'_>, workspace: i64) -> Result<Option<(Cached, Seq, Time, i6
     )
 }
 
-/// Writes an account's totals and alerts.
-pub fn save_account(tx: &Tx<'_>, workspace: i64, cached: &Cached) -> Result<(), Error> {
-    let (account, watch) = (&cached.account, &cached.watch);
-    tx.execute(
-        "update account set seq = ?2, at = ?3, available = ?4, held = ?5, debt = ?6, hash = ?7, level = ?8, low_armed = ?9,
-           critical_armed = ?10, low_mailed_at = ?11, critical_mailed_at = ?12, out_since = ?13, restored_at = ?14, needed = ?15
-         where workspace = ?1",
-        values![
-            workspace,
-            account.seq,
-            account.at,
-            account.available,
-            account.held,
-            account.debt,
-            &cached.hash,
-            cached.level as i64,
-            watch.low_armed,
-            watch.critical_armed,
-            watch.low_mailed_at,
-            watch.critical_mailed_at,
-            watch.out_since,
-            watch.restored_at,
-            watch.needed,
-        ],
-    )?;
-    Ok(())
+/// Writes the totals and alerts of accounts.
+pub fn save_accounts<'a>(tx: &Tx<'_>, all: impl Iterator<Item = (i64, &'a Cached)>) -> Result<(), Error> {
+    tx.insert_all(
+        "insert into account (workspace, seq, at, available, held, debt, hash, level, low_armed, critical_armed, low_mailed_at,
+           critical_mailed_at, out_since, restored_at, needed)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+         on conflict (workspace) do update set seq = excluded.seq, at = excluded.at, available = excluded.available,
+           held = excluded.held, debt = excluded.debt, hash = excluded.hash, level = excluded.level,
+           low_armed = excluded.low_armed, critical_armed = excluded.critical_armed, low_mailed_at = excluded.low_mailed_at,
+           critical_mailed_at = excluded.critical_mailed_at, out_since = excluded.out_since,
+           restored_at = excluded.restored_at, needed = excluded.needed",
+        all.map(|(workspace, cached)| {
+            let (account, watch) = (&cached.account, &cached.watch);
+            [
+                workspace.into(),
+                account.seq.into(),
+                account.at.into(),
+                account.available.into(),
+                account.held.into(),
+                account.debt.into(),
+                (&cached.hash).into(),
+                (cached.level as i64).into(),
+                watch.low_armed.into(),
+                watch.critical_armed.into(),
+                watch.low_mailed_at.into(),
+                watch.critical_mailed_at.into(),
+                watch.out_since.into(),
+                watch.restored_at.into(),
+                watch.needed.into(),
+            ]
+        }),
+    )
 }
 
 const GRANT: &str = "select id, kind, priority, effective_at, expires_at, granted_at, revoked_at, granted, scheduled, available,
@@ -181,36 +187,37 @@ pub fn live_grants(tx: &Tx<'_>, workspace: i64) -> Result<Vec<Grant>, Error> {
     tx.query(&live, values![workspace], read_grant)
 }
 
-/// Writes a grant.
-pub fn save_grant(tx: &Tx<'_>, workspace: i64, grant: &Grant) -> Result<(), Error> {
-    let terms = &grant.terms;
-    tx.execute(
+/// Writes grants.
+pub fn save_grants<'a>(tx: &Tx<'_>, all: impl Iterator<Item = (i64, &'a Grant)>) -> Result<(), Error> {
+    tx.insert_all(
         "insert into \"grant\" (workspace, id, kind, priority, effective_at, expires_at, granted_at, revoked_at, granted,
            scheduled, available, held, consumed, expired, revoked, repaid)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
          on conflict (workspace, id) do update set revoked_at = excluded.revoked_at, scheduled = excluded.scheduled,
            available = excluded.available, held = excluded.held, consumed = excluded.consumed, expired = excluded.expired,
            revoked = excluded.revoked, repaid = excluded.repaid",
-        values![
-            workspace,
-            grant.id,
-            terms.kind as i64,
-            terms.priority,
-            terms.effective_at,
-            terms.expires_at,
-            grant.granted_at,
-            grant.revoked_at,
-            terms.credits.get(),
-            grant.scheduled,
-            grant.available,
-            grant.held,
-            grant.consumed,
-            grant.expired,
-            grant.revoked,
-            grant.repaid,
-        ],
-    )?;
-    Ok(())
+        all.map(|(workspace, grant)| {
+            let terms = &grant.terms;
+            [
+                workspace.into(),
+                grant.id.into(),
+                (terms.kind as i64).into(),
+                terms.priority.into(),
+                terms.effective_at.into(),
+                terms.expires_at.into(),
+                grant.granted_at.into(),
+                grant.revoked_at.into(),
+                terms.credits.get().into(),
+                grant.scheduled.into(),
+                grant.available.into(),
+                grant.held.into(),
+                grant.consumed.into(),
+                grant.expired.into(),
+                grant.revoked.into(),
+                grant.repaid.into(),
+            ]
+        }),
+    )
 }
 
 /// The columns of a hold, for queries that read holds.
@@ -256,39 +263,48 @@ pub fn load_hold(tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, E
     tx.one(&format!("{HOLD} where workspace = ?1 and id = ?2"), values![workspace, id], read_hold)
 }
 
-/// Writes a hold.
-pub fn save_hold(tx: &Tx<'_>, workspace: i64, hold: &Hold) -> Result<(), Error> {
-    let (price, labels) = (&hold.price, &hold.labels);
-    tx.execute(
+/// Writes holds.
+pub fn save_holds<'a>(tx: &Tx<'_>, all: impl Iterator<Item = (i64, &'a Hold)>) -> Result<(), Error> {
+    tx.insert_all(
         "insert into hold (workspace, id, status, opened_at, operation, quantity, unit_price, version, epoch, parts, ends_at,
            settled, attempted, refunded, release_reason, ended_at, campaign, member, channel, reference, lead)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
          on conflict (workspace, id) do update set status = excluded.status, parts = excluded.parts, ends_at = excluded.ends_at,
            settled = excluded.settled, attempted = excluded.attempted, refunded = excluded.refunded,
            release_reason = excluded.release_reason, ended_at = excluded.ended_at",
-        values![
-            workspace,
-            hold.id,
-            hold.status as i64,
-            hold.opened_at,
-            &*price.operation,
-            price.quantity,
-            price.unit_price,
-            price.version,
-            hold.epoch,
-            &parts_text(&hold.parts),
-            hold.ends_at,
-            hold.settled,
-            hold.attempted,
-            hold.refunded,
-            hold.release_reason.map(release_code),
-            hold.ended_at,
-            labels.campaign.as_deref().unwrap_or(""),
-            labels.member.as_deref().unwrap_or(""),
-            labels.channel.as_deref().unwrap_or(""),
-            labels.reference.as_deref().unwrap_or(""),
-            labels.lead.as_deref().unwrap_or(""),
-        ],
-    )?;
-    Ok(())
+        all.map(|(workspace, hold)| hold_row(workspace, hold)),
+    )
+}
+
+fn hold_row(workspace: i64, hold: &Hold) -> [Value<'_>; 21] {
+    let (price, labels) = (&hold.price, &hold.labels);
+
+    let operation: &str = &price.operation;
+    [
+        workspace.into(),
+        hold.id.into(),
+        (hold.status as i64).into(),
+        hold.opened_at.into(),
+        operation.into(),
+        price.quantity.into(),
+        price.unit_price.into(),
+        price.version.into(),
+        hold.epoch.into(),
+        parts_text(&hold.parts).into(),
+        hold.ends_at.into(),
+        hold.settled.into(),
+        hold.attempted.into(),
+        hold.refunded.into(),
+        hold.release_reason.map(release_code).into(),
+        hold.ended_at.into(),
+        text_or_empty(&labels.campaign),
+        text_or_empty(&labels.member),
+        text_or_empty(&labels.channel),
+        text_or_empty(&labels.reference),
+        text_or_empty(&labels.lead),
+    ]
+}
+
+fn text_or_empty(label: &Option<Arc<str>>) -> Value<'_> {
+    label.as_deref().unwrap_or("").into()
 }

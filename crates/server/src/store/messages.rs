@@ -103,7 +103,7 @@ impl Store {
         actor: &str,
     ) -> Result<Begun, Error> {
         let actor = actor.to_owned();
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let (job, lead) = check(batch, workspace, place, writing, terms.price.amount())?;
             let held = batch.post(&Post::new(workspace, Command::Hold(terms.clone()), &actor))?;
             let hold = held.hold.ok_or(Error::NotFound)?.id;
@@ -124,7 +124,7 @@ impl Store {
         actor: &str,
     ) -> Result<Kept, Error> {
         let actor = actor.to_owned();
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let Some(open) = batch.hold(workspace, hold)?.filter(Hold::is_open) else {
                 return Ok(Kept::TooLate(Error::Conflict("hold_not_open", "its hold ended before it came")));
             };

@@ -1,8 +1,9 @@
 //! Everything durable. The only place that knows which database there is.
 //!
-//! Owns the readers and the queue to the one writer (`committer`). It does *not* decide anything about credits: `billing` does.
+//! Owns the readers and the queue to each partition's writer (`committer`). It does *not* decide anything about credits:
+//! `billing` does.
 //!
-//! Invariant: one process writes to a data directory, through one connection, in one transaction at a time.
+//! Invariant: one transaction at a time writes to a partition. A data directory is one partition, and belongs to one process.
 
 pub mod accounts;
 pub mod alerts;
@@ -19,8 +20,10 @@ pub mod leads;
 pub mod ledger;
 pub mod messages;
 pub mod notices;
+pub mod open;
 pub mod outbox;
 pub mod people;
+pub mod postgres;
 pub mod queries;
 pub mod sqlite;
 pub mod summary;
@@ -29,18 +32,17 @@ pub mod work;
 pub mod workspaces;
 
 use std::fs::File;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use billing::Refusal;
-use rusqlite::Connection;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use crate::clock::Clock;
 use batch::Batch;
-use committer::Request;
-use db::Tx;
+use committer::{LaneState, Request};
+use db::{Connection, Tx};
+pub use open::Place;
 pub use sqlite::{backup, database_file, restore};
 
 /// Why the store did not do something.
@@ -67,16 +69,30 @@ pub enum Error {
         /// Credits needed now.
         needed: i64,
     },
-    /// The disk is full or the store is stopping: nothing was written, try again.
+    /// The disk is full, the server is away, or the store is stopping: try again.
     Unavailable(String),
-    /// The database broke. Nothing of the request was committed.
-    Engine(rusqlite::Error),
+    /// Others wrote at the same time: nothing of this was committed, and trying at once makes sense.
+    Again(String),
+    /// The database did not do it. Nothing of the request was committed.
+    Engine(String),
+    /// What the disk says can no longer be believed.
+    Broken(String),
 }
 
 impl Error {
+    /// In a sentence for the operator.
+    fn sentence(&self) -> String {
+        match self {
+            Error::Unavailable(why) | Error::Again(why) | Error::Engine(why) | Error::Broken(why) => {
+                why.clone()
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Whether this is a lawful answer rather than a failure of the database.
     fn is_answer(&self) -> bool {
-        !matches!(self, Error::Engine(_) | Error::Unavailable(_))
+        !matches!(self, Error::Engine(_) | Error::Broken(_) | Error::Again(_) | Error::Unavailable(_))
     }
 }
 
@@ -87,17 +103,6 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Error {
-        // The log's index cannot grow on a full disk: SQLite calls that an I/O error of its own kind.
-        let full = error.sqlite_error().is_some_and(|error| {
-            error.code == rusqlite::ErrorCode::DiskFull
-                || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
-        });
-        if full { Error::Unavailable("the disk is full".to_owned()) } else { Error::Engine(error) }
-    }
-}
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Error {
@@ -110,6 +115,9 @@ const READERS: usize = 4;
 /// How many requests may wait for the writer before callers wait for a place.
 const QUEUE: usize = 16_384;
 
+/// In `changes`: any workspace may have changed.
+pub const ANY_WORKSPACE: i64 = i64::MIN;
+
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -117,72 +125,23 @@ pub struct Store {
 }
 
 struct Shared {
-    queue: mpsc::Sender<Request>,
+    lanes: Vec<Lane>,
     readers: Mutex<Vec<Connection>>,
     reading: Semaphore,
     changes: broadcast::Sender<i64>,
-    unwritten: Arc<AtomicUsize>,
     clock: Clock,
     died: tokio::sync::watch::Receiver<bool>,
-    _checkpointer: std::sync::mpsc::Sender<()>,
-    _lock: File,
+    _keeper: std::sync::mpsc::Sender<()>,
+    _lock: Option<File>,
+}
+
+/// A partition's writer, as others reach it.
+struct Lane {
+    queue: mpsc::Sender<Request>,
+    state: Arc<LaneState>,
 }
 
 impl Store {
-    /// Opens the database of a data directory, creating or migrating it, and starts the writer. `start` is the manual clock's
-    /// start; it counts only for a new database. `None` means the system's clock.
-    ///
-    /// # Errors
-    /// One line for the operator: the directory is in use, the schema is newer, or the file cannot be read.
-    pub fn open(directory: &Path, start: Option<billing::Time>) -> Result<Store, String> {
-        std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let lock = sqlite::lock(directory)?;
-        let path = database_file(directory);
-        let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
-        let mut writer = Connection::open(&path).map_err(describe)?;
-        sqlite::migrate(&mut writer, &path)?;
-        sqlite::prepare(&writer).map_err(describe)?;
-        let clock =
-            sqlite::stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
-        // Whoever held a lease in this directory is gone: the lock says so.
-        writer.execute("update work set lease_until = 0 where lease_until > 0", []).map_err(describe)?;
-        let accounts = accounts::Accounts::recover(&Tx(&writer), clock.now())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        let unwritten = Arc::new(AtomicUsize::new(accounts.unwritten()));
-        let readers =
-            (0..READERS).map(|_| sqlite::reader(&path)).collect::<Result<Vec<_>, _>>().map_err(describe)?;
-        let (queue, requests) = mpsc::channel(QUEUE);
-        let (changes, _) = broadcast::channel(4_096);
-        let (dead, died) = tokio::sync::watch::channel(false);
-        let checkpointer = sqlite::keep_up(&path, queue.downgrade(), unwritten.clone())
-            .map_err(|error| format!("cannot start the checkpointer: {error}"))?;
-        let writer = committer::Writer {
-            connection: writer,
-            accounts: Some(accounts),
-            clock: clock.clone(),
-            changes: changes.clone(),
-            unwritten: unwritten.clone(),
-        };
-        std::thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || writer.run(requests, &dead))
-            .map_err(|error| format!("cannot start the writer: {error}"))?;
-        let (readers, reading) = (Mutex::new(readers), Semaphore::new(READERS));
-        Ok(Store {
-            shared: Arc::new(Shared {
-                queue,
-                readers,
-                reading,
-                changes,
-                unwritten,
-                clock,
-                died,
-                _checkpointer: checkpointer,
-                _lock: lock,
-            }),
-        })
-    }
-
     /// The clock of this database.
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
@@ -205,7 +164,7 @@ impl Store {
     /// A refusal, or that the store could not commit.
     pub async fn post(&self, post: committer::Post) -> Result<committer::Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Post(Box::new(post), Some(reply))).await?;
+        self.send(post.workspace, Request::Post(Box::new(post), Some(reply))).await?;
         answer.await.map_err(|_| stopping())?
     }
 
@@ -214,7 +173,7 @@ impl Store {
         let mut waiting = Vec::with_capacity(posts.len());
         for post in posts {
             let (reply, answer) = oneshot::channel();
-            let sent = self.send(Request::Post(Box::new(post), Some(reply))).await;
+            let sent = self.send(post.workspace, Request::Post(Box::new(post), Some(reply))).await;
             waiting.push(sent.map(|()| answer));
         }
         let mut answers = Vec::with_capacity(waiting.len());
@@ -227,15 +186,16 @@ impl Store {
         answers
     }
 
-    /// Runs one write of this module's own inside the next transaction. The closure decides before it acts: an answer that
+    /// Runs one write of this module's own inside the next transaction of a workspace's partition. The closure decides before it acts: an answer that
     /// is an error has written nothing. It may run twice, so it takes what it needs by reference.
     pub(self) async fn write<T: Send + 'static>(
         &self,
+        workspace: i64,
         work: impl Fn(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Work(Box::new(committer::Task { work, reply: Some(reply), result: None })))
-            .await?;
+        let task = committer::Task { work, reply: Some(reply), result: None };
+        self.send(workspace, Request::Work(Box::new(task))).await?;
         answer.await.map_err(|_| stopping())?
     }
 
@@ -248,8 +208,8 @@ impl Store {
         let _permit = self.shared.reading.acquire().await.map_err(|_| stopping())?;
         let reading = tokio::task::spawn_blocking(move || {
             let connection = store.shared.readers.lock().ok().and_then(|mut readers| readers.pop());
-            let Some(connection) = connection else { return Err(stopping()) };
-            let answer = sqlite::snapshot(&connection, work);
+            let Some(mut connection) = connection else { return Err(stopping()) };
+            let answer = connection.snapshot(work);
             if let Ok(mut readers) = store.shared.readers.lock() {
                 readers.push(connection);
             }
@@ -264,24 +224,75 @@ impl Store {
         whose: Option<i64>,
         work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        if self.shared.unwritten.load(Ordering::Acquire) == 0 {
-            return self.read(work).await;
-        }
-        match self.write(move |batch| batch.catch_up(whose)).await {
-            Ok(()) => self.read(work).await,
-            // Reading goes on while the disk takes no writes.
-            Err(Error::Unavailable(_)) => {
-                let (reply, answer) = oneshot::channel();
-                let look = committer::Look { whose, work: Some((work, reply)) };
-                self.send(Request::Work(Box::new(look))).await?;
-                answer.await.map_err(|_| stopping())?
+        let lanes: Vec<usize> = match whose {
+            Some(workspace) => vec![self.lane_of(workspace)],
+            None => (0..self.shared.lanes.len()).collect(),
+        };
+        for lane in lanes {
+            if !self.is_written(lane).await? {
+                let task = |reply| committer::Task {
+                    work: move |batch: &mut Batch<'_>| batch.catch_up(whose),
+                    reply: Some(reply),
+                    result: None,
+                };
+                match self.ask(lane, task).await {
+                    Ok(()) => {}
+                    // Reading goes on while the disk takes no writes.
+                    Err(Error::Unavailable(_)) if !self.is_shared() => return self.look(whose, work).await,
+                    Err(error) => return Err(error),
+                }
             }
-            Err(error) => Err(error),
         }
+        self.read(work).await
     }
 
-    async fn send(&self, request: Request) -> Result<(), Error> {
-        self.shared.queue.send(request).await.map_err(|_| stopping())
+    /// Whether a lane's tables have everything, also what other nodes committed.
+    async fn is_written(&self, lane: usize) -> Result<bool, Error> {
+        let state = self.shared.lanes[lane].state.clone();
+        if state.unwritten.load(Ordering::Acquire) > 0 {
+            return Ok(false);
+        }
+        if !self.is_shared() {
+            return Ok(true);
+        }
+        let known = state.journal.load(Ordering::Acquire);
+        let end = self.read(move |tx| journal::end(tx, lane as i64)).await?;
+        Ok(end == known)
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        whose: Option<i64>,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let look = committer::Look { whose, work: Some((work, reply)) };
+        self.send(whose.unwrap_or(0), Request::Work(Box::new(look))).await?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Whether other nodes may write to this database too.
+    fn is_shared(&self) -> bool {
+        self.shared._lock.is_none()
+    }
+
+    fn lane_of(&self, workspace: i64) -> usize {
+        postgres::partition::partition(workspace, self.shared.lanes.len() as i64) as usize
+    }
+
+    async fn send(&self, workspace: i64, request: Request) -> Result<(), Error> {
+        self.shared.lanes[self.lane_of(workspace)].queue.send(request).await.map_err(|_| stopping())
+    }
+
+    async fn ask<T, W: committer::Work + 'static>(
+        &self,
+        lane: usize,
+        work: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> W,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Work(Box::new(work(reply)));
+        self.shared.lanes[lane].queue.send(request).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
     }
 }
 

@@ -4,14 +4,17 @@ use billing::Time;
 
 use super::db::Tx;
 use super::{Error, Store};
-use crate::values;
+use crate::{clock, values};
 
 /// How often a mail is tried before it is given up.
 const MAX_ATTEMPTS: i64 = 8;
+/// How long whoever took a mail has for it: longer than a mail server may take.
+const LEASE_SECONDS: i64 = 120;
 
 /// A mail that is due.
 #[derive(Clone, Debug)]
 pub struct Mail {
+    pub workspace: i64,
     pub id: i64,
     pub recipient: String,
     pub subject: String,
@@ -21,10 +24,11 @@ pub struct Mail {
 
 /// Queues a mail to the workspace's alert addresses, or to its Admin when none are set.
 pub fn mail_admins(tx: &Tx<'_>, workspace: i64, due: Time, subject: &str, body: &str) -> Result<(), Error> {
-    let row =
-        tx.one("select emails, admin_email, name from workspace where id = ?1", values![workspace], |row| {
-            Ok((row.text(0)?, row.opt_text(1)?, row.text(2)?))
-        })?;
+    let row = tx.one(
+        "select emails, admin_email, name from workspace where workspace = ?1",
+        values![workspace],
+        |row| Ok((row.text(0)?, row.opt_text(1)?, row.text(2)?)),
+    )?;
     let Some((emails, admin, name)) = row else { return Ok(()) };
     let mut recipients: Vec<String> = serde_json::from_str(&emails).unwrap_or_default();
     if recipients.is_empty() {
@@ -33,36 +37,43 @@ pub fn mail_admins(tx: &Tx<'_>, workspace: i64, due: Time, subject: &str, body: 
     let subject = format!("{name}: {subject}");
     for recipient in &recipients {
         tx.execute(
-            "insert into outbox (workspace, due_at, recipient, subject, body, attempts, status) values (?1, ?2, ?3, ?4, ?5, 0, 0)",
-            values![workspace, due, recipient, &subject, body],
+            "insert into outbox (workspace, id, due_at, recipient, subject, body, attempts, status)
+             values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+            values![workspace, clock::fresh_id(), due, recipient, &subject, body],
         )?;
     }
     Ok(())
 }
 
 impl Store {
-    /// The oldest mails that are due, at most `limit`.
-    pub async fn due_mails(&self, limit: i64) -> Result<Vec<Mail>, Error> {
+    /// Takes the oldest mails that are due, at most `limit`: nobody else takes them for a while.
+    pub async fn claim_mails(&self, limit: i64) -> Result<Vec<Mail>, Error> {
         let now = self.clock().now();
-        self.read(move |tx| {
-            tx.query(
-                "select id, recipient, subject, body, attempts from outbox where status = 0 and due_at <= ?1 order by due_at limit ?2",
-                values![now, limit],
-                |row| {
-                    let (id, recipient, subject) = (row.int(0)?, row.text(1)?, row.text(2)?);
-                    Ok(Mail { id, recipient, subject, body: row.text(3)?, attempts: row.int(4)? })
-                },
-            )
-        })
-        .await
+        let due = self
+            .read(move |tx| {
+                tx.query(
+                    "select workspace, id from outbox where status = 0 and due_at <= ?1 order by due_at limit ?2",
+                    values![now, limit],
+                    |row| Ok((row.int(0)?, row.int(1)?)),
+                )
+            })
+            .await?;
+        let mut mails = Vec::new();
+        for (workspace, id) in due {
+            mails.extend(
+                self.write(workspace, move |batch| claim(&batch.tx, workspace, id, batch.now)).await?,
+            );
+        }
+        Ok(mails)
     }
 
     /// Records that a mail was handed over.
-    pub async fn mail_sent(&self, mail: i64) -> Result<(), Error> {
-        self.write(move |batch| {
+    pub async fn mail_sent(&self, mail: &Mail) -> Result<(), Error> {
+        let (workspace, id) = (mail.workspace, mail.id);
+        self.write(workspace, move |batch| {
             batch.tx.execute(
-                "update outbox set status = 1, attempts = attempts + 1 where id = ?1",
-                values![mail],
+                "update outbox set status = 1, attempts = attempts + 1 where workspace = ?1 and id = ?2",
+                values![workspace, id],
             )?;
             Ok(())
         })
@@ -71,13 +82,13 @@ impl Store {
 
     /// Records a failed attempt: it is tried again after a growing pause, and given up in the end.
     pub async fn mail_failed(&self, mail: Mail, detail: String, final_failure: Final) -> Result<(), Error> {
-        self.write(move |batch| {
+        self.write(mail.workspace, move |batch| {
             let attempts = mail.attempts + 1;
             let given_up = final_failure == Final::Yes || attempts >= MAX_ATTEMPTS;
             let due = batch.now.plus_seconds(30 << attempts.min(10));
             batch.tx.execute(
-                "update outbox set attempts = ?2, status = ?3, due_at = ?4, detail = ?5 where id = ?1",
-                values![mail.id, attempts, if given_up { 2 } else { 0 }, due, &detail],
+                "update outbox set attempts = ?3, status = ?4, due_at = ?5, detail = ?6 where workspace = ?1 and id = ?2",
+                values![mail.workspace, mail.id, attempts, if given_up { 2 } else { 0 }, due, &detail],
             )?;
             Ok(())
         })
@@ -90,6 +101,25 @@ impl Store {
         let next = "select min(due_at) from outbox where status = 0 and due_at > ?1";
         self.read(move |tx| Ok(tx.one(next, values![now], |row| row.opt_time(0))?.flatten())).await
     }
+}
+
+/// Takes one mail, unless somebody else just did.
+fn claim(tx: &Tx<'_>, workspace: i64, id: i64, now: Time) -> Result<Option<Mail>, Error> {
+    let taken = tx.execute(
+        "update outbox set due_at = ?3 where workspace = ?1 and id = ?2 and status = 0 and due_at <= ?4",
+        values![workspace, id, now.plus_seconds(LEASE_SECONDS), now],
+    )?;
+    if taken == 0 {
+        return Ok(None);
+    }
+    tx.one(
+        "select recipient, subject, body, attempts from outbox where workspace = ?1 and id = ?2",
+        values![workspace, id],
+        |row| {
+            let (recipient, subject, body) = (row.text(0)?, row.text(1)?, row.text(2)?);
+            Ok(Mail { workspace, id, recipient, subject, body, attempts: row.int(3)? })
+        },
+    )
 }
 
 /// Whether another attempt makes sense.

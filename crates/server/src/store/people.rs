@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 use super::{Error, Store};
 use crate::{clock, values};
 
+/// What belongs to no workspace is written by the first partition's writer.
+const NOBODY: i64 = 0;
+
 /// An API key as it is listed.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
@@ -37,11 +40,11 @@ impl Store {
     /// Makes a key for a workspace; the secret's SHA-256 is all that is kept.
     pub async fn create_key(&self, workspace: i64, label: String, secret: [u8; 32]) -> Result<ApiKey, Error> {
         let (id, hash) = (clock::fresh_id(), digest(&secret));
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             batch.load(workspace)?;
             let now = batch.now;
             batch.tx.execute(
-                "insert into api_key (id, workspace, hash, label, created_at) values (?1, ?2, ?3, ?4, ?5)",
+                "insert into api_key (id, owner, hash, label, created_at) values (?1, ?2, ?3, ?4, ?5)",
                 values![id, workspace, &hash, &label, now],
             )?;
             Ok(ApiKey { id, label: label.clone(), created_at: now, revoked_at: None })
@@ -53,7 +56,7 @@ impl Store {
     pub async fn keys(&self, workspace: i64) -> Result<Vec<ApiKey>, Error> {
         self.read(move |tx| {
             tx.query(
-                "select id, label, created_at, revoked_at from api_key where workspace = ?1 order by id desc limit 500",
+                "select id, label, created_at, revoked_at from api_key where owner = ?1 order by id desc limit 500",
                 values![workspace],
                 |row| Ok(ApiKey { id: row.int(0)?, label: row.text(1)?, created_at: row.time(2)?, revoked_at: row.opt_time(3)? }),
             )
@@ -63,9 +66,9 @@ impl Store {
 
     /// Revokes a key.
     pub async fn revoke_key(&self, workspace: i64, key: i64) -> Result<(), Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let changed = batch.tx.execute(
-                "update api_key set revoked_at = coalesce(revoked_at, ?3) where workspace = ?1 and id = ?2",
+                "update api_key set revoked_at = coalesce(revoked_at, ?3) where owner = ?1 and id = ?2",
                 values![workspace, key, batch.now],
             )?;
             if changed == 0 { Err(Error::NotFound) } else { Ok(()) }
@@ -77,7 +80,7 @@ impl Store {
     pub async fn find_key(&self, key: i64) -> Result<Option<(i64, Vec<u8>)>, Error> {
         self.read(move |tx| {
             tx.one(
-                "select workspace, hash from api_key where id = ?1 and revoked_at is null",
+                "select owner, hash from api_key where id = ?1 and revoked_at is null",
                 values![key],
                 |row| Ok((row.int(0)?, row.blob(1)?)),
             )
@@ -93,10 +96,10 @@ impl Store {
         expires_at: Time,
     ) -> Result<(), Error> {
         let hash = digest(&token);
-        self.write(move |batch| {
+        self.write(NOBODY, move |batch| {
             batch.tx.execute("delete from session where expires_at <= ?1", values![batch.now])?;
             batch.tx.execute(
-                "insert into session (hash, workspace, role, email, expires_at) values (?1, ?2, ?3, ?4, ?5)",
+                "insert into session (hash, owner, role, email, expires_at) values (?1, ?2, ?3, ?4, ?5)",
                 values![&hash, session.workspace, session.role as i64, session.email.as_ref(), expires_at],
             )?;
             Ok(())
@@ -109,7 +112,7 @@ impl Store {
         let (hash, now) = (digest(&token), self.clock().now());
         self.read(move |tx| {
             tx.one(
-                "select workspace, role, email from session where hash = ?1 and expires_at > ?2",
+                "select owner, role, email from session where hash = ?1 and expires_at > ?2",
                 values![&hash, now],
                 |row| {
                     let role = match row.int(1)? {
@@ -127,7 +130,7 @@ impl Store {
     /// Ends a session at once.
     pub async fn end_session(&self, token: [u8; 32]) -> Result<(), Error> {
         let hash = digest(&token);
-        self.write(move |batch| {
+        self.write(NOBODY, move |batch| {
             batch.tx.execute("delete from session where hash = ?1", values![&hash])?;
             Ok(())
         })
@@ -137,7 +140,7 @@ impl Store {
     /// The secret that signs links, made on first use.
     pub async fn link_secret(&self) -> Result<Vec<u8>, Error> {
         let fresh: String = clock::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.write(move |batch| {
+        self.write(NOBODY, move |batch| {
             batch.tx.execute(
                 "insert into meta (name, value) values ('link_secret', ?1) on conflict (name) do nothing",
                 values![&fresh],
@@ -152,7 +155,7 @@ impl Store {
     /// Stores the time of a manual clock, so that it survives a restart, and then moves it.
     pub async fn advance_clock(&self, now: Time) -> Result<(), Error> {
         let clock = self.clock().clone();
-        self.write(move |batch| {
+        self.write(NOBODY, move |batch| {
             batch
                 .tx
                 .execute("update meta set value = ?1 where name = 'clock'", values![&now.0.to_string()])?;
@@ -165,7 +168,7 @@ impl Store {
 
     /// Fails unless the database takes a write.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.write(|batch| {
+        self.write(NOBODY, |batch| {
             batch.tx.execute(
                 "insert into meta (name, value) values ('ready', '1') on conflict (name) do update set value = excluded.value",
                 &[],

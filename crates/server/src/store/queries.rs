@@ -116,7 +116,7 @@ impl Store {
         self.read_ledger(Some(workspace), move |tx| {
             let row = tx.one(
                 "select a.available, a.held, a.debt, a.level, a.needed, a.out_since, a.restored_at, w.next_period, w.plan_credits
-                 from account a join workspace w on w.id = a.workspace where a.workspace = ?1",
+                 from account a join workspace w on w.workspace = a.workspace where a.workspace = ?1",
                 values![workspace],
                 |row| {
                     let renews_at = row.opt_time(7)?;
@@ -168,7 +168,7 @@ impl Store {
     /// The hold that was made with a key. The writer knows: it has the newest keys in memory.
     pub async fn hold_by_key(&self, workspace: i64, key: String) -> Result<Option<Seq>, Error> {
         let key = key.into();
-        self.write(move |batch| batch.hold_made_with(workspace, &key)).await
+        self.write(workspace, move |batch| batch.hold_made_with(workspace, &key)).await
     }
 
     /// Holds, newest first, of one status or all.
@@ -326,7 +326,7 @@ impl Store {
                 "select min(at) from (select min(ends_at) as at from hold where status < 3 and ends_at > ?1
                    union all select min(effective_at) from \"grant\" where scheduled > 0 and effective_at > ?1
                    union all select min(expires_at) from \"grant\"
-                     where available > 0 and expires_at is not null and expires_at > ?1 and scheduled = 0)",
+                     where available > 0 and expires_at is not null and expires_at > ?1 and scheduled = 0) as moments",
                 values![now],
                 |row| row.opt_time(0),
             )?;
@@ -337,7 +337,8 @@ impl Store {
 
     /// Every workspace's number; for loops over all of them.
     pub async fn workspace_ids(&self) -> Result<Vec<i64>, Error> {
-        self.read(|tx| tx.query("select id from workspace order by id", &[], |row| row.int(0))).await
+        self.read(|tx| tx.query("select workspace from workspace order by workspace", &[], |row| row.int(0)))
+            .await
     }
 }
 

@@ -7,19 +7,21 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::mpsc;
 
 use super::Error;
 use super::batch::Batch;
-use super::committer::{self, Request};
+use super::committer::{self, LaneState, Request};
 use super::db::Tx;
 use crate::clock::Clock;
 
 /// The schema this program writes.
-const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA: &str = include_str!("schema/0001_init.sql");
+/// Its version.
+pub(super) const SCHEMA_VERSION: i64 = 1;
 /// How many entries are written into their tables in one go when little is posted.
 const QUIET: usize = 1_000;
 /// How often the log is moved into the database, and the journal into the tables.
@@ -30,8 +32,9 @@ pub fn database_file(directory: &Path) -> PathBuf {
     directory.join("scrip.db")
 }
 
-/// Takes the directory for this process.
+/// Takes the directory for this process, making it where there is none.
 pub(super) fn lock(directory: &Path) -> Result<File, String> {
+    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let path = directory.join("scrip.lock");
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -41,8 +44,20 @@ pub(super) fn lock(directory: &Path) -> Result<File, String> {
     }
 }
 
+/// Opens the writer's connection, with the schema and the clock.
+pub(super) fn open(path: &Path, start: Option<billing::Time>) -> Result<(Connection, Clock), String> {
+    let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
+    let mut writer = Connection::open(path).map_err(describe)?;
+    migrate(&mut writer, path)?;
+    prepare(&writer).map_err(describe)?;
+    let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
+    // Whoever held a lease in this directory is gone: the lock says so.
+    writer.execute("update work set lease_until = 0 where lease_until > 0", []).map_err(describe)?;
+    Ok((writer, clock))
+}
+
 /// Brings the schema to this program's version.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
     let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
     let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(describe)?;
     if version > SCHEMA_VERSION {
@@ -53,7 +68,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     }
     if version < 1 {
         let tx = connection.transaction().map_err(describe)?;
-        tx.execute_batch(include_str!("schema/0001_init.sql")).map_err(describe)?;
+        tx.execute_batch(SCHEMA).map_err(describe)?;
         tx.pragma_update(None, "user_version", 1).map_err(describe)?;
         tx.commit().map_err(describe)?;
     }
@@ -62,7 +77,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
 
 /// The writer's settings. Both the cache and the log are small on purpose: a page split makes SQLite scan the whole cache at the
 /// next commit, and each page that is not in the cache is looked for in all of the log.
-pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma busy_timeout = 5000;
          pragma cache_size = -4096; pragma wal_autocheckpoint = 4000;",
@@ -70,45 +85,65 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     plan_once(connection)
 }
 
+/// What is known of a writer without keeping it alive.
+type WeakLane = (mpsc::WeakSender<Request>, Arc<LaneState>);
+
 /// Keeps the files in shape off the callers' path: moves the log's pages into the database, and, while little is posted,
 /// journaled entries into their tables. The writer's own checkpoint, at 16 MB, begins the log anew. Ends when the sender
 /// is dropped.
-pub(super) fn keep_up(
-    path: &Path,
-    queue: mpsc::WeakSender<Request>,
-    unwritten: Arc<AtomicUsize>,
+pub(super) fn keep_up(path: &Path, lanes: Vec<WeakLane>) -> std::io::Result<std::sync::mpsc::Sender<()>> {
+    let path = path.to_owned();
+    let mut connection = None;
+    keep(lanes, move || {
+        if connection.is_none() {
+            connection = Connection::open(&path).ok();
+            let settings = "pragma busy_timeout = 0; pragma wal_autocheckpoint = 0;";
+            let _ = connection.as_ref().map(|connection| connection.execute_batch(settings));
+        }
+        let checkpoint = "pragma wal_checkpoint(passive)";
+        let _ = connection.as_ref().map(|connection| connection.query_row(checkpoint, [], |_| Ok(())));
+    })
+}
+
+/// Writes journaled entries into their tables while little is posted. Ends when the sender is dropped.
+pub(super) fn keep_writing(lanes: Vec<WeakLane>) -> std::io::Result<std::sync::mpsc::Sender<()>> {
+    keep(lanes, || ())
+}
+
+fn keep(
+    lanes: Vec<WeakLane>,
+    mut besides: impl FnMut() + Send + 'static,
 ) -> std::io::Result<std::sync::mpsc::Sender<()>> {
     use std::sync::mpsc::{RecvTimeoutError, channel};
     let (alive, ended) = channel::<()>();
-    let path = path.to_owned();
     let work = move || {
-        let Ok(connection) = Connection::open(&path) else { return };
-        let _ = connection.execute_batch("pragma busy_timeout = 0; pragma wal_autocheckpoint = 0;");
-        let mut before = 0;
+        let mut before = vec![0; lanes.len()];
         while ended.recv_timeout(KEEP_UP_PAUSE) == Err(RecvTimeoutError::Timeout) {
-            let behind = unwritten.load(Ordering::Acquire);
-            let quiet = behind <= before.max(QUIET);
-            if behind > 0 && quiet {
-                let most = behind.saturating_sub(QUIET);
-                let work = move |batch: &mut Batch<'_>| batch.catch_up_until(most);
-                let request = Request::Work(Box::new(committer::Task { work, reply: None, result: None }));
-                let _ = queue.upgrade().map(|queue| queue.try_send(request));
+            for ((queue, state), before) in lanes.iter().zip(&mut before) {
+                let behind = state.unwritten.load(Ordering::Acquire);
+                if behind > 0 && behind <= QUIET.max(*before) {
+                    let most = behind.saturating_sub(QUIET);
+                    let work = move |batch: &mut Batch<'_>| batch.catch_up_until(most);
+                    let request =
+                        Request::Work(Box::new(committer::Task { work, reply: None, result: None }));
+                    let _ = queue.upgrade().map(|queue| queue.try_send(request));
+                }
+                *before = behind;
             }
-            before = behind;
-            let _ = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+            besides();
         }
     };
-    std::thread::Builder::new().name("checkpointer".to_owned()).spawn(work)?;
+    std::thread::Builder::new().name("keeper".to_owned()).spawn(work)?;
     Ok(alive)
 }
 
 /// One more connection, for reading.
-pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn reader(path: &Path) -> Result<super::db::Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.execute_batch("pragma busy_timeout = 5000; pragma cache_size = -16384;")?;
     plan_once(&connection)?;
-    Ok(connection)
+    Ok(super::db::Connection::Sqlite(connection))
 }
 
 /// Keeps prepared statements, with plans that do not depend on parameters: else many are planned anew for each value.
@@ -119,9 +154,9 @@ fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The clock: the system's, or a manual one where it was left.
-pub(super) fn stored_clock(connection: &Connection, start: Option<billing::Time>) -> Result<Clock, Error> {
+fn stored_clock(connection: &Connection, start: Option<billing::Time>) -> Result<Clock, Error> {
     let Some(start) = start else { return Ok(Clock::System) };
-    let tx = Tx(connection);
+    let tx = Tx::Sqlite(connection);
     let stored = tx.one("select value from meta where name = 'clock'", &[], |row| row.text(0))?;
     let now = stored.and_then(|text| text.parse().ok()).map_or(start, billing::Time);
     tx.execute(
@@ -170,13 +205,19 @@ fn copy(source: &Connection, target: &Path) -> rusqlite::Result<()> {
     )
 }
 
-/// Reads from one snapshot.
-pub(super) fn snapshot<T>(
-    connection: &Connection,
-    work: impl FnOnce(&Tx<'_>) -> Result<T, Error>,
-) -> Result<T, Error> {
-    connection.execute_batch("begin")?;
-    let answer = work(&Tx(connection));
-    connection.execute_batch("rollback")?;
-    answer
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly, SystemIoFailure};
+        // The log's index cannot grow on a full disk: SQLite calls that an I/O error of its own kind.
+        let full = error.sqlite_error().is_some_and(|error| {
+            error.code == rusqlite::ErrorCode::DiskFull
+                || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+        });
+        let broken = [SystemIoFailure, DatabaseCorrupt, NotADatabase, ReadOnly, CannotOpen];
+        match error.sqlite_error_code() {
+            _ if full => Error::Unavailable("the disk is full".to_owned()),
+            Some(code) if broken.contains(&code) => Error::Broken(error.to_string()),
+            _ => Error::Engine(error.to_string()),
+        }
+    }
 }

@@ -107,10 +107,10 @@ impl Store {
                 )?,
                 waiting_leads: if out { count(waiting)? } else { 0 },
                 unconfirmed: count(
-                    "select sum(quantity * unit_price) from hold where workspace = ?1 and status < 3 and status = 2",
+                    "select cast(sum(quantity * unit_price) as bigint) from hold where workspace = ?1 and status < 3 and status = 2",
                 )?,
                 granted_month: tx.int(
-                    "select sum(granted) from \"grant\" where workspace = ?1 and granted_at >= ?2 and scheduled = 0",
+                    "select cast(sum(granted) as bigint) from \"grant\" where workspace = ?1 and granted_at >= ?2 and scheduled = 0",
                     values![workspace, now.0 - ledger::RECENT],
                 )?,
                 restored: restored(tx, workspace)?,
@@ -220,10 +220,10 @@ impl Store {
             let id = crate::id::parse_workspace(&query);
             let escaped = query.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             tx.query(
-                "select w.id, w.name, w.plan, a.level, a.available, a.held, a.debt from workspace w
-                 join account a on a.workspace = w.id
-                 where w.id < ?1 and (?2 = '' or w.id = ?3 or w.external_id = ?2 or lower(w.name) like ?4 escape '\\')
-                 order by w.id desc limit ?5",
+                "select w.workspace, w.name, w.plan, a.level, a.available, a.held, a.debt from workspace w
+                 join account a on a.workspace = w.workspace
+                 where w.workspace < ?1 and (?2 = '' or w.workspace = ?3 or w.external_id = ?2 or lower(w.name) like ?4 escape '\\')
+                 order by w.workspace desc limit ?5",
                 values![before.unwrap_or(i64::MAX), &query, id, &format!("%{escaped}%"), limit],
                 |row| {
                     let (id, name, plan) = (row.int(0)?, row.text(1)?, row.opt_text(2)?);
@@ -238,7 +238,8 @@ impl Store {
 }
 
 fn charged(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<i64, Error> {
-    let sum = "select sum(credits) from usage where workspace = ?1 and slot >= ?2 and slot < ?3";
+    let sum =
+        "select cast(sum(credits) as bigint) from usage where workspace = ?1 and slot >= ?2 and slot < ?3";
     tx.int(sum, values![workspace, from, to])
 }
 

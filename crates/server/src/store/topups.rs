@@ -64,9 +64,9 @@ impl Store {
     /// Orders a top-up. The same key and order: the first one again (`true`).
     pub async fn create_topup(&self, new: TopUp, key: Key) -> Result<(TopUp, bool), Error> {
         let id = clock::fresh_id();
-        self.write(move |batch| {
+        self.write(new.workspace, move |batch| {
             batch.load(new.workspace)?;
-            if let Some((fingerprint, known)) = super::keys::find_direct(&batch.tx, new.workspace, &key)? {
+            if let Some((fingerprint, known)) = super::keys::find_direct(batch, new.workspace, &key)? {
                 if fingerprint != key.fingerprint {
                     return Err(Error::Refused(billing::Refusal::IdempotencyKeyReused));
                 }
@@ -86,7 +86,7 @@ impl Store {
                     batch.now
                 ],
             )?;
-            super::keys::insert_direct(&batch.tx, new.workspace, &key, id)?;
+            super::keys::insert_direct(batch, new.workspace, &key, id)?;
             Ok((find(&batch.tx, new.workspace, id)?, false))
         })
         .await
@@ -108,7 +108,7 @@ impl Store {
 
     /// Records a confirmed payment and grants its credits, once, however often it is confirmed.
     pub async fn topup_paid(&self, workspace: i64, id: i64) -> Result<TopUp, Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let topup = find(&batch.tx, workspace, id)?;
             match topup.status {
                 TopUpStatus::Paid | TopUpStatus::Refunded => return Ok(topup),
@@ -139,7 +139,7 @@ impl Store {
 
     /// Records a declined payment. A paid top-up stays paid.
     pub async fn topup_declined(&self, workspace: i64, id: i64) -> Result<TopUp, Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let topup = find(&batch.tx, workspace, id)?;
             if topup.status == TopUpStatus::Pending {
                 batch.tx.execute(
@@ -170,7 +170,7 @@ impl Store {
         reason: String,
         key: Key,
     ) -> Result<(TopUp, Answer), Error> {
-        self.write(move |batch| {
+        self.write(workspace, move |batch| {
             let topup = find(&batch.tx, workspace, id)?;
             let replay = batch.find_key(workspace, &key)?.is_some();
             let left = topup.credits - topup.refunded;

@@ -163,19 +163,27 @@ impl Claim {
 impl Store {
     /// Claims up to `limit` pieces that are due: jobs take turns, each gives its oldest.
     pub async fn claim(&self, limit: usize) -> Result<Vec<Claim>, Error> {
-        self.write(move |batch| claim(batch, limit)).await
+        let now = self.clock().now();
+        let jobs = self.read(move |tx| due_jobs(tx, limit, now)).await?;
+        let share = limit.div_ceil(jobs.len().max(1));
+        let mut claims = Vec::new();
+        for (workspace, id) in jobs {
+            let most = share.min(limit - claims.len());
+            claims.extend(self.write(workspace, move |batch| claim(batch, workspace, id, most)).await?);
+        }
+        Ok(claims)
     }
 
     /// Sets the credits of a piece aside.
     pub async fn hold_piece(&self, claim: &Claim, terms: HoldTerms) -> Result<Held, Error> {
         let claim = claim.clone();
-        self.write(move |batch| hold::hold_piece(batch, &claim, &terms)).await
+        self.write(claim.workspace, move |batch| hold::hold_piece(batch, &claim, &terms)).await
     }
 
     /// Commits that the call is about to be made, unless the lead, the job or the lease changed meanwhile.
     pub async fn dispatch_piece(&self, claim: &Claim, hold: Seq) -> Result<bool, Error> {
         let claim = claim.clone();
-        self.write(move |batch| hold::dispatch_piece(batch, &claim, hold)).await
+        self.write(claim.workspace, move |batch| hold::dispatch_piece(batch, &claim, hold)).await
     }
 
     /// Ends a piece: the hold, the result and the lead's next position in one commit. `false` when the piece was taken over.
@@ -186,13 +194,13 @@ impl Store {
         ending: Ending,
     ) -> Result<bool, Error> {
         let claim = claim.clone();
-        self.write(move |batch| finish::finish_piece(batch, &claim, hold, &ending)).await
+        self.write(claim.workspace, move |batch| finish::finish_piece(batch, &claim, hold, &ending)).await
     }
 
     /// Moves a lead past a piece that needs no call: a field it has, a step it cannot get, the end.
     pub async fn pass_piece(&self, claim: &Claim, next: campaign::Next) -> Result<(), Error> {
         let claim = claim.clone();
-        self.write(move |batch| lead::pass_piece(batch, &claim, next)).await
+        self.write(claim.workspace, move |batch| lead::pass_piece(batch, &claim, next)).await
     }
 
     /// The next moment after now at which a piece becomes due.
@@ -212,9 +220,9 @@ impl Store {
     }
 }
 
-fn claim(batch: &mut Batch<'_>, limit: usize) -> Result<Vec<Claim>, Error> {
-    let now = batch.now;
-    let jobs = batch.tx.query(
+/// The jobs that have something to do that can be paid, the one served longest ago first.
+fn due_jobs(tx: &Tx<'_>, limit: usize, now: Time) -> Result<Vec<(i64, i64)>, Error> {
+    tx.query(
         "select j.workspace, j.id from job j join account a on a.workspace = j.workspace
          where j.running_since is not null and a.out_since is null and (a.needed is null or a.needed <= a.available)
            and exists (select 1 from work w where w.workspace = j.workspace and w.job = j.id
@@ -222,46 +230,50 @@ fn claim(batch: &mut Batch<'_>, limit: usize) -> Result<Vec<Claim>, Error> {
          order by j.served limit ?2",
         values![now, limit],
         |row| Ok((row.int(0)?, row.int(1)?)),
+    )
+}
+
+/// Claims the oldest due pieces of a job. Whoever comes second finds them leased.
+fn claim(batch: &mut Batch<'_>, workspace: i64, id: i64, limit: usize) -> Result<Vec<Claim>, Error> {
+    let now = batch.now;
+    batch.load(workspace)?;
+    let (cached, mut claims) = (batch.cached(workspace), Vec::new());
+    let (available, watch) = (cached.account.available, cached.watch);
+    let waits = watch.out_since.is_some() || watch.needed.is_some_and(|needed| needed > available);
+    let job = jobs::find(&batch.tx, workspace, id)?;
+    let Some(job) = job.filter(|job| job.run.running_since.is_some() && !waits) else { return Ok(claims) };
+    let due = batch.tx.query(
+        "select lead, position, epoch, hold, attempts from work
+         where workspace = ?1 and job = ?2 and due <= ?3 and lease_until <= ?4 order by due limit ?5",
+        values![workspace, id, job.run.running_time(now), now, limit],
+        |row| Ok((row.int(0)?, position(row.int(1)?), row.int(2)? + 1, row.opt_int(3)?, row.int(4)?)),
     )?;
-    let mut claims = Vec::new();
-    let share = limit.div_ceil(jobs.len().max(1));
-    for (workspace, id) in jobs {
-        let Some(job) = jobs::find(&batch.tx, workspace, id)? else { continue };
-        let due = batch.tx.query(
-            "select lead, position, epoch, hold, attempts from work
-             where workspace = ?1 and job = ?2 and due <= ?3 and lease_until <= ?4 order by due limit ?5",
-            values![workspace, id, job.run.running_time(now), now, share.min(limit - claims.len())],
-            |row| Ok((row.int(0)?, position(row.int(1)?), row.int(2)? + 1, row.opt_int(3)?, row.int(4)?)),
-        )?;
-        for (lead, position, epoch, hold, attempts) in due {
-            batch.tx.execute(
-                "update work set epoch = ?4, lease_until = ?5 where workspace = ?1 and job = ?2 and lead = ?3",
-                values![workspace, id, lead, epoch, now.plus_seconds(LEASE_SECONDS)],
-            )?;
-            let hold = hold.map(|hold| batch.hold(workspace, Seq(hold))).transpose()?.flatten();
-            let lead = leads::find(&batch.tx, workspace, lead)?;
-            let (facts, message) = facts(&batch.tx, workspace, &job, lead.as_ref(), position)?;
-            let available = batch.account(workspace)?.available;
-            let job = job.clone();
-            claims.push(Claim {
-                workspace,
-                job,
-                lead,
-                position,
-                epoch,
-                attempts,
-                facts,
-                message,
-                hold,
-                available,
-            });
-        }
-        let served = clock::fresh_id();
+    for (lead, position, epoch, hold, attempts) in due {
         batch.tx.execute(
-            "update job set served = ?3 where workspace = ?1 and id = ?2",
-            values![workspace, id, served],
+            "update work set epoch = ?4, lease_until = ?5 where workspace = ?1 and job = ?2 and lead = ?3",
+            values![workspace, id, lead, epoch, now.plus_seconds(LEASE_SECONDS)],
         )?;
+        let hold = hold.map(|hold| batch.hold(workspace, Seq(hold))).transpose()?.flatten();
+        let lead = leads::find(&batch.tx, workspace, lead)?;
+        let (facts, message) = facts(&batch.tx, workspace, &job, lead.as_ref(), position)?;
+        let job = job.clone();
+        claims.push(Claim {
+            workspace,
+            job,
+            lead,
+            position,
+            epoch,
+            attempts,
+            facts,
+            message,
+            hold,
+            available,
+        });
     }
+    batch.tx.execute(
+        "update job set served = ?3 where workspace = ?1 and id = ?2",
+        values![workspace, id, clock::fresh_id()],
+    )?;
     Ok(claims)
 }
 

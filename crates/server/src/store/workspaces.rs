@@ -54,7 +54,7 @@ pub struct Period {
     pub credits: i64,
 }
 
-const WORKSPACE: &str = "select id, name, plan, plan_credits, collection, time_zone, admin_email, external_id, low, critical, emails,
+const WORKSPACE: &str = "select workspace, name, plan, plan_credits, collection, time_zone, admin_email, external_id, low, critical, emails,
     anchor, next_period, created_at from workspace";
 
 fn read(row: &Row<'_>) -> Result<Workspace, Error> {
@@ -77,7 +77,7 @@ fn read(row: &Row<'_>) -> Result<Workspace, Error> {
 }
 
 fn find(tx: &Tx<'_>, id: i64) -> Result<Workspace, Error> {
-    tx.one(&format!("{WORKSPACE} where id = ?1"), values![id], read)?.ok_or(Error::NotFound)
+    tx.one(&format!("{WORKSPACE} where workspace = ?1"), values![id], read)?.ok_or(Error::NotFound)
 }
 
 impl Store {
@@ -85,24 +85,22 @@ impl Store {
     /// conflict when the request differs.
     pub async fn create_workspace(&self, new: NewWorkspace) -> Result<(Workspace, bool), Error> {
         let id = clock::fresh_id();
-        self.write(move |batch| {
+        self.write(id, move |batch| {
             let tx = &batch.tx;
             if let Some(external_id) = &new.external_id {
                 let known = tx.one(
-                    "select id, request from workspace where external_id = ?1",
+                    "select owner from external_id where external_id = ?1",
                     values![external_id],
-                    |row| Ok((row.int(0)?, row.opt_text(1)?)),
+                    |row| row.int(0),
                 )?;
-                match known {
-                    Some((known, request)) if request.as_ref() == Some(&new.request) => {
+                if let Some(known) = known {
+                    let request = "select request from workspace where workspace = ?1";
+                    let request = tx.one(request, values![known], |row| row.opt_text(0))?.flatten();
+                    if request.as_ref() == Some(&new.request) {
                         return Ok((find(tx, known)?, false));
                     }
-                    Some(_) => {
-                        let detail =
-                            "this external_id belongs to a workspace that was made by another request";
-                        return Err(Error::Conflict("external_id_taken", detail));
-                    }
-                    None => {}
+                    let detail = "this external_id belongs to a workspace that was made by another request";
+                    return Err(Error::Conflict("external_id_taken", detail));
                 }
             }
             insert(tx, id, &new, batch.now)?;
@@ -132,10 +130,12 @@ impl Store {
     ) -> Result<Vec<Workspace>, Error> {
         self.read(move |tx| match external_id {
             Some(external_id) => {
-                tx.query(&format!("{WORKSPACE} where external_id = ?1"), values![&external_id], read)
+                let owner = "select owner from external_id where external_id = ?1";
+                let owner = tx.one(owner, values![&external_id], |row| row.int(0))?;
+                owner.map(|owner| find(tx, owner)).transpose().map(|found| found.into_iter().collect())
             }
             None => {
-                let page = format!("{WORKSPACE} where id < ?1 order by id desc limit ?2");
+                let page = format!("{WORKSPACE} where workspace < ?1 order by workspace desc limit ?2");
                 tx.query(&page, values![before.unwrap_or(i64::MAX), limit], read)
             }
         })
@@ -144,11 +144,11 @@ impl Store {
 
     /// Changes a workspace's settings.
     pub async fn update_workspace(&self, changed: Workspace) -> Result<(), Error> {
-        self.write(move |batch| {
+        self.write(changed.id, move |batch| {
             batch.load(changed.id)?;
             let emails = serde_json::to_string(&changed.emails).unwrap_or_default();
             batch.tx.execute(
-                "update workspace set name = ?2, time_zone = ?3, admin_email = ?4, low = ?5, critical = ?6, emails = ?7 where id = ?1",
+                "update workspace set name = ?2, time_zone = ?3, admin_email = ?4, low = ?5, critical = ?6, emails = ?7 where workspace = ?1",
                 values![
                     changed.id,
                     &changed.name,
@@ -186,7 +186,7 @@ impl Store {
 
     /// Grants a period's credits, once.
     pub async fn begin_period(&self, workspace: i64, period: Period) -> Result<(), Error> {
-        self.write(move |batch| grant_period(batch, workspace, period)).await
+        self.write(workspace, move |batch| grant_period(batch, workspace, period)).await
     }
 
     /// The next moment after now at which a period of any workspace begins.
@@ -200,7 +200,7 @@ impl Store {
 fn insert(tx: &Tx<'_>, id: i64, new: &NewWorkspace, now: Time) -> Result<(), Error> {
     let (plan, plan_credits) = new.plan.clone().unzip();
     tx.execute(
-        "insert into workspace (id, name, plan, plan_credits, collection, time_zone, admin_email, external_id, request, low,
+        "insert into workspace (workspace, name, plan, plan_credits, collection, time_zone, admin_email, external_id, request, low,
            critical, emails, anchor, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, '20%', '5%', '[]', ?10, ?11)",
         values![
             id,
@@ -216,6 +216,9 @@ fn insert(tx: &Tx<'_>, id: i64, new: &NewWorkspace, now: Time) -> Result<(), Err
             now
         ],
     )?;
+    if let Some(external_id) = &new.external_id {
+        tx.execute("insert into external_id (external_id, owner) values (?1, ?2)", values![external_id, id])?;
+    }
     // The chain begins with the workspace, so that one ledger can never stand in for another.
     let genesis: [u8; 32] = Sha256::digest(format!("scrip ledger 1 {id}")).into();
     tx.execute(
@@ -248,7 +251,9 @@ fn grant_period(batch: &mut super::batch::Batch<'_>, workspace: i64, period: Per
         "insert into period (workspace, number, starts_at, ends_at, grant_id) values (?1, ?2, ?3, ?4, ?5)",
         values![workspace, number, starts_at, ends_at, grant],
     )?;
-    batch.tx.execute("update workspace set next_period = ?2 where id = ?1", values![workspace, ends_at])?;
+    batch
+        .tx
+        .execute("update workspace set next_period = ?2 where workspace = ?1", values![workspace, ends_at])?;
     if number > 0 {
         let title = format!("Renewed: {} credits added.", alerts::thousands(credits.get()));
         alerts::add(&batch.tx, workspace, "renewal", batch.now, &title, &format!("Plan credits, {days}."))?;

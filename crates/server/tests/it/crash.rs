@@ -191,7 +191,7 @@ enum Point {
 async fn a_piece_is_taken_up_where_the_crash_left_it() {
     for point in [Point::Claimed, Point::Held, Point::Dispatched, Point::Finished] {
         let directory = Directory::new("crash");
-        let store = Store::open(directory.path(), Some(START)).expect("it opens");
+        let store = Store::open(&directory.place(), Some(START)).expect("it opens");
         let workspace = sample::workspace(&store, Some(1_000)).await;
         let job = sample::launched(&store, workspace, &["ada"]).await;
         let lost = store.claim(10).await.expect("claims").remove(0);
@@ -206,7 +206,7 @@ async fn a_piece_is_taken_up_where_the_crash_left_it() {
             assert!(store.finish_piece(&lost, held, Ending::Sent).await.expect("an answer"));
         }
         temp::close(store).await;
-        let store = Store::open(directory.path(), Some(START)).expect("it opens again");
+        let store = Store::open(&directory.place(), Some(START)).expect("it opens again");
         let claims = store.claim(10).await.expect("claims");
         assert_eq!(
             claims.len(),

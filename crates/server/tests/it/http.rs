@@ -59,7 +59,7 @@ impl Server {
         let config = Config { payments, ..Config::default() };
         let manual = clock::parse_rfc3339("2027-01-31T10:00:00Z");
         let (operator_key, public_url) = (OPERATOR.to_owned(), url.clone());
-        let start = Start { config, directory: directory.path(), manual, operator_key, public_url };
+        let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
         let app = App::start(start).await.expect("a new database");
         let service = server::service(&app).into_make_service();
         tokio::spawn(async move { axum::serve(listener, service).await });

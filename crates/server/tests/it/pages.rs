@@ -1,11 +1,10 @@
 //! The dashboard as a browser meets it: cookies, forms and pages, with the store beside it to compare the numbers with.
 
-use std::path::PathBuf;
-
+use crate::temp::Directory;
 use billing::ledger::{Command, GrantTerms};
 use billing::{Amount, GrantKind, Time};
 use reqwest::{Client, Method, Response, StatusCode, redirect::Policy};
-use scrip::app::{App, Link, LinkRole, Start, hex};
+use scrip::app::{App, Link, LinkRole, Start};
 use scrip::config::{Config, HttpConfig, PaymentsConfig, ProvidersConfig};
 use scrip::store::committer::Post;
 use scrip::store::jobs::{Definition, JobKind, NewJob, StepText};
@@ -19,13 +18,7 @@ struct Site {
     app: App,
     client: Client,
     url: String,
-    directory: PathBuf,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+    directory: Directory,
 }
 
 /// A browser: the cookie of one session.
@@ -40,13 +33,13 @@ impl Site {
     }
 
     async fn with(providers: ProvidersConfig) -> Site {
-        let directory = std::env::temp_dir().join(format!("scrip-pages-{}", hex(&clock::random::<8>())));
+        let directory = Directory::new("pages");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
         let config = Config { payments: Some(PaymentsConfig::Sandbox), providers, ..Config::default() };
         let manual = clock::parse_rfc3339("2026-11-22T15:04:00Z");
         let (operator_key, public_url) = ("operator".to_owned(), url.clone());
-        let start = Start { config, directory: &directory, manual, operator_key, public_url };
+        let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
         let app = App::start(start).await.expect("a new database");
         let router = pages::router(&app).with_state(app.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -84,7 +77,8 @@ impl Site {
 
     /// Whatever the pages did, the ledger must prove it.
     fn audit(&self) {
-        let report = scrip::audit::audit(&scrip::store::database_file(&self.directory)).expect("a report");
+        let report =
+            scrip::audit::audit(&scrip::store::database_file(self.directory.path())).expect("a report");
         assert!(report.clean, "{:?}", report.broken);
     }
 

@@ -23,7 +23,7 @@ struct AtWork {
 impl AtWork {
     async fn new() -> AtWork {
         let directory = Directory::new("pieces");
-        let store = Store::open(directory.path(), Some(START)).expect("it opens");
+        let store = Store::open(&directory.place(), Some(START)).expect("it opens");
         let workspace = sample::workspace(&store, Some(1_000)).await;
         let job = sample::launched(&store, workspace, &["ada"]).await;
         let claim = store.claim(10).await.expect("claims").remove(0);

@@ -1,6 +1,5 @@
 //! A small database, made through the store alone, in which every kind of entry and every way a hold ends occurs.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use billing::ledger::{Command, GrantTerms, HoldTerms, Outcome};
@@ -14,7 +13,7 @@ use scrip::store::topups::{TopUp, TopUpStatus};
 use scrip::store::work::{Claim, Ending, Held};
 use scrip::store::workspaces::{NewWorkspace, Period};
 
-use crate::temp;
+use crate::temp::{self, Directory};
 
 pub const START: Time = Time(1_800_000_000_000_000);
 pub const DAY: i64 = 86_400;
@@ -28,8 +27,8 @@ pub struct Sample {
 }
 
 /// Makes the database, closes it, and says which workspace has everything in it and which is only there.
-pub async fn make(directory: &Path) -> (i64, i64) {
-    let store = Store::open(directory, Some(START)).expect("a new directory opens");
+pub async fn make(directory: &Directory) -> (i64, i64) {
+    let store = Store::open(&directory.place(), Some(START)).expect("a new directory opens");
     let other = workspace(&store, None).await;
     let main = workspace(&store, Some(1_000)).await;
     let mut sample = Sample { store, workspace: main, now: START, keys: 0 };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use scrip::store::Store;
+use scrip::store::{Place, Store};
 use tokio::sync::broadcast::error::RecvError;
 
 /// A directory of its own.
@@ -21,6 +21,11 @@ impl Directory {
     /// The directory `data` of a disk.
     pub fn inside(disk: &Path) -> Directory {
         Directory(disk.join("data"))
+    }
+
+    /// Where a store is opened.
+    pub fn place(&self) -> Place {
+        Place::Directory(self.0.clone())
     }
 
     pub fn path(&self) -> &Path {

@@ -97,12 +97,12 @@ impl World {
 
     async fn start(&mut self) {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let (config, path) = (self.config(), self.directory.path().to_owned());
+        let (config, place) = (self.config(), self.directory.place());
         let begun = runtime.spawn(async move {
             let (listener, address) = server::bind("127.0.0.1:0").await.expect("a free port");
             let start = Start {
                 config,
-                directory: &path,
+                place: &place,
                 manual: clock::parse_rfc3339(START),
                 operator_key: OPERATOR.to_owned(),
                 public_url: format!("http://{address}"),

@@ -1,3 +1,5 @@
+-- Written for SQLite; `postgres.rs` says how it is read for PostgreSQL, where a `partition` leads every key that begins with
+-- the workspace. What must be unique among all workspaces is in tables that name an `owner` instead.
 -- Times are microseconds since 1970 in UTC, credits and money (minor units) are integers, '' stands for "no label".
 
 create table meta (
@@ -6,7 +8,7 @@ create table meta (
 ) without rowid;
 
 create table workspace (
-  id integer not null primary key,
+  workspace integer not null,
   name text not null,
   plan text,
   plan_credits integer,
@@ -21,12 +23,17 @@ create table workspace (
   anchor integer not null,
   next_period integer,
   created_at integer not null,
-  constraint workspace_external_id unique (external_id)
+  constraint workspace_key primary key (workspace)
 );
 create index workspace_next_period on workspace (next_period) where next_period is not null;
 
+create table external_id (
+  external_id text not null primary key,
+  owner integer not null
+) without rowid;
+
 create table account (
-  workspace integer not null primary key,
+  workspace integer not null,
   seq integer not null,
   at integer not null,
   available integer not null,
@@ -41,6 +48,7 @@ create table account (
   out_since integer,
   restored_at integer,
   needed integer,
+  constraint account_key primary key (workspace),
   constraint account_not_negative check (available >= 0 and held >= 0 and debt >= 0)
 );
 create index account_waiting on account (workspace) where out_since is not null or needed is not null;
@@ -94,11 +102,12 @@ create table hold (
 ) without rowid;
 create index hold_open on hold (workspace, ends_at) where status < 3;
 
--- Entries that are committed; those that their account's row does not know of are not in the tables below yet.
+-- Batches in the order of their commits. Entries that their account's row does not know of are not in the tables below yet.
 create table journal (
-  id integer not null primary key,
-  workspace integer not null,
-  body blob not null
+  partition integer not null,
+  id integer not null,
+  body blob not null,
+  constraint journal_key primary key (partition, id)
 );
 
 create table entry (
@@ -144,18 +153,21 @@ create table note (
 ) without rowid;
 
 create table request (
+  partition integer not null,
   segment integer not null,
   workspace integer not null,
   kind integer not null,
   key text not null,
   fingerprint blob not null,
   seq integer not null,
-  constraint request_key primary key (segment, workspace, kind, key)
+  constraint request_key primary key (partition, segment, workspace, kind, key)
 ) without rowid;
 
 create table request_segment (
-  segment integer not null primary key,
-  filter blob not null
+  partition integer not null,
+  segment integer not null,
+  filter blob not null,
+  constraint request_segment_key primary key (partition, segment)
 );
 
 create table usage (
@@ -210,31 +222,32 @@ create table notice (
 ) without rowid;
 
 create table outbox (
-  id integer not null primary key,
   workspace integer not null,
+  id integer not null,
   due_at integer not null,
   recipient text not null,
   subject text not null,
   body text not null,
   attempts integer not null,
   status integer not null,
-  detail text
-);
+  detail text,
+  constraint outbox_key primary key (workspace, id)
+) without rowid;
 create index outbox_due on outbox (due_at) where status = 0;
 
 create table api_key (
   id integer not null primary key,
-  workspace integer not null,
+  owner integer not null,
   hash blob not null,
   label text not null,
   created_at integer not null,
   revoked_at integer
 );
-create index api_key_workspace on api_key (workspace);
+create index api_key_owner on api_key (owner);
 
 create table session (
   hash blob not null primary key,
-  workspace integer,
+  owner integer,
   role integer not null,
   email text,
   expires_at integer not null

@@ -1,0 +1,123 @@
+//! Opening a store: a directory of this process alone, or a server that nodes share.
+//!
+//! Owns what is made before the writers run. It does *not* know what they write.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Semaphore, broadcast, mpsc};
+
+use super::committer::{LaneState, Request, Writer};
+use super::db::Connection;
+use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite};
+use crate::clock::Clock;
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A directory of this process's own.
+    Directory(PathBuf),
+    /// A PostgreSQL server, for any number of nodes.
+    Postgres(postgres::schema::Place),
+}
+
+impl Store {
+    /// Opens the database, creating or migrating it, and starts its writers. `start` is the manual clock's start; it counts
+    /// only for a new database. `None` means the system's clock, or the server's.
+    ///
+    /// # Errors
+    /// One line for the operator: the directory is in use, the schema is newer, or the database cannot be reached.
+    pub fn open(place: &Place, start: Option<billing::Time>) -> Result<Store, String> {
+        match place {
+            Place::Directory(directory) => Store::open_directory(directory, start),
+            Place::Postgres(place) => Store::open_server(place, start),
+        }
+    }
+
+    fn open_directory(directory: &Path, start: Option<billing::Time>) -> Result<Store, String> {
+        let lock = sqlite::lock(directory)?;
+        let path = database_file(directory);
+        let describe = |error: Error| format!("{}: {}", path.display(), error.sentence());
+        let (writer, clock) = sqlite::open(&path, start)?;
+        let readers: Result<Vec<_>, _> = (0..READERS).map(|_| sqlite::reader(&path)).collect();
+        let (lane, requests) = Lane::new();
+        let keeper = sqlite::keep_up(&path, vec![lane.weak()]);
+        let keeper = keeper.map_err(|error| format!("cannot start the checkpointer: {error}"))?;
+        let start =
+            Starting { clock, tell: None, readers: readers.map_err(describe)?, keeper, lock: Some(lock) };
+        let writer = Connection::Sqlite(writer);
+        start.begin(vec![(lane, requests, writer)]).map_err(describe)
+    }
+
+    fn open_server(place: &postgres::schema::Place, start: Option<billing::Time>) -> Result<Store, String> {
+        let server = place.open(start)?;
+        let clock = match start {
+            Some(start) => Clock::manual(start),
+            None => Clock::Database(Arc::default()),
+        };
+        let connection = || Connection::Postgres(server.clone(), None);
+        let readers = (0..READERS).map(|_| connection()).collect();
+        let lanes: Vec<_> = (0..server.partitions)
+            .map(|_| {
+                let (lane, requests) = Lane::new();
+                (lane, requests, connection())
+            })
+            .collect();
+        let keeper = sqlite::keep_writing(lanes.iter().map(|(lane, ..)| lane.weak()).collect());
+        let keeper = keeper.map_err(|error| format!("cannot start: {error}"))?;
+        let (tell, told) = mpsc::unbounded_channel();
+        let start = Starting { clock, tell: Some(tell), readers, keeper, lock: None };
+        let store = start.begin(lanes).map_err(|error| error.sentence())?;
+        postgres::nodes::listen(server, told, store.shared.changes.clone())?;
+        Ok(store)
+    }
+}
+
+impl Lane {
+    fn new() -> (Lane, mpsc::Receiver<Request>) {
+        let (queue, requests) = mpsc::channel(QUEUE);
+        (Lane { queue, state: Arc::default() }, requests)
+    }
+
+    fn weak(&self) -> (mpsc::WeakSender<Request>, Arc<LaneState>) {
+        (self.queue.downgrade(), self.state.clone())
+    }
+}
+
+/// What a store is made of before its writers run.
+struct Starting {
+    clock: Clock,
+    tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
+    readers: Vec<Connection>,
+    keeper: std::sync::mpsc::Sender<()>,
+    lock: Option<File>,
+}
+
+impl Starting {
+    /// Recovers every lane, and starts its writer.
+    fn begin(self, lanes: Vec<(Lane, mpsc::Receiver<Request>, Connection)>) -> Result<Store, Error> {
+        let (changes, _) = broadcast::channel(4_096);
+        let (dead, died) = tokio::sync::watch::channel(false);
+        let dead = Arc::new(dead);
+        let mut reachable = Vec::with_capacity(lanes.len());
+        for ((lane, requests, connection), partition) in lanes.into_iter().zip(0..) {
+            let (clock, changes, tell) = (self.clock.clone(), changes.clone(), self.tell.clone());
+            let (state, dead) = (lane.state.clone(), dead.clone());
+            let mut writer = Writer { connection, partition, accounts: None, clock, changes, tell, state };
+            writer.recover()?;
+            std::thread::Builder::new()
+                .name("committer".to_owned())
+                .spawn(move || writer.run(requests, &dead))
+                .map_err(|error| Error::Unavailable(format!("cannot start the writer: {error}")))?;
+            reachable.push(lane);
+        }
+        let (readers, reading) = (Mutex::new(self.readers), Semaphore::new(READERS));
+        let (clock, _keeper, _lock) = (self.clock, self.keeper, self.lock);
+        let lanes = reachable;
+        Ok(Store {
+            shared: Arc::new(Shared { lanes, readers, reading, changes, clock, died, _keeper, _lock }),
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! The schema on a PostgreSQL server: made by whichever node comes first, checked by all.
+//!
+//! Invariant: a database of a newer schema, or of another number of partitions, is left untouched.
+
+use billing::Time;
+use tokio_postgres::Config;
+use tokio_postgres::config::TargetSessionAttrs;
+
+use super::super::sqlite::{SCHEMA, SCHEMA_VERSION};
+use super::super::{Error, db::Tx};
+use super::partition::{translate, with_partitions};
+use super::{CONNECT, LIMITS, Server, Session};
+use crate::values;
+
+/// Where nodes meet, and with what.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// `postgres://user:password@host/database`.
+    pub url: String,
+    /// How many partitions a new database gets; an existing one must have as many. `None`: 1, or what there is.
+    pub partitions: Option<i64>,
+    /// Whether a new database's tables are distributed by Citus.
+    pub distributed: bool,
+}
+
+/// As many lanes as anybody could want.
+const MOST_PARTITIONS: i64 = 1_024;
+/// Only one node makes the schema.
+const MAKING: &str = "select pg_advisory_xact_lock(7240001)";
+
+impl Place {
+    /// Connects, and makes the schema where there is none. Answers the server, and where a manual clock stands.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub fn open(&self, start: Option<Time>) -> Result<Server, String> {
+        let mut server = Server { config: self.config()?, partitions: 1 };
+        let session = Session::connect(&server).map_err(|error| self.describe(&error))?;
+        let stored = self.migrate(&session, start).and_then(|()| {
+            let tx = Tx::Postgres(&session);
+            let partitions =
+                tx.one("select value from meta where name = 'partitions'", &[], |row| row.text(0))?;
+            Ok(partitions.and_then(|text| text.parse().ok()).unwrap_or(1))
+        });
+        server.partitions = stored.map_err(|error| self.describe(&error))?;
+        match self.partitions {
+            Some(asked) if asked != server.partitions => Err(format!(
+                "--partitions {asked}: the database has {}, which never changes; it was left untouched",
+                server.partitions
+            )),
+            _ => Ok(server),
+        }
+    }
+
+    fn config(&self) -> Result<Config, String> {
+        let mut config: Config =
+            self.url.parse().map_err(|error| format!("--database: not a database's address: {error}"))?;
+        if !(1..=MOST_PARTITIONS).contains(&self.partitions.unwrap_or(1)) {
+            return Err(format!("--partitions: must be from 1 to {MOST_PARTITIONS}"));
+        }
+        let options = format!("{} {LIMITS}", config.get_options().unwrap_or(""));
+        // A standby would refuse our first write: whoever takes writes is looked for among the hosts.
+        config.options(options.trim()).target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config.connect_timeout(CONNECT).tcp_user_timeout(super::ANSWER);
+        if config.get_application_name().is_none() {
+            config.application_name("scrip");
+        }
+        Ok(config)
+    }
+
+    /// One line that names the server and never the password.
+    fn describe(&self, error: &Error) -> String {
+        let why = match error {
+            Error::Unavailable(why) | Error::Engine(why) | Error::Again(why) => why.clone(),
+            other => other.to_string(),
+        };
+        let host = self.url.rsplit_once('@').map_or(self.url.as_str(), |(_, host)| host);
+        format!("the database at {}: {}", host.split('?').next().unwrap_or(host), why.replace('\n', " "))
+    }
+
+    fn migrate(&self, session: &Session, start: Option<Time>) -> Result<(), Error> {
+        session.run("begin")?;
+        session.run(MAKING)?;
+        let tx = Tx::Postgres(session);
+        if tx.int("select cast(count(*) as bigint) from pg_tables where schemaname = current_schema() and tablename = 'meta'", &[])? == 0 {
+            self.make(session, tx)?;
+        }
+        let version = tx.one("select value from meta where name = 'schema'", &[], |row| row.text(0))?;
+        let version = version.and_then(|text| text.parse().ok()).unwrap_or(0);
+        if version > SCHEMA_VERSION {
+            return Err(Error::Unavailable(format!(
+                "it has version {version}, this program knows {SCHEMA_VERSION}; it was left untouched"
+            )));
+        }
+        if version == 0 {
+            return Err(Error::Unavailable(
+                "it has a table `meta` that is not ours; it was left untouched".to_owned(),
+            ));
+        }
+        if let Some(start) = start {
+            tx.execute(
+                "insert into meta (name, value) values ('clock', ?1) on conflict (name) do nothing",
+                values![start.0.to_string()],
+            )?;
+        }
+        session.run("commit")
+    }
+
+    fn make(&self, session: &Session, tx: Tx<'_>) -> Result<(), Error> {
+        session.run(&schema())?;
+        let partitions = self.partitions.unwrap_or(1);
+        if self.distributed {
+            distribute(session, partitions)?;
+        }
+        tx.insert_all(
+            "insert into lane (partition) values (?1)",
+            (0..partitions).map(|partition| [partition.into()]),
+        )?;
+        let known = [("schema", SCHEMA_VERSION), ("partitions", partitions)];
+        tx.insert_all(
+            "insert into meta (name, value) values (?1, ?2)",
+            known.into_iter().map(|(name, value)| [name.into(), value.to_string().into()]),
+        )
+    }
+}
+
+/// Our schema in this server's words.
+pub fn schema() -> String {
+    let mut text = String::from(
+        "create table lane (\n  partition bigint not null,\n  constraint lane_key primary key (partition)\n);\n",
+    );
+    for line in SCHEMA.lines() {
+        let line = line.split_once("--").map_or(line, |(line, _)| line);
+        let line =
+            line.replace(" integer", " bigint").replace(" blob", " bytea").replace(") without rowid", ")");
+        match line.strip_prefix("  workspace bigint") {
+            Some(rest) => text.push_str(&format!("  partition bigint not null,\n  workspace bigint{rest}\n")),
+            None => text.push_str(&(with_partitions(&line) + "\n")),
+        }
+    }
+    // What a batch is made of is small and soon gone: compressing it only takes time.
+    text + "alter table journal alter column body set storage external;\n"
+}
+
+/// Spreads the tables over Citus' nodes: what has a partition by it, and the few others as copies everywhere.
+fn distribute(session: &Session, partitions: i64) -> Result<(), Error> {
+    session.run(&format!("set local citus.shard_count = {partitions}"))?;
+    let tables = schema();
+    for table in tables.split("create table ").skip(1) {
+        let name = table.split(" (").next().unwrap_or("").replace('"', "\\\"").replace("\\\"", "\"");
+        let spread = if table.contains("  partition bigint not null") {
+            format!("select create_distributed_table('{name}', 'partition')")
+        } else {
+            format!("select create_reference_table('{name}')")
+        };
+        session.run(&spread)?;
+    }
+    Ok(())
+}
+
+/// Statements as they reach the server, for those who check that none crosses partitions.
+pub fn translated(sql: &str) -> String {
+    translate(sql).0
+}
