@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use billing::Time;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::error::Elapsed;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
@@ -148,7 +149,7 @@ impl Session {
     /// Commits. Whatever is neither a plain yes nor a plain error is unknown.
     pub fn commit(&self) -> Result<Committed, Error> {
         self.warned.store(false, Ordering::SeqCst);
-        let done = self.block(tokio::time::timeout(ANSWER, self.client.batch_execute("commit")));
+        let done = self.block(self.client.batch_execute("commit"));
         match done {
             // A warning here says that a standby was not waited for: the commit is there and may yet be lost.
             Ok(Ok(())) if self.warned.load(Ordering::SeqCst) => Ok(Committed::Unknown),
@@ -267,11 +268,12 @@ impl Session {
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         let gone = |_| Error::Unavailable("the database does not answer".to_owned());
-        Ok(self.block(tokio::time::timeout(ANSWER, answer)).map_err(gone)??)
+        Ok(self.block(answer).map_err(gone)??)
     }
 
-    fn block<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.as_ref().expect("there until it is dropped").block_on(work)
+    fn block<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let runtime = self.runtime.as_ref().expect("there until it is dropped");
+        runtime.block_on(async { tokio::time::timeout(ANSWER, work).await })
     }
 }
 

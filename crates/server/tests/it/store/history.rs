@@ -141,6 +141,11 @@ impl History {
         "replayed".into()
     }
 
+    /// How many entries it has.
+    pub fn entries(&self) -> i64 {
+        self.account.seq.0
+    }
+
     pub fn agrees(&self, available: i64, held: i64, debt: i64) {
         let account = &self.account;
         assert_eq!((available, held, debt), (account.available, account.held, account.debt));
