@@ -167,6 +167,11 @@ impl World {
         temp::close(store).await;
     }
 
+    /// Whether several nodes may share its database.
+    pub fn is_shared(&self) -> bool {
+        self.directory.is_shared()
+    }
+
     /// A crash, and a new start on the same directory.
     pub async fn restart(&mut self) {
         self.stop().await;
