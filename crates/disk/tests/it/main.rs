@@ -1,7 +1,10 @@
 //! The store on a disk that fails: power cuts, kills at every change of a file, and every change and sync failing once.
 
+mod faults;
+mod kill;
 mod power;
 mod proof;
+mod scenario;
 
 #[path = "../../../billing/tests/it/chance.rs"]
 mod chance;

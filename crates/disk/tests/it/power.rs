@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use disk::{Disk, Files, Operation};
-use rusqlite::Connection;
 use scrip::store::committer::Post;
-use scrip::store::{Store, database_file};
+use scrip::store::Store;
 
 use crate::chance::{Chance, asked_for};
 use crate::history::{self, History};
 use crate::proof::{Acknowledged, Stands, What, prove};
 use crate::sample::{self, START};
+use crate::scenario::checkpoint;
 use crate::temp::{self, Directory};
 
 const WORKSPACES: u64 = 4;
@@ -145,7 +145,7 @@ async fn live(seed: u64) -> Life {
             stands.insert(account.seq.0, [account.available, account.held, account.debt]);
         }
         if chance.once_in(3) {
-            checkpoint(&directory);
+            checkpoint(directory.path());
         }
         if chance.once_in(3) {
             let looked_at = chance.within(0, WORKSPACES as i64 - 1) as usize;
@@ -162,15 +162,6 @@ async fn live(seed: u64) -> Life {
     assert!(disk.panics().is_empty(), "{:?}", disk.panics());
     life.log = disk.log();
     life
-}
-
-/// What the store's own checkpointer does, at a moment of our choice: it moves the log into the database, and the next commit
-/// begins the log anew.
-fn checkpoint(directory: &Directory) {
-    let connection = Connection::open(database_file(directory.path())).expect("it opens");
-    connection
-        .execute_batch("pragma busy_timeout = 0; pragma wal_checkpoint(passive)")
-        .expect("a checkpoint");
 }
 
 impl Life {
