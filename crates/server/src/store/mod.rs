@@ -138,6 +138,7 @@ impl Store {
         std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let lock = sqlite::lock(directory)?;
         let path = database_file(directory);
+        sqlite::renew_log(&path).map_err(|error| format!("{}: its log: {error}", path.display()))?;
         let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut writer = Connection::open(&path).map_err(describe)?;
         sqlite::migrate(&mut writer, &path)?;

@@ -5,6 +5,7 @@
 //! Invariant: a database of a newer schema is left untouched.
 
 use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +40,22 @@ pub(super) fn lock(directory: &Path) -> Result<File, String> {
         Ok(()) => Ok(file),
         Err(_) => Err(format!("{}: another server is using this data directory", directory.display())),
     }
+}
+
+/// Writes the log that an earlier process left once more, over itself, and syncs it. When a sync fails, the system takes what it
+/// could not write for written: it can be read, no later sync writes it, and it is gone with the power. What is committed from
+/// now on would follow it and be gone too.
+pub(super) fn renew_log(path: &Path) -> std::io::Result<()> {
+    let log = path.with_extension("db-wal");
+    let mut file = match File::options().read(true).write(true).open(log) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    file.rewind()?;
+    file.write_all(&bytes)?;
+    file.sync_all()
 }
 
 /// Brings the schema to this program's version.
