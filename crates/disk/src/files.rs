@@ -185,8 +185,10 @@ impl Pending {
                 let (mut at, mut rest) = (*at as usize, &bytes[..]);
                 while !rest.is_empty() {
                     let (sector, after) = rest.split_at(rest.len().min(SECTOR - at % SECTOR));
+                    // What is written over itself cannot become anything else.
+                    let same = file.get(at..at + sector.len()) == Some(sector);
                     match luck(16) {
-                        0 => put_at(file, at, &vec![luck(256) as u8; sector.len()]),
+                        0 if !same => put_at(file, at, &vec![luck(256) as u8; sector.len()]),
                         1..=8 => put_at(file, at, sector),
                         _ => {}
                     }

@@ -11,9 +11,10 @@ mod files;
 mod vfs;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::UNIX_EPOCH;
 
 pub use files::{Files, Luck, put};
 
@@ -82,6 +83,8 @@ struct State {
     calls: u64,
     struck: bool,
     panics: Vec<String>,
+    /// Files that were here before, and that SQLite has not opened yet.
+    found: HashSet<String>,
 }
 
 type Watched = Mutex<HashMap<PathBuf, Weak<Watch>>>;
@@ -115,7 +118,14 @@ impl Disk {
     /// Watches a directory that exists. What SQLite opens there from now on is recorded.
     pub fn of(directory: &Path) -> Disk {
         let directory = directory.canonicalize().expect("a directory");
-        let (state, closed) = (Mutex::default(), Condvar::new());
+        let mut found = HashSet::new();
+        for file in std::fs::read_dir(&directory).expect("a directory").filter_map(Result::ok) {
+            let opened = std::fs::File::options().write(true).open(file.path());
+            opened.and_then(|opened| opened.set_modified(UNIX_EPOCH)).expect("a file");
+            found.extend(file.file_name().into_string());
+        }
+        let state = Mutex::new(State { found, ..State::default() });
+        let closed = Condvar::new();
         let watch = Arc::new(Watch { directory: directory.clone(), state, closed });
         let mut all = watched().lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(directory, Arc::downgrade(&watch));
@@ -179,8 +189,19 @@ impl Watch {
         LAST.set(Arc::downgrade(self));
     }
 
-    fn opened(&self) {
-        self.state().open += 1;
+    /// Notes that a file is open. When it was found here and somebody other than SQLite wrote it meanwhile, that is recorded
+    /// too; that it was all of it, and synced, is taken on trust.
+    fn opened(&self, file: &str) {
+        let path = self.directory.join(file);
+        let mut state = self.state();
+        state.open += 1;
+        let modified = std::fs::metadata(&path).and_then(|file| file.modified());
+        if state.found.remove(file) && modified.is_ok_and(|modified| modified != UNIX_EPOCH) {
+            let bytes = std::fs::read(&path).expect("it was opened").into();
+            for change in [Change::Write(0, bytes), Change::Sync] {
+                state.log.push(Operation { file: file.to_owned(), change });
+            }
+        }
     }
 
     fn was_closed(&self) {

@@ -103,7 +103,7 @@ unsafe extern "C" fn open(
         if code == ffi::SQLITE_OK {
             let journal = flags & (ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_WAL) != 0;
             let directory_too = journal && flags & ffi::SQLITE_OPEN_CREATE != 0;
-            watch.opened();
+            watch.opened(&file_name);
             let handle = Box::new(Handle { watch, name: file_name, directory_too });
             (*file.cast::<Shim>()).handle = Box::into_raw(handle);
             (*file).pMethods = &raw const METHODS;

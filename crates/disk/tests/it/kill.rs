@@ -11,7 +11,7 @@ use disk::{Disk, Files, Operation};
 
 use crate::chance::{Chance, asked_for};
 use crate::proof::prove;
-use crate::scenario::{self, Day};
+use crate::scenario::{self, Day, Policy};
 use crate::temp::{self, Directory};
 
 #[test]
@@ -38,7 +38,7 @@ fn a_kill_at_any_change_of_a_file_loses_nothing() {
     println!("kill: seed {seed}, {} kills, each again {again} times, {:?}", log.len() + 1, started.elapsed());
     println!("kill: {points:?}");
     assert!(failed.is_empty(), "{failed:#?}");
-    assert!(points.len() == 12 && points.values().all(|points| *points > 0), "a step wrote nothing");
+    assert!(points.len() == 13 && points.values().all(|points| *points > 0), "a step wrote nothing");
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -48,10 +48,10 @@ fn runtime() -> tokio::runtime::Runtime {
 async fn lived() -> (Day, Vec<Operation>) {
     let directory = Directory::new("kill");
     let disk = Disk::of(directory.path());
-    let (mut day, store) = scenario::live(directory.path(), &disk).await;
+    let (mut day, store) = scenario::live(directory.path(), &disk, Policy::Stop).await;
     temp::close(store.expect("it opens")).await;
     disk.closed();
-    day.steps.push(("close", disk.position()));
+    day.steps.push(("the end", disk.position()));
     assert!(day.refused == 0 && disk.panics().is_empty(), "nothing fails: {:?}", disk.panics());
     (day, disk.log())
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use disk::{Disk, Files, Operation};
-use scrip::store::committer::Post;
 use scrip::store::Store;
+use scrip::store::committer::Post;
 
 use crate::chance::{Chance, asked_for};
 use crate::history::{self, History};

@@ -72,10 +72,11 @@ async fn ask(store: &Store, acknowledged: &[&What]) -> Result<(), String> {
     }
     let posts = keyed.iter().map(|(post, _)| post.clone()).collect();
     for ((post, seq), answer) in keyed.iter().zip(store.post_all(posts).await) {
-        let answer = answer.map_err(|error| format!("{post:?} is answered {error}"))?;
+        let answer = answer.map_err(|error| format!("{:?} is answered {error}", post.key))?;
         let first = answer.entry.as_ref().is_some_and(|recorded| recorded.entry.seq.0 == *seq);
         if !answer.replayed || !first {
-            return Err(format!("{post:?} was entry {seq}, now it is {:?}", answer.entry));
+            let now = answer.entry.as_ref().map(|recorded| recorded.entry.seq);
+            return Err(format!("{:?} answered with entry {seq} and now with {now:?}", post.key));
         }
     }
     for workspace in store.workspace_ids().await.map_err(|error| error.to_string())? {

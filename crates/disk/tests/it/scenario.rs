@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use billing::{Command, GrantKind, Time};
 use disk::Disk;
@@ -21,6 +22,15 @@ use crate::proof::{Acknowledged, What};
 use crate::sample::{self, START};
 use crate::temp;
 
+/// What a store does when the disk fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// It goes on: a full disk is freed.
+    GoOn,
+    /// It stops: what the disk says can no longer be believed.
+    Stop,
+}
+
 /// What the client knows when the day is over.
 #[derive(Default)]
 pub struct Day {
@@ -35,45 +45,65 @@ pub struct Day {
     keys: i64,
 }
 
-/// Lives through the day, and leaves the store open unless it could not be opened.
-pub async fn live(directory: &Path, disk: &Disk) -> (Day, Option<Store>) {
+/// Lives through the day, and leaves the store open unless it could not be opened. A store that must stop when the disk fails
+/// ends the day there.
+pub async fn live(directory: &Path, disk: &Disk, policy: Policy) -> (Day, Option<Store>) {
     let mut day = Day::default();
-    let Some(store) = day.open(directory, disk) else { return (day, None) };
-    let made = day.make_workspace(&store, disk).await;
-    if !day.step("workspace", disk, made) {
-        return (day, Some(store));
+    let Some(mut store) = day.open(directory, disk) else { return (day, None) };
+    let steps =
+        ["workspace", "charges", "holds", "checkpoint", "pages", "campaign", "top-up", "the log anew"];
+    for name in steps.into_iter().chain(["tomorrow", "close", "after a restart"]) {
+        let done = match name {
+            "workspace" => day.make_workspace(&store, disk).await,
+            "holds" => day.hold(&store, disk).await,
+            "pages" => day.look(&store).await,
+            "campaign" => day.campaign(&store, disk).await,
+            "top-up" => day.pay(&store, disk).await,
+            "tomorrow" => day.tomorrow(&store, disk).await,
+            "close" => {
+                temp::close(store).await;
+                disk.closed();
+                day.steps.push(("close", disk.position()));
+                let Some(again) = day.open(directory, disk) else { return (day, None) };
+                store = again;
+                Ok(())
+            }
+            "checkpoint" => {
+                checkpoint(directory);
+                Ok(())
+            }
+            _ => day.spend(&store, disk).await,
+        };
+        if name != "close" {
+            day.steps.push((name, disk.position()));
+        }
+        if name == "top-up" {
+            checkpoint(directory);
+        }
+        let Err(error) = done else { continue };
+        refused(name, &error);
+        day.refused += 1;
+        if policy == Policy::Stop {
+            day.stopped(&store, disk).await;
+        }
+        if policy == Policy::Stop || day.workspace == 0 {
+            break;
+        }
     }
-    let done = day.spend(&store, disk).await;
-    day.step("charges", disk, done);
-    let done = day.hold(&store, disk).await;
-    day.step("holds", disk, done);
-    checkpoint(directory);
-    day.step("checkpoint", disk, Ok(()));
-    let done = day.look(&store).await;
-    day.step("pages", disk, done);
-    let done = day.campaign(&store, disk).await;
-    day.step("campaign", disk, done);
-    let done = day.pay(&store, disk).await;
-    day.step("top-up", disk, done);
-    checkpoint(directory);
-    let done = day.spend(&store, disk).await;
-    day.step("the log anew", disk, done);
-    let done = day.tomorrow(&store, disk).await;
-    day.step("tomorrow", disk, done);
-    temp::close(store).await;
-    disk.closed();
-    day.step("close", disk, Ok(()));
-    let Some(store) = day.open(directory, disk) else { return (day, None) };
-    let done = day.spend(&store, disk).await;
-    day.step("after a restart", disk, done);
     (day, Some(store))
+}
+
+/// A disk that fails is answered as such, and never as a lawful no.
+fn refused(what: &str, error: &Error) {
+    assert!(matches!(error, Error::Unavailable(_) | Error::Engine(_)), "{what}: {error}");
 }
 
 /// What the store's own checkpointer does, at a moment of our choice: it moves the log into the database, and the next commit
 /// begins the log anew. Like there, that it fails is noticed by nobody.
 pub fn checkpoint(directory: &Path) {
     if let Ok(connection) = Connection::open(database_file(directory)) {
-        let checkpoint = "pragma busy_timeout = 0; pragma wal_autocheckpoint = 0; pragma wal_checkpoint(passive)";
+        let checkpoint =
+            "pragma busy_timeout = 0; pragma wal_autocheckpoint = 0; pragma wal_checkpoint(passive)";
         let _ = connection.execute_batch(checkpoint);
     }
 }
@@ -94,15 +124,23 @@ impl Day {
         }
     }
 
-    /// Notes how a step ended. A disk that fails is answered as such, and never as a lawful no.
-    fn step(&mut self, name: &'static str, disk: &Disk, done: Result<(), Error>) -> bool {
-        self.steps.push((name, disk.position()));
-        if let Err(error) = &done {
-            let typed = matches!(error, Error::Unavailable(_) | Error::Engine(_));
-            assert!(typed, "{name}: {error}");
-            self.refused += 1;
+    /// After a write that the disk did not take, the writer stops, and whoever comes later is told so.
+    async fn stopped(&mut self, store: &Store, disk: &Disk) {
+        let died = tokio::time::timeout(Duration::from_secs(60), store.died()).await;
+        died.expect("the writer stops when the disk fails");
+        if self.workspace != 0 {
+            refused("a write after the end", &self.spend(store, disk).await.expect_err("it has stopped"));
+            let _ = self.look(store).await.inspect_err(|error| refused("a read after the end", error));
         }
-        done.is_ok()
+    }
+
+    /// There is room again: everything goes on without a restart.
+    pub async fn goes_on(&mut self, store: &Store, disk: &Disk) -> Result<(), Error> {
+        if self.workspace == 0 {
+            self.make_workspace(store, disk).await?;
+        }
+        self.look(store).await?;
+        self.spend(store, disk).await
     }
 
     fn promise(&mut self, disk: &Disk, what: What) {
@@ -197,7 +235,7 @@ impl Day {
     }
 
     /// What the pages read.
-    pub async fn look(&self, store: &Store) -> Result<(), Error> {
+    async fn look(&self, store: &Store) -> Result<(), Error> {
         store.balance(self.workspace).await?;
         store.entries(self.workspace, EntryFilter::default(), 20).await?;
         store.holds(self.workspace, None, None, 20).await?;
