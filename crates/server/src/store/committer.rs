@@ -274,7 +274,8 @@ impl Writer {
     }
 }
 
-fn is_broken(error: &Error) -> bool {
+/// Whether what the disk says can no longer be believed.
+pub(super) fn is_broken(error: &Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly, SystemIoFailure};
     let Error::Engine(error) = error else { return false };
     matches!(

@@ -112,7 +112,18 @@ pub(super) fn keep_up(
                 let _ = queue.upgrade().map(|queue| queue.try_send(request));
             }
             before = behind;
-            let _ = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+            let moved = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+            // Which pages are on the disk is not known any more, and a later checkpoint would not move all of them again.
+            if let Err(rusqlite::Error::SqliteFailure(why, _)) = moved {
+                let failed = move || Error::Engine(rusqlite::Error::SqliteFailure(why, None));
+                if committer::is_broken(&failed()) {
+                    let work = move |_: &mut Batch<'_>| Err::<(), _>(failed());
+                    let request = committer::Task { work, reply: None, result: None };
+                    let _ =
+                        queue.upgrade().map(|queue| queue.blocking_send(Request::Work(Box::new(request))));
+                    return;
+                }
+            }
         }
     };
     std::thread::Builder::new().name("checkpointer".to_owned()).spawn(work)?;
