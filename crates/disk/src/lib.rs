@@ -53,6 +53,8 @@ pub enum Fault {
     Change,
     /// The disk does not keep what was written.
     Sync,
+    /// The same, of the database alone.
+    SyncOfDatabase,
     /// There is no room: half of a write gets through.
     Full,
 }
@@ -72,7 +74,8 @@ pub struct Disk(Arc<Watch>);
 pub(crate) struct Watch {
     directory: PathBuf,
     state: Mutex<State>,
-    closed: Condvar,
+    /// Told when the last file is closed, and when a call fails.
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -125,8 +128,8 @@ impl Disk {
             found.extend(file.file_name().into_string());
         }
         let state = Mutex::new(State { found, ..State::default() });
-        let closed = Condvar::new();
-        let watch = Arc::new(Watch { directory: directory.clone(), state, closed });
+        let changed = Condvar::new();
+        let watch = Arc::new(Watch { directory: directory.clone(), state, changed });
         let mut all = watched().lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(directory, Arc::downgrade(&watch));
         Disk(watch)
@@ -148,6 +151,12 @@ impl Disk {
         (state.trouble, state.calls, state.struck) = (Some((fault, nth, lasting)), 0, false);
     }
 
+    /// Waits until something has failed.
+    pub fn wait_until_struck(&self) {
+        let state = self.0.state();
+        let _struck = self.0.changed.wait_while(state, |state| !state.struck);
+    }
+
     /// Mends it. Answers whether anything failed.
     pub fn mend(&self) -> bool {
         let mut state = self.0.state();
@@ -158,7 +167,7 @@ impl Disk {
     /// Waits until nobody has a file open: only then is all that a closing store does recorded.
     pub fn closed(&self) {
         let state = self.0.state();
-        let _open = self.0.closed.wait_while(state, |state| state.open > 0);
+        let _open = self.0.changed.wait_while(state, |state| state.open > 0);
     }
 
     /// What panicked in threads that last touched this directory.
@@ -208,7 +217,7 @@ impl Watch {
         let mut state = self.state();
         state.open -= 1;
         if state.open == 0 {
-            self.closed.notify_all();
+            self.changed.notify_all();
         }
     }
 
@@ -216,9 +225,12 @@ impl Watch {
     /// anything meanwhile, so the recording has their order.
     fn change(&self, file: &str, change: Change, really: impl FnOnce(&Change) -> bool) -> Result<(), Fault> {
         let mut state = self.state();
-        let (change, failed) = match state.strikes(&change) {
+        let (change, failed) = match state.strikes(file, &change) {
             None => (Some(change), None),
-            Some(fault) => (change.half(fault), Some(fault)),
+            Some(fault) => {
+                self.changed.notify_all();
+                (change.half(fault), Some(fault))
+            }
         };
         if let Some(change) = change
             && really(&change)
@@ -230,11 +242,12 @@ impl Watch {
 }
 
 impl State {
-    fn strikes(&mut self, change: &Change) -> Option<Fault> {
+    fn strikes(&mut self, file: &str, change: &Change) -> Option<Fault> {
         let (fault, nth, lasting) = self.trouble?;
         let concerned = match fault {
             Fault::Change => !matches!(change, Change::Sync | Change::SyncDirectory),
             Fault::Sync => matches!(change, Change::Sync),
+            Fault::SyncOfDatabase => matches!(change, Change::Sync) && file.ends_with(".db"),
             Fault::Full => matches!(change, Change::Write(..)),
         };
         self.calls += u64::from(concerned);
@@ -251,7 +264,7 @@ impl Change {
             Change::Write(at, bytes) if bytes.len() >= 2 * files::SECTOR => {
                 Some(Change::Write(at, bytes[..bytes.len() / 2].into()))
             }
-            Change::Sync if fault == Fault::Sync => Some(Change::SyncFailed),
+            Change::Sync if fault != Fault::Full => Some(Change::SyncFailed),
             _ => None,
         }
     }

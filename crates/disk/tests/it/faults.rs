@@ -3,7 +3,7 @@
 //! Whatever fails, each call answers or says that it could not; nothing panics; and afterwards everything acknowledged is there.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disk::{Disk, Fault, Files, Lasting};
 use rusqlite::Connection;
@@ -144,4 +144,32 @@ async fn sync_fails(nth: u64, chance: &mut Chance, failed: &mut Vec<String>) -> 
         }
     }
     disk.mend()
+}
+
+/// While somebody reads an older state, a checkpoint moves what it can and syncs nothing yet. When the sync of the next one fails,
+/// the pages of both are lost, but only those of the second would be moved again before the log begins anew: so nobody may go on.
+#[tokio::test]
+async fn a_checkpoint_that_fails_is_not_passed_over() {
+    let directory = Directory::new("checkpoint");
+    let disk = Disk::of(directory.path());
+    let (mut day, store) = scenario::live(directory.path(), &disk, Policy::Stop).await;
+    let store = store.expect("nothing fails");
+    let reader = Connection::open(database_file(directory.path())).expect("it opens");
+    reader.execute_batch("begin; select count(*) from entry").expect("an older state");
+    day.goes_on(&store, &disk).await.expect("nothing fails");
+    scenario::checkpoint(directory.path()).expect("it moves what it can");
+    disk.fail(Fault::SyncOfDatabase, 1, Lasting::Once);
+    drop(reader);
+    disk.wait_until_struck();
+    let died = tokio::time::timeout(Duration::from_secs(60), store.died()).await;
+    died.expect("the store stops, although no client was refused anything");
+    let (log, mut files, acknowledged) = (disk.log(), Files::default(), day.by(usize::MAX));
+    log.iter().for_each(|operation| files.apply(operation, |_| true));
+    temp::close(store).await;
+    for seed in 0..20 {
+        let (mut chance, image) = (Chance::new(seed), Directory::new("checkpoint-cut"));
+        disk::put(image.path(), &files.cut(&mut |below| chance.next() % below));
+        let disk = Disk::of(image.path());
+        prove(&disk, image.path(), &acknowledged).await.expect("all of it is there");
+    }
 }

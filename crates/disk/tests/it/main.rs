@@ -9,6 +9,7 @@ mod scenario;
 #[path = "../../../billing/tests/it/chance.rs"]
 mod chance;
 #[path = "../../../server/tests/it/store/history.rs"]
+#[allow(dead_code, reason = "the server's tests use the rest")]
 mod history;
 #[path = "../../../server/tests/it/sample.rs"]
 #[allow(dead_code, reason = "the server's tests use the rest")]

@@ -145,7 +145,7 @@ async fn live(seed: u64) -> Life {
             stands.insert(account.seq.0, [account.available, account.held, account.debt]);
         }
         if chance.once_in(3) {
-            checkpoint(directory.path());
+            checkpoint(directory.path()).expect("a checkpoint");
         }
         if chance.once_in(3) {
             let looked_at = chance.within(0, WORKSPACES as i64 - 1) as usize;

@@ -23,7 +23,7 @@ pub enum What {
     /// A workspace is there.
     Workspace(i64),
     /// An entry is there, and answers this post again.
-    Entry { workspace: i64, seq: i64, hash: [u8; 32], post: Option<Post> },
+    Entry { workspace: i64, seq: i64, hash: [u8; 32], post: Option<Box<Post>> },
     /// A top-up was paid.
     Paid { workspace: i64, topup: i64 },
     /// A piece of a campaign was sent.
@@ -35,7 +35,7 @@ impl What {
     pub fn entry(post: &Post, answer: &Answer) -> Option<What> {
         let recorded = answer.entry.as_ref().filter(|_| !answer.replayed)?;
         let (seq, hash) = (recorded.entry.seq.0, recorded.hash);
-        let again = post.key.is_some().then(|| post.clone());
+        let again = post.key.is_some().then(|| Box::new(post.clone()));
         Some(What::Entry { workspace: post.workspace, seq, hash, post: again })
     }
 }
@@ -67,7 +67,7 @@ async fn ask(store: &Store, acknowledged: &[&What]) -> Result<(), String> {
     let mut keyed = Vec::new();
     for what in acknowledged {
         if let What::Entry { seq, post: Some(post), .. } = what {
-            keyed.push((post.clone(), *seq));
+            keyed.push((Post::clone(post), *seq));
         }
     }
     let posts = keyed.iter().map(|(post, _)| post.clone()).collect();

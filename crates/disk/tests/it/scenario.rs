@@ -68,17 +68,17 @@ pub async fn live(directory: &Path, disk: &Disk, policy: Policy) -> (Day, Option
                 store = again;
                 Ok(())
             }
-            "checkpoint" => {
-                checkpoint(directory);
-                Ok(())
-            }
+            "checkpoint" => match checkpoint(directory) {
+                Err(_) if policy == Policy::Stop => {
+                    day.refused += 1;
+                    return (day, Some(store));
+                }
+                _ => Ok(()),
+            },
             _ => day.spend(&store, disk).await,
         };
         if name != "close" {
             day.steps.push((name, disk.position()));
-        }
-        if name == "top-up" {
-            checkpoint(directory);
         }
         let Err(error) = done else { continue };
         refused(name, &error);
@@ -99,13 +99,11 @@ fn refused(what: &str, error: &Error) {
 }
 
 /// What the store's own checkpointer does, at a moment of our choice: it moves the log into the database, and the next commit
-/// begins the log anew. Like there, that it fails is noticed by nobody.
-pub fn checkpoint(directory: &Path) {
-    if let Ok(connection) = Connection::open(database_file(directory)) {
-        let checkpoint =
-            "pragma busy_timeout = 0; pragma wal_autocheckpoint = 0; pragma wal_checkpoint(passive)";
-        let _ = connection.execute_batch(checkpoint);
-    }
+/// begins the log anew. When it fails, the store stops.
+pub fn checkpoint(directory: &Path) -> Result<(), Error> {
+    let connection = Connection::open(database_file(directory))?;
+    let checkpoint = "pragma busy_timeout = 0; pragma wal_autocheckpoint = 0; pragma wal_checkpoint(passive)";
+    Ok(connection.execute_batch(checkpoint)?)
 }
 
 impl Day {
