@@ -38,7 +38,9 @@ fn a_kill_at_any_change_of_a_file_loses_nothing() {
     println!("kill: seed {seed}, {} kills, each again {again} times, {:?}", log.len() + 1, started.elapsed());
     println!("kill: {points:?}");
     assert!(failed.is_empty(), "{failed:#?}");
-    assert!(points.len() == 13 && points.values().all(|points| *points > 0), "a step wrote nothing");
+    // The store's own checkpointer may have been there before a checkpoint or a page.
+    let wrote = |(step, points): (&&str, &usize)| *points > 0 || ["checkpoint", "pages"].contains(step);
+    assert!(points.len() == 13 && points.iter().all(wrote), "a step wrote nothing");
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -20,6 +20,9 @@ use crate::temp::{self, Directory};
 
 const WORKSPACES: u64 = 4;
 const COMMANDS: usize = 25;
+/// One history in so many is longer, and so little looked at that the store must write its rows by itself.
+const LONG: i64 = 8;
+const LONG_COMMANDS: usize = 200;
 /// How many images one history gives.
 const IMAGES: u64 = 20;
 
@@ -125,7 +128,8 @@ async fn live(seed: u64) -> Life {
         histories.push(History::new(workspace, Chance::new(seed * WORKSPACES + index)));
         life.begun = disk.position();
     }
-    for _ in 0..COMMANDS {
+    let (commands, looks) = if chance.once_in(LONG) { (LONG_COMMANDS, 150) } else { (COMMANDS, 3) };
+    for _ in 0..commands {
         now = history::later(now, &mut chance);
         store.advance_clock(now).await.expect("the clock is stored");
         let posts: Vec<Post> = histories.iter_mut().map(|history| history.next_post(now)).collect();
@@ -147,7 +151,7 @@ async fn live(seed: u64) -> Life {
         if chance.once_in(3) {
             checkpoint(directory.path()).expect("a checkpoint");
         }
-        if chance.once_in(3) {
+        if chance.once_in(looks) {
             let looked_at = chance.within(0, WORKSPACES as i64 - 1) as usize;
             store.balance(histories[looked_at].workspace).await.expect("a balance");
         }
