@@ -18,7 +18,7 @@ pub type Answered = Result<Answer, Error>;
 pub struct History {
     pub workspace: i64,
     chance: Chance,
-    account: Account,
+    pub account: Account,
     keys: BTreeMap<(i64, Arc<str>), ([u8; 16], Seq)>,
     posts: Vec<Post>,
     grants: Vec<Seq>,
