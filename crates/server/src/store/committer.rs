@@ -7,8 +7,10 @@
 //! Invariant: nobody is answered before the commit that holds their effect; after a failed commit no cached account is used.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use billing::{Command, Hold};
@@ -27,6 +29,10 @@ use crate::clock::Clock;
 const BATCH: usize = 8_192;
 /// As the last known row: nothing of the journal is wanted.
 const NO_NEWS: i64 = i64::MAX;
+/// How many commits may wait for one sync: the writer waits with the next.
+const UNSYNCED: usize = 4;
+/// Nobody knows what a disk kept that failed.
+const DISK_FAILED: &str = "the disk failed: whether this was written is known after a restart, by its key";
 /// How often a batch that met another node's work is tried again.
 const TRIES: u32 = 3;
 /// How long to wait before each look for a commit that nobody confirmed: callers wait as long.
@@ -221,6 +227,59 @@ pub struct Writer {
     pub tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
     /// How many entries are not in their tables, and where the journal ends: readers ask for what they miss.
     pub state: Arc<LaneState>,
+    /// Whoever makes a commit durable that is not so by itself.
+    pub syncer: Option<SyncSender<Done>>,
+}
+
+/// What was committed and waits for its answers.
+pub struct Done {
+    requests: Vec<Request>,
+    answers: Answers,
+    changed: HashSet<i64>,
+}
+
+impl Done {
+    /// Answers everybody, and tells who listens.
+    fn tell(self, changes: &broadcast::Sender<i64>, nodes: Option<&mpsc::UnboundedSender<HashSet<i64>>>) {
+        for workspace in &self.changed {
+            let _ = changes.send(*workspace);
+        }
+        if let Some(nodes) = nodes.filter(|_| !self.changed.is_empty()) {
+            let _ = nodes.send(self.changed);
+        }
+        answer(self.requests, self.answers);
+    }
+
+    fn fail(self, why: &str) {
+        self.requests.into_iter().for_each(|request| fail(request, why));
+    }
+}
+
+/// Starts a thread that syncs a log, and then answers what was committed before. While it does, the writer goes on: the next
+/// commits share the next sync. What a reader sees may be some milliseconds ahead of what a power cut would leave; nobody was
+/// told that it is there.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn start_syncer(
+    log: File,
+    changes: broadcast::Sender<i64>,
+    dead: Arc<tokio::sync::watch::Sender<bool>>,
+) -> std::io::Result<SyncSender<Done>> {
+    let (sender, committed) = sync_channel::<Done>(UNSYNCED);
+    let work = move || {
+        while let Ok(first) = committed.recv() {
+            let all: Vec<Done> = std::iter::once(first).chain(committed.try_iter()).collect();
+            if let Err(error) = log.sync_data() {
+                tracing::error!(%error, "the disk failed");
+                let _ = dead.send(true);
+                return all.into_iter().for_each(|done| done.fail(DISK_FAILED));
+            }
+            all.into_iter().for_each(|done| done.tell(&changes, None));
+        }
+    };
+    std::thread::Builder::new().name("syncer".to_owned()).spawn(work)?;
+    Ok(sender)
 }
 
 /// What readers need to know of a writer.
@@ -263,14 +322,20 @@ impl Writer {
         let alone = requests.len() == 1;
         match self.commit(&mut requests) {
             Ok((answers, changed)) => {
-                for workspace in &changed {
-                    let _ = self.changes.send(*workspace);
+                let done = Done { requests, answers, changed };
+                match &self.syncer {
+                    Some(syncer) => match syncer.send(done) {
+                        Ok(()) => true,
+                        Err(SendError(done)) => {
+                            done.fail(DISK_FAILED);
+                            false
+                        }
+                    },
+                    None => {
+                        done.tell(&self.changes, self.tell.as_ref());
+                        true
+                    }
                 }
-                if let Some(tell) = self.tell.as_ref().filter(|_| !changed.is_empty()) {
-                    let _ = tell.send(changed);
-                }
-                answer(requests, answers);
-                true
             }
             Err(Error::Again(_)) if tries > 0 => self.commit_all(requests, tries - 1),
             Err(error) => {
@@ -281,9 +346,7 @@ impl Writer {
                     tracing::error!(%error, "a commit failed");
                     let why = match &error {
                         Error::Unavailable(why) => why,
-                        Error::Broken(_) => {
-                            "the disk failed: whether this was written is known after a restart, by its key"
-                        }
+                        Error::Broken(_) => DISK_FAILED,
                         _ => "the database did not take the write",
                     };
                     for request in requests {

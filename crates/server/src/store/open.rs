@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
-use super::committer::{LaneState, Request, Writer};
+use super::committer::{self, LaneState, Request, Writer};
 use super::db::Connection;
 use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite};
 use crate::clock::Clock;
@@ -49,8 +49,9 @@ impl Store {
         let (lane, requests) = Lane::new();
         let keeper = sqlite::keep_up(&path, vec![lane.weak()]);
         let keeper = keeper.map_err(|error| format!("cannot start the checkpointer: {error}"))?;
-        let start =
-            Starting { clock, tell: None, readers: readers.map_err(describe)?, keeper, lock: Some(lock) };
+        let log = sqlite::log_file(&path).map_err(|error| format!("{}: its log: {error}", path.display()))?;
+        let (readers, log, lock) = (readers.map_err(describe)?, Some(log), Some(lock));
+        let start = Starting { clock, tell: None, readers, keeper, log, lock };
         let writer = Connection::Sqlite(writer);
         start.begin(vec![(lane, requests, writer)]).map_err(describe)
     }
@@ -72,7 +73,7 @@ impl Store {
         let keeper = sqlite::keep_writing(lanes.iter().map(|(lane, ..)| lane.weak()).collect());
         let keeper = keeper.map_err(|error| format!("cannot start: {error}"))?;
         let (tell, told) = mpsc::unbounded_channel();
-        let start = Starting { clock, tell: Some(tell), readers, keeper, lock: None };
+        let start = Starting { clock, tell: Some(tell), readers, keeper, log: None, lock: None };
         let store = start.begin(lanes).map_err(|error| error.sentence())?;
         postgres::nodes::listen(server, told, store.shared.changes.clone())?;
         Ok(store)
@@ -96,12 +97,14 @@ struct Starting {
     tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
     readers: Vec<Connection>,
     keeper: std::sync::mpsc::Sender<()>,
+    /// The log of a directory's database, to be synced, and what keeps others out of the directory.
+    log: Option<File>,
     lock: Option<File>,
 }
 
 impl Starting {
     /// Recovers every lane, and starts its writer.
-    fn begin(self, lanes: Vec<(Lane, mpsc::Receiver<Request>, Connection)>) -> Result<Store, Error> {
+    fn begin(mut self, lanes: Vec<(Lane, mpsc::Receiver<Request>, Connection)>) -> Result<Store, Error> {
         let (changes, _) = broadcast::channel(4_096);
         let (dead, died) = tokio::sync::watch::channel(false);
         let dead = Arc::new(dead);
@@ -109,7 +112,12 @@ impl Starting {
         for ((lane, requests, connection), partition) in lanes.into_iter().zip(0..) {
             let (clock, changes, tell) = (self.clock.clone(), changes.clone(), self.tell.clone());
             let (state, dead) = (lane.state.clone(), dead.clone());
-            let mut writer = Writer { connection, partition, accounts: None, clock, changes, tell, state };
+            let log = self.log.take();
+            let syncer =
+                log.map(|log| committer::start_syncer(log, changes.clone(), dead.clone())).transpose();
+            let syncer = syncer.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
+            let mut writer =
+                Writer { connection, partition, accounts: None, clock, changes, tell, state, syncer };
             writer.recover()?;
             std::thread::Builder::new()
                 .name("committer".to_owned())

@@ -95,11 +95,19 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The writer's settings. Both the cache and the log are small on purpose: a page split makes SQLite scan the whole cache at the
-/// next commit, and each page that is not in the cache is looked for in all of the log.
+/// The log of the database, for whoever makes commits durable.
+pub(super) fn log_file(path: &Path) -> std::io::Result<File> {
+    File::options().write(true).open(path.with_extension("db-wal"))
+}
+
+/// The writer's settings. A commit is written to the log and not synced: `committer` does that, for all commits that came
+/// meanwhile, before it answers them. What moves pages out of the log syncs it first.
+///
+/// Both the cache and the log are small on purpose: a page split makes SQLite scan the whole cache at the next commit, and each
+/// page that is not in the cache is looked for in all of the log.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
-        "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma busy_timeout = 5000;
+        "pragma journal_mode = wal; pragma synchronous = normal; pragma foreign_keys = on; pragma busy_timeout = 5000;
          pragma cache_size = -4096; pragma wal_autocheckpoint = 0;",
     )?;
     // SQLite's own automatic checkpoint says nothing of a disk that fails.
