@@ -7,10 +7,9 @@
 //! Invariant: nobody is answered before the commit that holds their effect; after a failed commit no cached account is used.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SendError, SyncSender, sync_channel};
+use std::sync::mpsc::{SendError, SyncSender};
 use std::time::Duration;
 
 use billing::{Command, Hold};
@@ -23,16 +22,13 @@ use super::db::{Connection, Tx};
 use super::entry::Recorded;
 use super::journal;
 use super::postgres::Committed;
+use super::syncer::{Answers, DISK_FAILED, Done, fail};
 use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
 const BATCH: usize = 8_192;
 /// As the last known row: nothing of the journal is wanted.
 const NO_NEWS: i64 = i64::MAX;
-/// How many commits may wait for one sync: the writer waits with the next.
-const UNSYNCED: usize = 4;
-/// Nobody knows what a disk kept that failed.
-const DISK_FAILED: &str = "the disk failed: whether this was written is known after a restart, by its key";
 /// How often a batch that met another node's work is tried again.
 const TRIES: u32 = 3;
 /// How long to wait before each look for a commit that nobody confirmed: callers wait as long.
@@ -231,57 +227,6 @@ pub struct Writer {
     pub syncer: Option<SyncSender<Done>>,
 }
 
-/// What was committed and waits for its answers.
-pub struct Done {
-    requests: Vec<Request>,
-    answers: Answers,
-    changed: HashSet<i64>,
-}
-
-impl Done {
-    /// Answers everybody, and tells who listens.
-    fn tell(self, changes: &broadcast::Sender<i64>, nodes: Option<&mpsc::UnboundedSender<HashSet<i64>>>) {
-        for workspace in &self.changed {
-            let _ = changes.send(*workspace);
-        }
-        if let Some(nodes) = nodes.filter(|_| !self.changed.is_empty()) {
-            let _ = nodes.send(self.changed);
-        }
-        answer(self.requests, self.answers);
-    }
-
-    fn fail(self, why: &str) {
-        self.requests.into_iter().for_each(|request| fail(request, why));
-    }
-}
-
-/// Starts a thread that syncs a log, and then answers what was committed before. While it does, the writer goes on: the next
-/// commits share the next sync. What a reader sees may be some milliseconds ahead of what a power cut would leave; nobody was
-/// told that it is there.
-///
-/// # Errors
-/// When no thread can be started.
-pub fn start_syncer(
-    log: File,
-    changes: broadcast::Sender<i64>,
-    dead: Arc<tokio::sync::watch::Sender<bool>>,
-) -> std::io::Result<SyncSender<Done>> {
-    let (sender, committed) = sync_channel::<Done>(UNSYNCED);
-    let work = move || {
-        while let Ok(first) = committed.recv() {
-            let all: Vec<Done> = std::iter::once(first).chain(committed.try_iter()).collect();
-            if let Err(error) = log.sync_data() {
-                tracing::error!(%error, "the disk failed");
-                let _ = dead.send(true);
-                return all.into_iter().for_each(|done| done.fail(DISK_FAILED));
-            }
-            all.into_iter().for_each(|done| done.tell(&changes, None));
-        }
-    };
-    std::thread::Builder::new().name("syncer".to_owned()).spawn(work)?;
-    Ok(sender)
-}
-
 /// What readers need to know of a writer.
 #[derive(Default)]
 pub struct LaneState {
@@ -440,29 +385,5 @@ impl Writer {
         Err(Error::Unavailable(
             "it is unknown whether this was committed; ask again with the same key".to_owned(),
         ))
-    }
-}
-
-type Answers = Vec<Option<Result<Answer, Error>>>;
-
-fn answer(requests: Vec<Request>, answers: Answers) {
-    for (request, answer) in requests.into_iter().zip(answers) {
-        match (request, answer) {
-            (Request::Post(_, Some(reply)), Some(answer)) => {
-                let _ = reply.send(answer);
-            }
-            (Request::Work(mut work), _) => work.finish(Ok(())),
-            _ => {}
-        }
-    }
-}
-
-fn fail(request: Request, why: &str) {
-    match request {
-        Request::Post(_, Some(reply)) => {
-            let _ = reply.send(Err(Error::Unavailable(why.to_owned())));
-        }
-        Request::Post(_, None) => {}
-        Request::Work(mut work) => work.finish(Err(Error::Unavailable(why.to_owned()))),
     }
 }

@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod queries;
 pub mod sqlite;
 pub mod summary;
+pub mod syncer;
 pub mod topups;
 pub mod work;
 pub mod workspaces;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
-use super::committer::{self, LaneState, Request, Writer};
+use super::committer::{LaneState, Request, Writer};
 use super::db::Connection;
-use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite};
+use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite, syncer};
 use crate::clock::Clock;
 
 /// Where the database is.
@@ -113,8 +113,7 @@ impl Starting {
             let (clock, changes, tell) = (self.clock.clone(), changes.clone(), self.tell.clone());
             let (state, dead) = (lane.state.clone(), dead.clone());
             let log = self.log.take();
-            let syncer =
-                log.map(|log| committer::start_syncer(log, changes.clone(), dead.clone())).transpose();
+            let syncer = log.map(|log| syncer::start(log, changes.clone(), dead.clone())).transpose();
             let syncer = syncer.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
             let mut writer =
                 Writer { connection, partition, accounts: None, clock, changes, tell, state, syncer };
