@@ -32,7 +32,7 @@ struct Case {
 /// Scrip's server, what its workspaces must have left, and its rows.
 struct Contender {
     site: Site,
-    server: Server,
+    servers: Vec<Server>,
     purses: Vec<Purse>,
     rows: Vec<(Way, Row)>,
 }
@@ -40,7 +40,13 @@ struct Contender {
 pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
     let wanted = |name: &str| options.only.as_deref().is_none_or(|it| it == name);
     let mut baseline = if wanted("postgres") { Some(Baseline::start(scratch)?) } else { None };
-    let mut contender = if wanted("scrip") { Some(Contender::start(options, scratch).await?) } else { None };
+    let cluster = match (&baseline, options.nodes) {
+        (None, 1..) => Some(Postgres::start(scratch)?),
+        _ => None,
+    };
+    let cluster = baseline.as_ref().map(|it| &it.postgres).or(cluster.as_ref());
+    let mut contender =
+        if wanted("scrip") { Some(Contender::start(options, scratch, cluster).await?) } else { None };
     for round in 1..=options.rounds {
         println!("round {round} of {}", options.rounds);
         if let Some(baseline) = &mut baseline {
@@ -114,16 +120,22 @@ impl Baseline {
 }
 
 impl Contender {
-    async fn start(options: &Options, scratch: &Path) -> Result<Self> {
-        let site = Site::new(options.scrip()?, scratch);
-        let server = site.start().await?;
-        let purses = create_purses(&server, WORKSPACES).await?;
+    async fn start(options: &Options, scratch: &Path, cluster: Option<&Postgres>) -> Result<Self> {
+        let mut site = Site::new(options.scrip()?, scratch);
+        if let Some(cluster) = cluster.filter(|_| options.nodes > 0) {
+            site.database = Some(cluster.database()?);
+        }
+        let mut servers = Vec::new();
+        for _ in 0..options.nodes.max(1) {
+            servers.push(site.start().await?);
+        }
+        let purses = create_purses(&servers[0], WORKSPACES).await?;
         let ways = [
             (Way::Single, "Scrip over HTTP, 64 connections"),
             (Way::Batch, "Scrip, batches of 1 000, 4 connections"),
         ];
         let row = |(way, name): (Way, &str)| WORKLOADS.map(|(workload, _)| (way, Row::new(name, workload)));
-        Ok(Self { site, server, purses, rows: ways.into_iter().flat_map(row).collect() })
+        Ok(Self { site, servers, purses, rows: ways.into_iter().flat_map(row).collect() })
     }
 
     async fn round(&mut self, seconds: u64) -> Result<()> {
@@ -134,7 +146,7 @@ impl Contender {
                 _ => (&mut self.purses[..], Draw::uniform(WORKSPACES)),
             };
             let until = Until::after(Duration::from_secs(seconds));
-            progress(row, charge_all(&self.server, purses, draw, *way, until).await?);
+            progress(row, charge_all(&self.servers, purses, draw, *way, until).await?);
         }
         Ok(())
     }
@@ -146,8 +158,10 @@ impl Contender {
 
     /// Every credit accounted for, over the API and by the audit of the stopped server's data.
     async fn finish(self) -> Result<String> {
-        check_purses(&self.server, &self.purses).await?;
-        self.server.stop().await?;
+        check_purses(&self.servers[0], &self.purses).await?;
+        for server in self.servers {
+            server.stop().await?;
+        }
         self.site.audit()?;
         let count = thousands(self.purses.len() as u64);
         Ok(format!(

@@ -32,7 +32,7 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
     // Killed under load, so that there is something to recover.
     let draw = Draw::one_hot(purses.len());
     let until = Until::after(Duration::from_secs(2));
-    charge_all(&server, &mut purses, draw, Way::Batch, until).await?;
+    charge_all(std::slice::from_ref(&server), &mut purses, draw, Way::Batch, until).await?;
     server.kill()?;
     let begun = Instant::now();
     let server = site.start().await?;
@@ -72,7 +72,7 @@ async fn grow(server: &Server, purses: &mut [Purse], entries: u64) -> Result<Vec
         let charges = entries * day / DAYS / 2 - done / 2;
         let begun = Instant::now();
         let draw = Draw::one_hot(purses.len());
-        charge_all(server, purses, draw, Way::Batch, Until::charges(charges)).await?;
+        charge_all(std::slice::from_ref(server), purses, draw, Way::Batch, Until::charges(charges)).await?;
         let body = json!({"seconds": 86_400});
         connection.call("POST", "/v1/clock/advance", None, &body).await?.expect(200)?;
         spent += begun.elapsed();

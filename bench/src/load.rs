@@ -144,20 +144,21 @@ pub(crate) enum Way {
 /// Charges at full speed over the given purses, and books what was charged. The latency is of a charge
 /// sent alone, and of the two requests of a batch.
 pub(crate) async fn charge_all(
-    server: &Server,
+    servers: &[Server],
     purses: &mut [Purse],
     draw: Draw,
     way: Way,
     until: Until,
 ) -> Result<Measured> {
     let workspaces: Rc<[String]> = purses.iter().map(|it| it.workspace.clone()).collect();
-    let (port, draw, until) = (server.port, Rc::new(draw), Rc::new(until));
+    let (draw, until) = (Rc::new(draw), Rc::new(until));
     let begun = Instant::now();
     let tasks = LocalSet::new();
     let mut seeds = Rng::from_clock();
     let connections = if way == Way::Single { CONNECTIONS } else { BATCH_CONNECTIONS };
     let shares: Vec<_> = (0..connections)
-        .map(|_| {
+        .map(|index| {
+            let port = servers[index % servers.len()].port;
             let (workspaces, draw, until) = (workspaces.clone(), draw.clone(), until.clone());
             let rng = Rng::new(seeds.next());
             tasks.spawn_local(async move {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) const USAGE: &str =
-    "usage: bench charges        [--rounds 5] [--seconds 3] [--only postgres|scrip]
+    "usage: bench charges        [--rounds 5] [--seconds 3] [--only postgres|scrip] [--nodes N]: on PostgreSQL, that many servers
        bench growth         [--entries 10000000] [--workspaces 100000]
        bench kill           [--cycles 200] [--seed N]
        bench kill-campaigns [--cycles 40] [--seed N]
@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     pub(crate) seconds: u64,
     pub(crate) only: Option<String>,
+    /// How many servers share a PostgreSQL database; 0: one, on a directory.
+    pub(crate) nodes: usize,
     pub(crate) cycles: u64,
     pub(crate) entries: u64,
     pub(crate) workspaces: usize,
@@ -37,6 +39,7 @@ impl Options {
             rounds: 5,
             seconds: 3,
             only: None,
+            nodes: 0,
             cycles,
             entries: 10_000_000,
             workspaces: 100_000,
@@ -52,6 +55,7 @@ impl Options {
                 "--rounds" => options.rounds = usize::try_from(number()?.max(1))?,
                 "--seconds" => options.seconds = number()?.max(1),
                 "--only" if value == "postgres" || value == "scrip" => options.only = Some(value),
+                "--nodes" => options.nodes = usize::try_from(number()?)?,
                 "--entries" => options.entries = number()?.max(1_000),
                 "--workspaces" => options.workspaces = usize::try_from(number()?.max(1))?,
                 "--cycles" => options.cycles = number()?,

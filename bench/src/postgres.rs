@@ -64,6 +64,12 @@ impl Postgres {
         Ok(this)
     }
 
+    /// Makes a database for a server of ours; answers how it is reached.
+    pub(crate) fn database(&self) -> Result<String> {
+        self.sql("create database scrip")?;
+        Ok(format!("host={} user=postgres dbname=scrip", self.dir.display()))
+    }
+
     pub(crate) fn version(&self) -> Result<String> {
         let said = run(self.command("postgres").arg("--version"))?;
         Ok(said.split_whitespace().nth(2).unwrap_or("?").to_owned())

@@ -3,6 +3,7 @@
 use crate::http::{Connection, OPERATOR_KEY};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Site {
     pub(crate) scrip: PathBuf,
     pub(crate) data: PathBuf,
+    /// A PostgreSQL database instead of the directory.
+    pub(crate) database: Option<String>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) clock: Option<String>,
 }
@@ -28,7 +31,7 @@ pub(crate) struct Server {
 
 impl Site {
     pub(crate) fn new(scrip: PathBuf, scratch: &Path) -> Self {
-        Self { scrip, data: scratch.join("data"), config: None, clock: None }
+        Self { scrip, data: scratch.join("data"), database: None, config: None, clock: None }
     }
 
     /// Starts the server and waits until it can write.
@@ -55,7 +58,7 @@ impl Site {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = self.log()?;
         let mut command = Command::new(&self.scrip);
-        command.arg("serve").arg("--data").arg(&self.data).args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.arg("serve").args(self.place()).args(["--listen", &format!("127.0.0.1:{port}")]);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
@@ -70,7 +73,7 @@ impl Site {
 
     /// Proves every invariant on the data directory; an error unless the audit finished clean.
     pub(crate) fn audit(&self) -> Result<()> {
-        let output = Command::new(&self.scrip).arg("audit").arg("--data").arg(&self.data).output()?;
+        let output = Command::new(&self.scrip).arg("audit").args(self.place()).output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stdout);
             bail!("scrip audit ended with {}: {said}", output.status);
@@ -81,7 +84,7 @@ impl Site {
     /// The same, and how much memory it took at most, in KiB.
     pub(crate) fn audit_watched(&self) -> Result<u64> {
         let mut command = Command::new(&self.scrip);
-        let mut child = command.arg("audit").arg("--data").arg(&self.data).stdout(Stdio::null()).spawn()?;
+        let mut child = command.arg("audit").args(self.place()).stdout(Stdio::null()).spawn()?;
         let mut peak = 0;
         loop {
             // At its very end a process has no memory to tell of.
@@ -91,6 +94,13 @@ impl Site {
                 Some(status) => bail!("scrip audit ended with {status}"),
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
+        }
+    }
+
+    fn place(&self) -> [OsString; 2] {
+        match &self.database {
+            Some(database) => ["--database".into(), database.into()],
+            None => ["--data".into(), self.data.clone().into()],
         }
     }
 

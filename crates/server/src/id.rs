@@ -5,6 +5,16 @@
 //! Invariant: `parse(prefix, render(prefix, a, b)) == Some((a, b))`, and nothing else parses to it.
 
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// What each byte is worth as a digit; -1 for what is none.
+const VALUES: [i8; 256] = {
+    let mut values = [-1; 256];
+    let mut digit = 0;
+    while digit < DIGITS.len() {
+        values[DIGITS[digit] as usize] = digit as i8;
+        digit += 1;
+    }
+    values
+};
 const WORKSPACE_DIGITS: usize = 13;
 
 /// `ws_` and 13 digits in base 32.
@@ -54,8 +64,11 @@ fn push(text: &mut String, id: i64, least: usize) {
 fn number(digits: &str) -> Option<i64> {
     let mut value: i64 = 0;
     for byte in digits.bytes() {
-        let digit = DIGITS.iter().position(|known| *known == byte)?;
-        value = value.checked_mul(32)?.checked_add(digit as i64)?;
+        let digit = VALUES[usize::from(byte)];
+        if digit < 0 {
+            return None;
+        }
+        value = value.checked_mul(32)?.checked_add(i64::from(digit))?;
     }
     Some(value)
 }

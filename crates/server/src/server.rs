@@ -4,18 +4,22 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, ServiceExt};
+use axum::serve::Listener;
 use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tower_service::Service;
 
@@ -26,11 +30,7 @@ use crate::{api, delivery, pages, runner, scheduler};
 /// How long requests in flight may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Every route of the server, and what surrounds all of them.
-pub fn service(app: &App) -> Around {
-    Around { router: router(app), app: app.clone() }
-}
-
+/// Every route of the server.
 fn router(app: &App) -> Router {
     let (api, document) = api::router();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
@@ -39,38 +39,30 @@ fn router(app: &App) -> Router {
     router.fallback(nothing_here).with_state(app.clone())
 }
 
-/// What every request passes: bodies are bounded, a panic is an answer, the credits left are told, and all of it is counted.
-/// One service around the router costs a request less than a layer of each route would.
-#[derive(Clone)]
-pub struct Around {
-    router: Router,
-    app: App,
+/// What every request passes: a panic is an answer, the credits left are told, and all of it is counted.
+async fn answer(app: App, router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let about = api::around::workspace(request.uri().path());
+    let answering = AssertUnwindSafe(handle(&app, router, request)).catch_unwind();
+    let answer = answering.await.unwrap_or_else(|_| Ok(api::error::Error::broke().into_response()));
+    let response = api::around::available(&app, about, answer?).await;
+    count(&app, response.status());
+    Ok(response)
 }
 
-impl Service<Request> for Around {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+async fn handle(
+    app: &App,
+    mut router: Router,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    if let Some((shortcut, id)) = api::shortcut::find(&request) {
+        return Ok(api::shortcut::take(app, shortcut, id, request).await.into_response());
     }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        DefaultBodyLimit::max(MAX_BODY).apply(&mut request);
-        let (app, about) = (self.app.clone(), api::around::workspace(request.uri().path()));
-        let answering = AssertUnwindSafe(self.router.call(request)).catch_unwind();
-        Box::pin(async move {
-            let answer = answering.await.unwrap_or_else(|_| Ok(api::error::Error::broke().into_response()));
-            let response = api::around::available(&app, about, answer?).await;
-            count(&app, response.status());
-            Ok(response)
-        })
-    }
+    DefaultBodyLimit::max(MAX_BODY).apply(&mut request);
+    router.call(request).await
 }
 
 /// Programs are told in their words, people in theirs.
-async fn nothing_here(app: State<App>, request: Request) -> Response {
+async fn nothing_here(app: State<App>, request: axum::extract::Request) -> Response {
     let path = request.uri().path();
     if path == "/v1" || path.starts_with("/v1/") {
         return api::error::Error::not_found().into_response();
@@ -86,6 +78,26 @@ fn count(app: &App, status: StatusCode) {
         500.. => drop(served.failed.fetch_add(1, Ordering::Relaxed)),
         _ => {}
     }
+}
+
+/// Answers connections until `stop` ends, then lets each finish what it has begun.
+async fn answer_all(app: App, mut listener: TcpListener, stop: impl Future<Output = ()>) {
+    let (router, connections) = (router(&app), GracefulShutdown::new());
+    let http = http1::Builder::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (stream, _) = tokio::select! {
+            connection = Listener::accept(&mut listener) => connection,
+            () = &mut stop => break,
+        };
+        // An answer is written at once and whole: waiting for more only delays it.
+        let _ = stream.set_nodelay(true);
+        let (app, router) = (app.clone(), router.clone());
+        let service = service_fn(move |request| answer(app.clone(), router.clone(), request));
+        tokio::spawn(connections.watch(http.serve_connection(TokioIo::new(stream), service)));
+    }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 /// Binds an address.
@@ -122,14 +134,12 @@ pub async fn serve(
         }
         stopping.stop();
     };
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true)));
     let (ended, at_end) = tokio::sync::oneshot::channel::<()>();
     let graceful = async move {
         end.await;
         let _ = ended.send(());
     };
-    let serving = axum::serve(listener, service(&app).into_make_service()).with_graceful_shutdown(graceful);
-    let serving = tokio::spawn(async move { serving.await });
+    let serving = tokio::spawn(answer_all(app, listener, graceful));
     let _ = at_end.await;
     // Streams would hold the server open for ever: they get the grace period and no more.
     let _ = tokio::time::timeout(GRACE, serving).await;

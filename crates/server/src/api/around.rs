@@ -9,7 +9,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::app::App;
 use crate::id;
 
-const AVAILABLE: HeaderName = HeaderName::from_static("credits-available");
+/// What a workspace can spend.
+pub const AVAILABLE: HeaderName = HeaderName::from_static("credits-available");
 
 /// Why a request was refused. The facts of the refusal stand beside these.
 #[derive(ToSchema)]
@@ -44,10 +45,11 @@ pub async fn available(app: &App, workspace: Option<i64>, mut response: Response
 
 /// The workspace that an address of the API is about.
 pub fn workspace(path: &str) -> Option<i64> {
-    let mut parts = path.strip_prefix("/v1/")?.split('/');
-    if parts.next()? == "workspaces" {
-        return id::parse_workspace(parts.next()?);
+    let path = path.strip_prefix("/v1/")?;
+    if let Some(rest) = path.strip_prefix("workspaces/") {
+        return id::parse_workspace(rest.split('/').next()?);
     }
+    let mut parts = path.split('/').skip(1);
     parts.find_map(|part| id::parse_inside(part.split_once('_')?.0, part)).map(|(workspace, _)| workspace)
 }
 

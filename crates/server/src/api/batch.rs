@@ -1,6 +1,6 @@
 //! Many commands in one request, in order; each stands or falls alone.
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use billing::Seq;
 use billing::ledger::Command;
@@ -10,20 +10,30 @@ use serde_json::value::RawValue;
 
 use super::caller::Caller;
 use super::error::Error;
-use super::extract::{self, Json};
-use super::{Answer, holds, json as answer_json};
+use super::extract;
+use super::{Answer, holds, json_bytes, write};
 use crate::app::App;
 use crate::store::committer::{KeyKind, Post};
 
 /// How many commands one request may carry.
 const MAX_COMMANDS: usize = 8_192;
+/// What a result takes, about.
+const RESULT_BYTES: usize = 512;
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Batch)]
 pub struct Body {
-    #[schema(max_items = 8192, value_type = Vec<One>)]
-    commands: Vec<Box<RawValue>>,
+    #[schema(max_items = 8192)]
+    commands: Vec<One>,
+}
+
+/// The same before each command is looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unread<'a> {
+    #[serde(borrow)]
+    commands: Vec<&'a RawValue>,
 }
 
 /// One command of a batch. Which fields it has depends on `do`.
@@ -60,8 +70,9 @@ pub enum Do {
     Dispatch,
 }
 
-#[derive(Serialize, utoipa::ToSchema)]
+#[derive(utoipa::ToSchema)]
 #[schema(as = BatchResults)]
+#[allow(dead_code, reason = "it describes what `answer` writes")]
 pub struct Results {
     results: Vec<One200>,
 }
@@ -78,26 +89,33 @@ pub struct One200 {
 /// The body of a result.
 #[derive(Serialize)]
 #[serde(untagged)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Outcome {
     Opened(holds::Opened),
-    Hold(Box<holds::View>),
+    Hold(holds::View),
     Problem(Value),
 }
 
 /// Post many commands.
 #[utoipa::path(post, path = "/v1/batch", request_body = Body, responses((status = 200, body = Results)))]
-pub async fn post(State(app): State<App>, caller: Caller, Json(body): Json<Body>) -> Answer {
-    if body.commands.is_empty() || body.commands.len() > MAX_COMMANDS {
+pub async fn post(State(app): State<App>, caller: Caller, request: Request) -> Answer {
+    answer(&app, &caller, &extract::bytes(request.into_body()).await?).await
+}
+
+/// Posts the commands of a body. The results are written one after the other into one buffer.
+pub async fn answer(app: &App, caller: &Caller, body: &[u8]) -> Answer {
+    let commands = read(body)?;
+    if commands.is_empty() || commands.len() > MAX_COMMANDS {
         return Err(Error::field("commands", format!("has 1 to {MAX_COMMANDS} commands")));
     }
-    let mut posts = Vec::with_capacity(body.commands.len());
-    let mut read = |command: &RawValue| {
-        let post = parse(&app, &caller, command)?;
+    let mut posts = Vec::with_capacity(commands.len());
+    let mut price = |command: Result<One, Error>| {
+        let post = parse(app, caller, command?)?;
         let about = (post.workspace, post.key.as_ref().map(|key| key.kind));
         posts.push(post);
         Ok(about)
     };
-    let parsed: Vec<Result<_, Error>> = body.commands.iter().map(|command| read(command)).collect();
+    let priced: Vec<Result<_, Error>> = commands.into_iter().map(&mut price).collect();
     let mut answers = app.store.post_all(posts).await.into_iter();
     let result = |about: Result<(i64, Option<KeyKind>), Error>| {
         let (workspace, kind) = about?;
@@ -109,48 +127,61 @@ pub async fn post(State(app): State<App>, caller: Caller, Json(body): Json<Body>
             }
             (None, _, Some(hold)) => {
                 let body = holds::view(workspace, hold, Some(answer.available));
-                Ok(One200 { status: 200, body: Outcome::Hold(Box::new(body)) })
+                Ok(One200 { status: 200, body: Outcome::Hold(body) })
             }
             _ => Err(Error::not_found()),
         }
     };
     let problem = |error: Error| One200 { status: error.status(), body: Outcome::Problem(error.body()) };
-    let results = parsed.into_iter().map(result).map(|one| one.unwrap_or_else(problem)).collect();
-    Ok(answer_json(StatusCode::OK, &Results { results }))
+    let mut text = Vec::with_capacity(RESULT_BYTES * priced.len());
+    text.extend_from_slice(b"{\"results\":");
+    let mut before = b'[';
+    for one in priced.into_iter().map(result) {
+        text.push(before);
+        before = b',';
+        write(&mut text, &one.unwrap_or_else(problem))?;
+    }
+    text.extend_from_slice(b"]}");
+    Ok(json_bytes(StatusCode::OK, text))
 }
 
-fn parse(app: &App, caller: &Caller, command: &RawValue) -> Result<Post, Error> {
-    let one: One = extract::parse(command.get().as_bytes())?;
+/// Reads all commands at once. Only where that fails, each is read alone, for each stands or falls alone.
+fn read(body: &[u8]) -> Result<Vec<Result<One, Error>>, Error> {
+    if let Ok(Body { commands }) = serde_json::from_slice(body) {
+        return Ok(commands.into_iter().map(Ok).collect());
+    }
+    let Unread { commands } = extract::parse(body)?;
+    Ok(commands.into_iter().map(|command| extract::parse(command.get().as_bytes())).collect())
+}
+
+fn parse(app: &App, caller: &Caller, one: One) -> Result<Post, Error> {
     let workspace = caller.workspace(&one.workspace)?;
     match one.r#do {
         Do::Hold | Do::Charge => {
             let named = [("hold", &one.hold), ("hold_key", &one.hold_key)];
             refuse_extra(named.iter().map(|(name, value)| (*name, value.is_some())))?;
             refuse_extra([("attempted", one.attempted.is_some())])?;
-            let key = one.key.as_deref().ok_or_else(|| missing("key"))?;
-            let key = extract::idempotency_key(key).map_err(|error| error.at("key"))?;
             let kind = if one.r#do == Do::Charge { KeyKind::Charge } else { KeyKind::Hold };
-            holds::opening(app, workspace, &key, &opening(one)?, kind, &caller.actor())
+            let (key, body) = opening(one)?;
+            holds::opening(app, workspace, &key, &body, kind, &caller.actor())
         }
         kind => follow_up(caller, workspace, kind, &one),
     }
 }
 
-fn opening(one: One) -> Result<holds::Create, Error> {
+/// The key and the body that the single request would have had.
+fn opening(one: One) -> Result<(String, holds::Create), Error> {
+    let key = one.key.ok_or_else(|| missing("key"))?;
+    extract::idempotency_key(&key).map_err(|error| error.at("key"))?;
     let (operation, quantity) = (
         one.operation.ok_or_else(|| missing("operation"))?,
         one.quantity.ok_or_else(|| missing("quantity"))?,
     );
     let (campaign, member, channel, reference) = (one.campaign, one.member, one.channel, one.reference);
-    Ok(holds::Create {
-        operation,
-        quantity,
-        campaign,
-        member,
-        channel,
-        reference,
-        expires_in_seconds: one.expires_in_seconds,
-    })
+    let expires_in_seconds = one.expires_in_seconds;
+    let body =
+        holds::Create { operation, quantity, campaign, member, channel, reference, expires_in_seconds };
+    Ok((key, body))
 }
 
 fn follow_up(caller: &Caller, workspace: i64, kind: Do, one: &One) -> Result<Post, Error> {

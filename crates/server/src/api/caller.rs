@@ -1,9 +1,10 @@
 //! Who calls: the operator, or a workspace's key. Every handler asks here before it touches anything.
 
 use axum::extract::{FromRequestParts, Path};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use billing::Seq;
+use serde::Deserialize;
 
 use super::error::Error;
 use crate::app::{App, from_hex};
@@ -27,7 +28,14 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Error> {
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        Caller::of(app, &parts.headers).await
+    }
+}
+
+impl Caller {
+    /// Who sent these headers.
+    pub async fn of(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
+        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -45,9 +53,7 @@ impl FromRequestParts<App> for Caller {
         }
         if app.is_operator(token) { Ok(Caller::Operator) } else { Err(Error::unauthorized()) }
     }
-}
 
-impl Caller {
     /// Fails unless the operator calls.
     pub fn operator(&self) -> Result<(), Error> {
         match self {
@@ -81,7 +87,8 @@ impl Caller {
         }
     }
 
-    fn may_see(&self, workspace: i64) -> Result<i64, Error> {
+    /// A workspace's number, if the caller may see it.
+    pub fn may_see(&self, workspace: i64) -> Result<i64, Error> {
         match self {
             Caller::Key { workspace: own, .. } if *own != workspace => Err(Error::not_found()),
             _ => Ok(workspace),
@@ -95,15 +102,19 @@ pub struct In {
     pub workspace: i64,
 }
 
+#[derive(Deserialize)]
+struct Address {
+    ws: String,
+}
+
 impl FromRequestParts<App> for In {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<In, Error> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        let path = Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, app).await;
-        let workspace =
-            path.ok().and_then(|Path(path)| path.get("ws").cloned()).ok_or_else(Error::not_found)?;
-        let workspace = caller.workspace(&workspace)?;
+        let path = Path::<Address>::from_request_parts(parts, app).await;
+        let Path(Address { ws }) = path.map_err(|_| Error::not_found())?;
+        let workspace = caller.workspace(&ws)?;
         Ok(In { caller, workspace })
     }
 }

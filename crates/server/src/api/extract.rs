@@ -1,9 +1,11 @@
 //! How a request becomes typed values: bodies, queries, keys. Whatever is wrong is answered with the field's name.
 
-use axum::body::Bytes;
+use axum::BoxError;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
@@ -13,6 +15,7 @@ use crate::store::committer::{Key, KeyKind};
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A JSON body.
 pub struct Json<T>(pub T);
@@ -20,25 +23,36 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Json<T>, Error> {
-        let bytes = body(request, state).await?;
-        parse(&bytes).map(Json)
+    async fn from_request(request: Request, _: &S) -> Result<Json<T>, Error> {
+        json(request.into_body()).await.map(Json)
     }
 }
 
+/// A body as JSON.
+pub async fn json<T: DeserializeOwned, B>(body: B) -> Result<T, Error>
+where
+    B: HttpBody<Error: Into<BoxError>>,
+{
+    parse(&bytes(body).await?)
+}
+
 /// The raw body, bounded.
-pub async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Error> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
-        let status = rejection.status();
-        if status == StatusCode::PAYLOAD_TOO_LARGE {
-            return Error::new(status, "body_too_large", format!("a body has at most {MAX_BODY} bytes"));
+pub async fn bytes<B>(body: B) -> Result<Bytes, Error>
+where
+    B: HttpBody<Error: Into<BoxError>>,
+{
+    let read = Limited::new(body, MAX_BODY).collect().await;
+    read.map(Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let detail = format!("a body has at most {MAX_BODY} bytes");
+            return Error::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
         }
         Error::new(StatusCode::BAD_REQUEST, "malformed_body", "the body could not be read")
     })
 }
 
 /// Parses JSON; what is wrong is named.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     // The quick way first: the path to a mistake is only worth its price when there is one.
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
@@ -51,7 +65,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
 }
 
-fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Error {
+fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Error {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
         Err(error) => error,
@@ -198,21 +212,26 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Error> {
-        let Some(value) = parts.headers.get("idempotency-key") else {
-            let detail = "send an Idempotency-Key header: what this does must happen once";
-            return Err(
-                Error::new(StatusCode::BAD_REQUEST, "idempotency_key_required", detail).at("Idempotency-Key")
-            );
-        };
-        idempotency_key(value.to_str().unwrap_or_default()).map(IdempotencyKey)
+        header_key(&parts.headers).map(|key| IdempotencyKey(key.to_owned()))
     }
 }
 
+/// The `Idempotency-Key` of a request, checked.
+pub fn header_key(headers: &HeaderMap) -> Result<&str, Error> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        let detail = "send an Idempotency-Key header: what this does must happen once";
+        return Err(
+            Error::new(StatusCode::BAD_REQUEST, "idempotency_key_required", detail).at("Idempotency-Key")
+        );
+    };
+    idempotency_key(value.to_str().unwrap_or_default())
+}
+
 /// Checks an idempotency key.
-pub fn idempotency_key(text: &str) -> Result<String, Error> {
+pub fn idempotency_key(text: &str) -> Result<&str, Error> {
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
     if visible && (1..=255).contains(&text.len()) {
-        return Ok(text.to_owned());
+        return Ok(text);
     }
     let detail = "an idempotency key has 1 to 255 visible characters";
     Err(Error::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail).at("Idempotency-Key"))

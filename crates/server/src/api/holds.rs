@@ -87,7 +87,6 @@ pub fn view(workspace: i64, hold: &Hold, available: Option<i64>) -> View {
     use billing::HoldStatus::{Dispatched, InDoubt, Open};
     let price = &hold.price;
     let (amount, settled_amount) = (price.amount(), hold.settled * price.unit_price);
-    let ends_at = rfc3339(hold.ends_at);
     let waits = matches!(hold.status, Open | Dispatched);
     View {
         id: id::inside("hold", workspace, hold.id.0),
@@ -97,8 +96,8 @@ pub fn view(workspace: i64, hold: &Hold, available: Option<i64>) -> View {
         unit_price: price.unit_price,
         amount,
         created_at: rfc3339(hold.opened_at),
-        expires_at: waits.then(|| ends_at.clone()),
-        in_doubt_until: (hold.status == InDoubt).then_some(ends_at),
+        expires_at: waits.then(|| rfc3339(hold.ends_at)),
+        in_doubt_until: (hold.status == InDoubt).then(|| rfc3339(hold.ends_at)),
         release_reason: hold.release_reason.map(release_name),
         settled_quantity: hold.settled,
         settled_amount,

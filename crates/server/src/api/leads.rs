@@ -114,7 +114,7 @@ fn view(workspace: i64, lead: Lead, contacted: &HashSet<i64>) -> View {
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/leads", params(("ws" = String, Path)), request_body(content((Import = "application/json"), (String = "text/csv"))), responses((status = 200, body = Imported)))]
 pub async fn create(State(app): State<App>, here: In, request: Request) -> Answer {
     let csv = extract::is_csv(request.headers());
-    let bytes = extract::body(request, &()).await?;
+    let bytes = extract::bytes(request.into_body()).await?;
     let import = if csv {
         outreach::from_csv(&bytes)?
     } else {

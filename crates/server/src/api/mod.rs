@@ -6,6 +6,7 @@ pub mod around;
 pub mod caller;
 pub mod error;
 pub mod extract;
+pub mod shortcut;
 
 mod batch;
 mod campaigns;
@@ -137,7 +138,7 @@ impl From<bool> for Fresh {
 pub fn with_available<T: Serialize>(status: StatusCode, body: &T, available: i64, fresh: Fresh) -> Response {
     let mut response = json(status, body);
     let headers = response.headers_mut();
-    headers.insert(HeaderName::from_static("credits-available"), HeaderValue::from(available));
+    headers.insert(around::AVAILABLE, HeaderValue::from(available));
     if fresh == Fresh::Replayed {
         headers.insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
     }
@@ -146,14 +147,28 @@ pub fn with_available<T: Serialize>(status: StatusCode, body: &T, available: i64
 
 /// A JSON answer.
 pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be written");
-            Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the answer could not be written")
-                .into_response()
-        }
+    // Most answers fit, so their buffer does not grow.
+    let mut bytes = Vec::with_capacity(1_024);
+    match write(&mut bytes, body) {
+        Ok(()) => json_bytes(status, bytes),
+        Err(error) => error.into_response(),
     }
+}
+
+/// Writes JSON behind what is there.
+pub fn write<T: Serialize>(bytes: &mut Vec<u8>, body: &T) -> Result<(), Error> {
+    serde_json::to_writer(bytes, body).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the answer could not be written")
+    })
+}
+
+/// A JSON answer that is written already.
+pub fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(bytes.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// A CSV answer under a file name.

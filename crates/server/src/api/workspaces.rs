@@ -210,7 +210,7 @@ pub struct KeyView {
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/keys", params(("ws" = String, Path)), request_body = Option<NewKey>, responses((status = 201, body = KeyView)))]
 pub async fn create_key(State(app): State<App>, here: In, request: axum::extract::Request) -> Answer {
     here.caller.operator()?;
-    let bytes = extract::body(request, &()).await?;
+    let bytes = extract::bytes(request.into_body()).await?;
     let body: NewKey = if bytes.is_empty() { NewKey { label: None } } else { extract::parse(&bytes)? };
     extract::optional_text("label", body.label.as_deref(), 200)?;
     let secret: [u8; 32] = clock::random();

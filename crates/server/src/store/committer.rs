@@ -244,13 +244,14 @@ impl Writer {
     /// Serves the queue until every sender is gone or the disk fails.
     pub fn run(mut self, mut requests: mpsc::Receiver<Request>, dead: &tokio::sync::watch::Sender<bool>) {
         let mut batch = Vec::with_capacity(BATCH);
-        while requests.blocking_recv_many(&mut batch, BATCH) > 0 {
-            if !self.commit_all(std::mem::take(&mut batch), TRIES) {
-                break;
-            }
+        let mut works = true;
+        while works && requests.blocking_recv_many(&mut batch, BATCH) > 0 {
+            works = self.commit_all(std::mem::take(&mut batch), TRIES);
         }
-        // What stays behind is in the journal: writing it now only makes the next start quicker.
-        let _ = self.commit(&mut [Request::catch_up()]);
+        if works {
+            // What stays behind is in the journal: writing it now only makes the next start quicker.
+            let _ = self.commit(&mut [Request::catch_up()]);
+        }
         let _ = dead.send(true);
     }
 
@@ -278,6 +279,9 @@ impl Writer {
                     tracing::error!(%error, "a commit failed");
                     let why = match &error {
                         Error::Unavailable(why) => why,
+                        Error::Broken(_) => {
+                            "the disk failed: whether this was written is known after a restart, by its key"
+                        }
                         _ => "the database did not take the write",
                     };
                     for request in requests {

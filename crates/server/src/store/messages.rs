@@ -173,8 +173,8 @@ impl Store {
     ) -> Result<Vec<Message>, Error> {
         self.read_ledger(Some(workspace), move |tx| {
             let page = format!(
-                "{MESSAGE} where m.workspace = ?1 and m.id < ?2 and (?3 is null or m.job = ?3)
-                   and (?4 is null or m.lead = ?4) order by m.id desc limit ?5"
+                "{MESSAGE} where m.workspace = ?1 and m.id < ?2 and (m.job = ?3 or ?3 is null)
+                   and (m.lead = ?4 or ?4 is null) order by m.id desc limit ?5"
             );
             let before = before.unwrap_or(i64::MAX);
             tx.query(&page, values![workspace, before, filter.job, filter.lead, limit], read)

@@ -32,7 +32,11 @@ impl Store {
     pub fn open(place: &Place, start: Option<billing::Time>) -> Result<Store, String> {
         match place {
             Place::Directory(directory) => Store::open_directory(directory, start),
-            Place::Postgres(place) => Store::open_server(place, start),
+            // A session waits for the server on its own, which a thread that serves requests may not do.
+            Place::Postgres(place) => std::thread::scope(|scope| {
+                let opening = scope.spawn(|| Store::open_server(place, start)).join();
+                opening.unwrap_or_else(|_| Err("the database could not be opened".to_owned()))
+            }),
         }
     }
 

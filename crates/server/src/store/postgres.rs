@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use billing::Time;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::error::Elapsed;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use super::Error;
 use super::db::Value;
+use crate::values;
 use partition::{Source, partition, translate};
 
 /// How long the server may take for one statement, wait for a lane, and wait for us inside a transaction, in seconds.
@@ -126,10 +128,9 @@ impl Session {
 
     /// Begins a transaction that has a partition to itself; answers the server's time, and where a manual clock stands.
     pub fn begin(&self, partition: i64) -> Result<(Time, Option<Time>), Error> {
-        let lane = self.known("select partition from lane where partition = ?1 for update")?;
-        let time = self.known(
-            "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint), (select value from meta where name = 'clock')",
-        )?;
+        let lane =
+            self.known("select partition from lane where partition = ?1 for update", values![partition])?;
+        let time = self.known("select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint), (select value from meta where name = 'clock')", &[])?;
         let lane_of: [&(dyn ToSql + Sync); 1] = [&partition];
         let (_, _, row) = self.wait(async {
             // All three leave at once; the lock is waited for at the server.
@@ -148,7 +149,7 @@ impl Session {
     /// Commits. Whatever is neither a plain yes nor a plain error is unknown.
     pub fn commit(&self) -> Result<Committed, Error> {
         self.warned.store(false, Ordering::SeqCst);
-        let done = self.block(tokio::time::timeout(ANSWER, self.client.batch_execute("commit")));
+        let done = self.block(self.client.batch_execute("commit"));
         match done {
             // A warning here says that a standby was not waited for: the commit is there and may yet be lost.
             Ok(Ok(())) if self.warned.load(Ordering::SeqCst) => Ok(Committed::Unknown),
@@ -164,7 +165,7 @@ impl Session {
 
     /// Runs a statement; answers how many rows it changed.
     pub fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Error> {
-        let known = self.known(sql)?;
+        let known = self.known(sql, values)?;
         let values = self.bind(&known, values);
         self.wrote.set(true);
         let changed = self.client.execute_raw(&known.statement, values.iter());
@@ -173,7 +174,7 @@ impl Session {
 
     /// All rows of a query.
     pub fn query(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<tokio_postgres::Row>, Error> {
-        let known = self.known(sql)?;
+        let known = self.known(sql, values)?;
         let values = self.bind(&known, values);
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
         self.wait(self.client.query(&known.statement, &values))
@@ -185,7 +186,7 @@ impl Session {
         sql: &str,
         rows: impl Iterator<Item = [Value<'v>; N]>,
     ) -> Result<(), Error> {
-        let one = self.known(sql)?;
+        let one = self.known(sql, &[])?;
         let mut columns: Vec<Vec<Value<'v>>> = vec![Vec::new(); N];
         for row in rows {
             columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
@@ -232,19 +233,31 @@ impl Session {
             .map(|(index, kind)| format!("${}::{}[]", index + 1, kind.name()))
             .collect();
         let sql = format!("{head} select * from unnest({}) {tail}", arrays.join(", "));
-        self.prepare(name, sql, one.sources.clone())
+        self.prepare(name, sql, one.sources.clone(), &[])
     }
 
-    fn known(&self, sql: &str) -> Result<Arc<Known>, Error> {
+    fn known(&self, sql: &str, values: &[Value<'_>]) -> Result<Arc<Known>, Error> {
         if let Some(known) = self.known.borrow().get(sql) {
             return Ok(known.clone());
         }
         let (translated, sources) = translate(sql);
-        self.prepare(sql.to_owned(), translated, sources)
+        // A number is 8 bytes wherever it stands; what is null here may be anything.
+        let kind = |source: &Source| match source {
+            Source::Partition(_) => Type::INT8,
+            Source::Value(index) => values.get(*index).map_or(Type::UNKNOWN, Value::kind),
+        };
+        let kinds: Vec<Type> = sources.iter().map(kind).collect();
+        self.prepare(sql.to_owned(), translated, sources, &kinds)
     }
 
-    fn prepare(&self, name: String, sql: String, sources: Vec<Source>) -> Result<Arc<Known>, Error> {
-        let statement = self.wait(self.client.prepare(&sql))?;
+    fn prepare(
+        &self,
+        name: String,
+        sql: String,
+        sources: Vec<Source>,
+        kinds: &[Type],
+    ) -> Result<Arc<Known>, Error> {
+        let statement = self.wait(self.client.prepare_typed(&sql, kinds))?;
         let known = Arc::new(Known { sql, sources, statement });
         self.known.borrow_mut().insert(name, known.clone());
         Ok(known)
@@ -267,11 +280,12 @@ impl Session {
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         let gone = |_| Error::Unavailable("the database does not answer".to_owned());
-        Ok(self.block(tokio::time::timeout(ANSWER, answer)).map_err(gone)??)
+        Ok(self.block(answer).map_err(gone)??)
     }
 
-    fn block<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.as_ref().expect("there until it is dropped").block_on(work)
+    fn block<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let runtime = self.runtime.as_ref().expect("there until it is dropped");
+        runtime.block_on(async { tokio::time::timeout(ANSWER, work).await })
     }
 }
 
@@ -284,6 +298,15 @@ fn array<'v>(column: &'v [Value<'v>], kind: &Type) -> Box<dyn ToSql + Sync + 'v>
 }
 
 impl Value<'_> {
+    fn kind(&self) -> Type {
+        match self {
+            Value::Null => Type::UNKNOWN,
+            Value::Int(_) => Type::INT8,
+            Value::Text(_) => Type::TEXT,
+            Value::Blob(_) => Type::BYTEA,
+        }
+    }
+
     fn as_int(&self) -> Option<i64> {
         if let Value::Int(int) = self { Some(*int) } else { None }
     }

@@ -180,7 +180,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Hold>, Error> {
         self.read_ledger(Some(workspace), move |tx| {
-            let page = format!("{HOLD} where workspace = ?1 and id < ?2 and (?3 is null or status = ?3) order by id desc limit ?4");
+            let page = format!("{HOLD} where workspace = ?1 and id < ?2 and (status = ?3 or ?3 is null) order by id desc limit ?4");
             tx.query(&page, values![workspace, before.unwrap_or(i64::MAX), status, limit], ledger::read_hold)
         })
         .await

@@ -5,6 +5,7 @@
 //! Invariant: a database of a newer schema is left untouched.
 
 use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +25,8 @@ pub(super) const SCHEMA: &str = include_str!("schema/0001_init.sql");
 pub(super) const SCHEMA_VERSION: i64 = 1;
 /// How many entries are written into their tables in one go when little is posted.
 const QUIET: usize = 1_000;
+/// How many pages of the log, 16 MB, make the writer itself move them into the database, so that it begins anew.
+const LONG_LOG: i32 = 4_000;
 /// How often the log is moved into the database, and the journal into the tables.
 const KEEP_UP_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
@@ -47,13 +50,30 @@ pub(super) fn lock(directory: &Path) -> Result<File, String> {
 /// Opens the writer's connection, with the schema and the clock.
 pub(super) fn open(path: &Path, start: Option<billing::Time>) -> Result<(Connection, Clock), String> {
     let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
+    renew_log(path).map_err(|error| format!("{}: its log: {error}", path.display()))?;
     let mut writer = Connection::open(path).map_err(describe)?;
     migrate(&mut writer, path)?;
-    prepare(&writer).map_err(describe)?;
+    prepare(&mut writer).map_err(describe)?;
     let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
     // Whoever held a lease in this directory is gone: the lock says so.
     writer.execute("update work set lease_until = 0 where lease_until > 0", []).map_err(describe)?;
     Ok((writer, clock))
+}
+
+/// Writes the log that an earlier process left once more, over itself, and syncs it. When a sync fails, the system takes what it
+/// could not write for written: it can be read, no later sync writes it, and it is gone with the power. What is committed from
+/// now on would follow it and be gone too.
+fn renew_log(path: &Path) -> std::io::Result<()> {
+    let log = path.with_extension("db-wal");
+    let mut file = match File::options().read(true).write(true).open(log) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    file.rewind()?;
+    file.write_all(&bytes)?;
+    file.sync_all()
 }
 
 /// Brings the schema to this program's version.
@@ -77,11 +97,16 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
 
 /// The writer's settings. Both the cache and the log are small on purpose: a page split makes SQLite scan the whole cache at the
 /// next commit, and each page that is not in the cache is looked for in all of the log.
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma busy_timeout = 5000;
-         pragma cache_size = -4096; pragma wal_autocheckpoint = 4000;",
+         pragma cache_size = -4096; pragma wal_autocheckpoint = 0;",
     )?;
+    // SQLite's own automatic checkpoint says nothing of a disk that fails.
+    connection.wal_hook(Some(|log: &mut rusqlite::hooks::Wal, pages| {
+        let moved = if pages < LONG_LOG { Ok(()) } else { log.checkpoint() };
+        moved.or_else(|error| if is_broken(&error) { Err(error) } else { Ok(()) })
+    }))?;
     plan_once(connection)
 }
 
@@ -100,19 +125,32 @@ pub(super) fn keep_up(path: &Path, lanes: Vec<WeakLane>) -> std::io::Result<std:
             let settings = "pragma busy_timeout = 0; pragma wal_autocheckpoint = 0;";
             let _ = connection.as_ref().map(|connection| connection.execute_batch(settings));
         }
-        let checkpoint = "pragma wal_checkpoint(passive)";
-        let _ = connection.as_ref().map(|connection| connection.query_row(checkpoint, [], |_| Ok(())));
+        let moved =
+            connection.as_ref().map(|it| it.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())));
+        match moved.map(|moved| moved.map_err(Error::from)) {
+            Some(Err(Error::Broken(_))) => Checkpointed::Broken,
+            _ => Checkpointed::OrLater,
+        }
     })
+}
+
+/// How a checkpoint went.
+#[derive(PartialEq, Eq)]
+enum Checkpointed {
+    /// As far as it could.
+    OrLater,
+    /// The disk failed.
+    Broken,
 }
 
 /// Writes journaled entries into their tables while little is posted. Ends when the sender is dropped.
 pub(super) fn keep_writing(lanes: Vec<WeakLane>) -> std::io::Result<std::sync::mpsc::Sender<()>> {
-    keep(lanes, || ())
+    keep(lanes, || Checkpointed::OrLater)
 }
 
 fn keep(
     lanes: Vec<WeakLane>,
-    mut besides: impl FnMut() + Send + 'static,
+    mut besides: impl FnMut() -> Checkpointed + Send + 'static,
 ) -> std::io::Result<std::sync::mpsc::Sender<()>> {
     use std::sync::mpsc::{RecvTimeoutError, channel};
     let (alive, ended) = channel::<()>();
@@ -130,7 +168,15 @@ fn keep(
                 }
                 *before = behind;
             }
-            besides();
+            if besides() == Checkpointed::Broken {
+                // Which pages are on the disk is not known any more, and a later checkpoint would not move all of them again.
+                let work = |_: &mut Batch<'_>| Err::<(), _>(Error::Broken("a checkpoint failed".to_owned()));
+                for queue in lanes.iter().filter_map(|(queue, _)| queue.upgrade()) {
+                    let request = committer::Task { work, reply: None, result: None };
+                    let _ = queue.blocking_send(Request::Work(Box::new(request)));
+                }
+                return;
+            }
         }
     };
     std::thread::Builder::new().name("keeper".to_owned()).spawn(work)?;
@@ -205,19 +251,24 @@ fn copy(source: &Connection, target: &Path) -> rusqlite::Result<()> {
     )
 }
 
+/// Whether what the disk says can no longer be believed.
+fn is_broken(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly, SystemIoFailure};
+    let broken = [SystemIoFailure, DatabaseCorrupt, NotADatabase, ReadOnly, CannotOpen];
+    error.sqlite_error_code().is_some_and(|code| broken.contains(&code))
+}
+
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
-        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly, SystemIoFailure};
         // The log's index cannot grow on a full disk: SQLite calls that an I/O error of its own kind.
         let full = error.sqlite_error().is_some_and(|error| {
             error.code == rusqlite::ErrorCode::DiskFull
                 || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
         });
-        let broken = [SystemIoFailure, DatabaseCorrupt, NotADatabase, ReadOnly, CannotOpen];
-        match error.sqlite_error_code() {
-            _ if full => Error::Unavailable("the disk is full".to_owned()),
-            Some(code) if broken.contains(&code) => Error::Broken(error.to_string()),
-            _ => Error::Engine(error.to_string()),
+        match () {
+            () if full => Error::Unavailable("the disk is full".to_owned()),
+            () if is_broken(&error) => Error::Broken(error.to_string()),
+            () => Error::Engine(error.to_string()),
         }
     }
 }

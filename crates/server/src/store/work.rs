@@ -214,7 +214,10 @@ impl Store {
                 values![now],
                 |row| row.opt_time(0),
             )?;
-            Ok(next.flatten())
+            // What another node has had in hand when it ended is taken up when its lease lapses.
+            let lapse = "select min(lease_until) from work where lease_until > ?1 and due is not null";
+            let lapse = tx.one(lapse, values![now], |row| row.opt_time(0))?.flatten();
+            Ok(next.flatten().into_iter().chain(lapse).min())
         })
         .await
     }

@@ -104,7 +104,7 @@ const CORRUPTIONS: &[Corruption] = &[
 
 #[tokio::test]
 async fn a_database_made_by_the_store_is_clean() {
-    let directory = Directory::new("clean");
+    let directory = Directory::local("clean");
     sample::make(&directory).await;
     let file = database_file(directory.path());
     let report = audit(&file).expect("it finishes");
@@ -125,7 +125,7 @@ async fn a_database_made_by_the_store_is_clean() {
 
 #[tokio::test]
 async fn every_corruption_is_found_under_its_name() {
-    let directory = Directory::new("corrupt");
+    let directory = Directory::local("corrupt");
     let (main, other) = sample::make(&directory).await;
     let original = database_file(directory.path());
     let copy = directory.path().join("copy.db");
@@ -154,7 +154,7 @@ fn corrupt(file: &Path, what: &str, sql: &str) {
 
 #[tokio::test]
 async fn an_audit_beside_a_live_server_sees_one_moment() {
-    let directory = Directory::new("live");
+    let directory = Directory::local("live");
     let store = Store::open(&directory.place(), Some(sample::START)).expect("it opens");
     let workspace = sample::workspace(&store, Some(100_000)).await;
     let file = database_file(directory.path());
@@ -180,7 +180,7 @@ async fn an_audit_beside_a_live_server_sees_one_moment() {
 
 #[test]
 fn what_cannot_be_read_is_never_clean() {
-    let directory = Directory::new("unread");
+    let directory = Directory::local("unread");
     let file = database_file(directory.path());
     assert!(audit(&file).is_err(), "there is no database");
     std::fs::write(&file, vec![7; 8_192]).expect("written");
@@ -196,7 +196,7 @@ fn what_cannot_be_read_is_never_clean() {
 #[tokio::test]
 async fn many_entries_are_read_in_one_pass() {
     let charges = asked_for("SCRIP_AUDIT_CHARGES", 8_000);
-    let directory = Directory::new("many");
+    let directory = Directory::local("many");
     let store = Store::open(&directory.place(), Some(sample::START)).expect("it opens");
     let workspace = sample::workspace(&store, Some(1_000_000_000)).await;
     for batch in (0..charges).step_by(4_000) {

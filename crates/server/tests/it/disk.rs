@@ -14,7 +14,7 @@ struct Disk(Directory);
 
 impl Disk {
     fn mount() -> Disk {
-        let directory = Directory::new("disk");
+        let directory = Directory::local("disk");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
             .arg(directory.path())
@@ -98,11 +98,11 @@ fn refused(output: &Output, words: &[&str]) {
 
 #[tokio::test]
 async fn what_cannot_start_says_why_in_one_line() {
-    let server = Server::open().await;
+    let server = Server::at(Directory::local("here"), None).await;
     let directory = server.directory.path();
     let second = scrip(&["serve", "--listen", "127.0.0.1:0", "--data", text(directory)]).output();
     refused(&second.expect("it runs"), &["another server"]);
-    let other = Directory::new("start");
+    let other = Directory::local("start");
     let serve = |file: &Path| {
         scrip(&["serve", "--listen", "127.0.0.1:0", "--data", text(other.path()), "--config", text(file)])
             .output()
@@ -117,7 +117,7 @@ async fn what_cannot_start_says_why_in_one_line() {
         &scrip(&["catalog", "check", text(&catalog)]).output().expect("it runs"),
         &["catalog.toml:2", "nonsense"],
     );
-    let newer = Directory::new("newer");
+    let newer = Directory::local("newer");
     let file = scrip::store::database_file(newer.path());
     let database = rusqlite::Connection::open(&file).expect("a file");
     database.execute_batch("pragma user_version = 999; create table t (x integer)").expect("a table");
@@ -131,7 +131,7 @@ async fn what_cannot_start_says_why_in_one_line() {
 #[tokio::test]
 async fn a_killed_server_keeps_what_it_acknowledged_and_a_stopped_one_ends_well() {
     use tokio::io::{AsyncBufReadExt, BufReader};
-    let directory = Directory::new("killed");
+    let directory = Directory::local("killed");
     let _crypto = Server::open().await;
     let client = reqwest::Client::new();
     let mut ws = String::new();

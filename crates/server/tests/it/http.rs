@@ -1,6 +1,5 @@
 //! The API as a host product meets it: the documented story, the edges of HTTP, and every field wrong in every way.
 
-use axum::ServiceExt;
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use scrip::app::{App, Start};
 use scrip::config::{Config, PaymentsConfig};
@@ -61,8 +60,7 @@ impl Server {
         let (operator_key, public_url) = (OPERATOR.to_owned(), url.clone());
         let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
         let app = App::start(start).await.expect("a new database");
-        let service = server::service(&app).into_make_service();
-        tokio::spawn(async move { axum::serve(listener, service).await });
+        tokio::spawn(server::serve(app.clone(), listener, std::future::pending()));
         Server { _app: app, url, client: Client::new(), directory }
     }
 
@@ -115,9 +113,7 @@ impl Server {
 
     /// Whatever was done, the ledger must prove it.
     pub fn audit(&self) {
-        let report = scrip::audit::audit(&scrip::store::database_file(self.directory.path()));
-        let report = report.expect("a report");
-        assert!(report.clean, "{:#?}", report.broken);
+        self.directory.prove("over HTTP");
     }
 
     /// The OpenAPI document's operations: method, path, and the operation.
@@ -346,6 +342,35 @@ async fn the_edges_of_http_answer_in_the_callers_words() {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(server.send("", "GET", path, "", String::new()).await.status, StatusCode::OK.as_u16());
     }
+}
+
+/// The requests of a charge go past the router when their address is written plainly, and through it when it is not.
+#[tokio::test]
+async fn a_shortcut_answers_like_its_route() {
+    let server = Server::open().await;
+    let (ws, other) = (server.workspace("One").await, server.workspace("Two").await);
+    server.grant(&ws, 8).await;
+    let (_, secret) = server.key(&other).await;
+    let work = json!({ "operation": "email_send", "quantity": 1 });
+    let hold = server.post(&format!("{ws}/holds"), "h", work.clone()).await.about_a_workspace(201);
+    let hold = format!("/v1/holds/{}", hold["id"].as_str().expect("an id"));
+    let unknown = json!({ "operation": "email_send", "quantity": 1, "colour": "red" }).to_string();
+    let bodies =
+        ["", "{", "{}", "[1]", r#"{"quantity":1} x"#, &unknown, &work.to_string(), r#"{"quantity":1}"#];
+    let actions = ["dispatch", "settle", "release"].map(|action| format!("{hold}/{action}"));
+    for path in actions.into_iter().chain(["holds", "charges"].map(|kind| format!("{ws}/{kind}"))) {
+        let escaped = path.replace("/hold_", "/%68old_").replace("/ws_", "/%77s_");
+        for (key, unique) in [("", "k"), ("wrong", "k"), (&*secret, "k"), (OPERATOR, ""), (OPERATOR, "k")] {
+            for body in bodies {
+                let plain = server.send(key, "POST", &path, unique, body.to_owned()).await;
+                let routed = server.send(key, "POST", &escaped, unique, body.to_owned()).await;
+                let both = format!("{path} {unique} {body}: {} {}", plain.body, routed.body);
+                assert_eq!((plain.status, &plain.body), (routed.status, &routed.body), "{both}");
+                assert_eq!(plain.header("content-type"), routed.header("content-type"), "{both}");
+            }
+        }
+    }
+    server.audit();
 }
 
 #[tokio::test]

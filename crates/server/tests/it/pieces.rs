@@ -2,11 +2,10 @@
 
 use billing::campaign::{Finish, Next, Stage};
 use billing::{Command, HoldStatus, Seq};
-use scrip::audit::audit;
+use scrip::store::Store;
 use scrip::store::committer::Post;
 use scrip::store::jobs::{Act, Job, JobKind};
 use scrip::store::work::{Claim, Ending, Held, StepOutcome, WorkState};
-use scrip::store::{Store, database_file};
 
 use crate::sample::{self, START};
 use crate::temp::{self, Directory};
@@ -57,8 +56,7 @@ impl AtWork {
         let job = self.job().await;
         assert_eq!((job.credits_used, job.credits_held), (used, held));
         temp::close(self.store).await;
-        let report = audit(&database_file(self.directory.path())).expect("it finishes");
-        assert!(report.clean, "{:#?}", report.broken);
+        self.directory.prove("at the end");
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use billing::{Command, GrantKind, Refusal};
-use scrip::audit::audit;
 use scrip::store::committer::{Key, KeyKind, Post};
 use scrip::store::{Error, Store, database_file};
 
@@ -51,7 +50,7 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
     }
     for command in 0..COMMANDS {
         if command == COMMANDS / 4 || command == COMMANDS * 3 / 4 {
-            ahead += crash(&mut store, &mut directory).await;
+            ahead += crash(&mut store, &mut directory, histories.iter().map(History::entries).sum()).await;
         }
         if command == COMMANDS / 2 {
             store = reopen(store, &directory).await;
@@ -75,9 +74,7 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
         }
     }
     store = reopen(store, &directory).await;
-    let report = audit(&database_file(directory.path())).expect("it finishes");
-    assert!(report.clean, "seed {seed}: {:#?}", report.broken);
-    assert_eq!(report.workspaces, count);
+    directory.prove(&format!("seed {seed}"));
     for history in &histories {
         let balance = store.balance(history.workspace).await.expect("a balance");
         history.agrees(balance.available, balance.held, balance.debt);
@@ -87,15 +84,10 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
 }
 
 /// Goes on with what a crash at this moment would leave. Answers how many entries only the journal had.
-async fn crash(store: &mut Store, directory: &mut Directory) -> u64 {
-    let after = Directory::new("crash");
-    scrip::store::backup(directory.path(), &database_file(after.path())).expect("a copy of this moment");
-    let image = rusqlite::Connection::open(database_file(after.path())).expect("it opens");
-    let count = |sql: &str| image.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a number") as u64;
-    let ahead = count("select max(id) from journal") - count("select count(*) from entry");
-    drop(image);
-    let report = audit(&database_file(after.path())).expect("it finishes");
-    assert!(report.clean, "{:#?}", report.broken);
+async fn crash(store: &mut Store, directory: &mut Directory, entries: i64) -> u64 {
+    let after = directory.crashed();
+    let ahead = (entries - after.number("select count(*) from entry")) as u64;
+    after.prove("after a crash");
     let again = Store::open(&after.place(), Some(START)).expect("it opens");
     temp::close(std::mem::replace(store, again)).await;
     *directory = after;
@@ -161,7 +153,7 @@ async fn nobody_spends_what_is_not_there() {
 
 #[tokio::test]
 async fn a_directory_has_one_server() {
-    let (directory, store, _) = funded("lock", 10).await;
+    let (directory, store, _) = funded_in(Directory::local("lock"), 10).await;
     let second = Store::open(&directory.place(), Some(START)).err().expect("a second server is refused");
     assert!(second.contains("another server is using this data directory"), "{second}");
     clean(store, &directory).await;
@@ -171,7 +163,7 @@ async fn a_directory_has_one_server() {
 
 #[tokio::test]
 async fn a_newer_database_is_left_untouched() {
-    let (directory, store, _) = funded("newer", 10).await;
+    let (directory, store, _) = funded_in(Directory::local("newer"), 10).await;
     clean(store, &directory).await;
     let file = database_file(directory.path());
     rusqlite::Connection::open(&file)
@@ -185,7 +177,10 @@ async fn a_newer_database_is_left_untouched() {
 }
 
 async fn funded(name: &str, credits: i64) -> (Directory, Store, i64) {
-    let directory = Directory::new(name);
+    funded_in(Directory::new(name), credits).await
+}
+
+async fn funded_in(directory: Directory, credits: i64) -> (Directory, Store, i64) {
     let store = Store::open(&directory.place(), Some(START)).expect("a new directory opens");
     let workspace = sample::workspace(&store, None).await;
     let grant = sample::grant(credits, GrantKind::Purchased, START, None);
@@ -195,8 +190,7 @@ async fn funded(name: &str, credits: i64) -> (Directory, Store, i64) {
 
 async fn clean(store: Store, directory: &Directory) {
     temp::close(store).await;
-    let report = audit(&database_file(directory.path())).expect("it finishes");
-    assert!(report.clean, "{:#?}", report.broken);
+    directory.prove("at the end");
 }
 
 #[tokio::test]
@@ -206,7 +200,7 @@ async fn a_journal_that_does_not_continue_the_ledger_is_refused() {
         "update journal set body = substr(body, 1, 40) where id = 3",
     ];
     for corruption in corruptions {
-        let directory = Directory::new("journal");
+        let directory = Directory::local("journal");
         let (main, other) = sample::make(&directory).await;
         let sql = corruption.replace("{main}", &main.to_string()).replace("{other}", &other.to_string());
         let file = rusqlite::Connection::open(database_file(directory.path())).expect("it opens");

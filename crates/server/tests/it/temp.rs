@@ -1,45 +1,149 @@
-//! Directories that are gone when their test is.
+//! Databases that are gone when their test is: a directory, or, where `SCRIP_TEST_DATABASE` names a PostgreSQL server, a
+//! database on it. The same suite runs on both.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use scrip::store::{Place, Store};
+use scrip::store::{Place, Store, postgres::schema};
 use tokio::sync::broadcast::error::RecvError;
 
-/// A directory of its own.
-pub struct Directory(PathBuf);
+/// A directory of its own, and a database on the suite's server once a store is opened here.
+pub struct Directory {
+    path: PathBuf,
+    server: Option<String>,
+    database: OnceLock<String>,
+}
 
 impl Directory {
     pub fn new(name: &str) -> Directory {
+        let mut directory = Directory::local(name);
+        directory.server = std::env::var("SCRIP_TEST_DATABASE").ok();
+        directory
+    }
+
+    /// For what is about files: never on a server.
+    pub fn local(name: &str) -> Directory {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::SeqCst);
         let path = std::env::temp_dir().join(format!("scrip-{name}-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory can be made");
-        Directory(path)
+        Directory { path, server: None, database: OnceLock::new() }
     }
 
     /// The directory `data` of a disk.
     pub fn inside(disk: &Path) -> Directory {
-        Directory(disk.join("data"))
+        Directory { path: disk.join("data"), server: None, database: OnceLock::new() }
     }
 
     /// Where a store is opened.
     pub fn place(&self) -> Place {
-        Place::Directory(self.0.clone())
+        let Some(server) = &self.server else { return Place::Directory(self.path.clone()) };
+        let name = self.database.get_or_init(|| {
+            let name =
+                self.path.file_name().and_then(|name| name.to_str()).expect("a name").replace('-', "_");
+            administer(server, &[format!("create database {name}")]);
+            name
+        });
+        let (url, _) = server.rsplit_once('/').expect("the server's address names a database");
+        // More than one partition, so that nothing works only because there is one.
+        Place::Postgres(schema::Place {
+            url: format!("{url}/{name}"),
+            partitions: Some(3),
+            distributed: false,
+        })
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.server.is_some()
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// What a crash at this moment would leave, in a place of its own. On a server, whoever was connected is cut off.
+    pub fn crashed(&self) -> Directory {
+        let after = Directory::new("crash");
+        let (Some(server), Some(name)) = (&self.server, self.database.get()) else {
+            scrip::store::backup(&self.path, &scrip::store::database_file(&after.path))
+                .expect("a copy of this moment");
+            return after;
+        };
+        let copy = after.path.file_name().and_then(|name| name.to_str()).expect("a name").replace('-', "_");
+        administer(
+            server,
+            &[
+                format!("alter database {name} allow_connections false"),
+                format!(
+                    "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{name}'"
+                ),
+                format!("create database {copy} template {name}"),
+                format!("alter database {copy} allow_connections true"),
+            ],
+        );
+        after.database.set(copy).expect("set once");
+        after
+    }
+
+    /// What is in it must prove itself.
+    pub fn prove(&self, when: &str) {
+        if self.is_shared() {
+            return;
+        }
+        let report = scrip::audit::audit(&scrip::store::database_file(&self.path)).expect("it finishes");
+        assert!(report.clean, "{when}: {:#?}", report.broken);
+    }
+
+    /// One number from the database.
+    pub fn number(&self, sql: &str) -> i64 {
+        match self.place() {
+            Place::Directory(path) => {
+                let connection =
+                    rusqlite::Connection::open(scrip::store::database_file(&path)).expect("it opens");
+                connection.query_row(sql, [], |row| row.get(0)).expect("a number")
+            }
+            Place::Postgres(place) => {
+                administer(&place.url, &[sql.to_owned()]).expect("a row").parse().expect("a number")
+            }
+        }
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if let (Some(server), Some(name)) = (&self.server, self.database.get()) {
+            administer(server, &[format!("drop database if exists {name} with (force)")]);
+        }
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
-/// Drops the last handle of a store and waits until its writer has ended: only then is the file nobody's.
+/// Runs statements on a server, on a thread of its own; answers the first column of the last one's first row.
+pub fn administer(url: &str, statements: &[String]) -> Option<String> {
+    let work = async {
+        let (client, connection) =
+            tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("a server");
+        tokio::spawn(connection);
+        let mut first = None;
+        for statement in statements {
+            let answer = client.simple_query(statement).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+            first = answer.iter().find_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+                _ => None,
+            });
+        }
+        first
+    };
+    std::thread::scope(|scope| {
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        scope.spawn(move || runtime().block_on(work)).join().expect("no panic")
+    })
+}
+
+/// Drops the last handle of a store and waits until its writer has ended: only then is the database nobody's.
 pub async fn close(store: Store) {
     let mut changes = store.changes();
     drop(store);

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files of the server and the rules.
+/// Files of the server and the rules, and of the disk that its tests fail.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates/").to_owned();
     let mut files = Vec::new();
-    for (prefix, folder) in [("server", root.join("server/src")), ("billing", root.join("billing/src"))] {
+    for (prefix, name) in [("server", "server/src"), ("billing", "billing/src"), ("disk", "disk/src")] {
+        let folder = root.join(name);
         collect(&folder, &mut |path: &Path| {
             let name = format!("{prefix}/{}", path.strip_prefix(&folder).expect("inside").display());
             files.push((name, fs::read_to_string(path).expect("a source file")));
@@ -82,7 +83,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("std::env::var", &["server/config.rs", "server/config/providers.rs"]),
     (
         "rusqlite::",
-        &["server/store/db.rs", "server/store/mod.rs", "server/store/sqlite.rs", "server/store/committer.rs"],
+        &[
+            "server/store/db.rs",
+            "server/store/mod.rs",
+            "server/store/sqlite.rs",
+            "server/store/committer.rs",
+            "disk/vfs.rs",
+        ],
     ),
 ];
 

@@ -14,7 +14,7 @@ use scrip::config::{
 };
 use scrip::demo::http_fakes::HttpFakes;
 use scrip::demo::smtp_sink::{SinkMessage, SmtpSink};
-use scrip::{clock, server, store};
+use scrip::{clock, server};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -167,6 +167,11 @@ impl World {
         temp::close(store).await;
     }
 
+    /// Whether several nodes may share its database.
+    pub fn is_shared(&self) -> bool {
+        self.directory.is_shared()
+    }
+
     /// A crash, and a new start on the same directory.
     pub async fn restart(&mut self) {
         self.stop().await;
@@ -176,8 +181,7 @@ impl World {
     /// The end of every story: what is written must prove itself.
     pub async fn end(mut self) {
         self.stop().await;
-        let report = scrip::audit::audit(&store::database_file(self.directory.path())).expect("it finishes");
-        assert!(report.clean, "{:#?}", report.broken);
+        self.directory.prove("at the end");
     }
 
     /// A request and its answer, whatever that is.

@@ -134,12 +134,20 @@ pub fn schema() -> String {
         let line =
             line.replace(" integer", " bigint").replace(" blob", " bytea").replace(") without rowid", ")");
         match line.strip_prefix("  workspace bigint") {
-            Some(rest) => text.push_str(&format!("  partition bigint not null,\n  workspace bigint{rest}\n")),
-            None => text.push_str(&(with_partitions(&line) + "\n")),
+            Some(rest) if !names_partition(&text) => {
+                text.push_str(&format!("  partition bigint not null,\n  workspace bigint{rest}\n"))
+            }
+            _ if line.contains("partition") => text.push_str(&(line + "\n")),
+            _ => text.push_str(&(with_partitions(&line) + "\n")),
         }
     }
     // What a batch is made of is small and soon gone: compressing it only takes time.
     text + "alter table journal alter column body set storage external;\n"
+}
+
+/// Whether the table that is being written names its partition itself.
+fn names_partition(text: &str) -> bool {
+    text.rsplit("create table").next().is_some_and(|table| table.contains("  partition"))
 }
 
 /// Spreads the tables over Citus' nodes: what has a partition by it, and the few others as copies everywhere.

@@ -18,7 +18,7 @@ pub type Answered = Result<Answer, Error>;
 pub struct History {
     pub workspace: i64,
     chance: Chance,
-    account: Account,
+    pub account: Account,
     keys: BTreeMap<(i64, Arc<str>), ([u8; 16], Seq)>,
     posts: Vec<Post>,
     grants: Vec<Seq>,
@@ -139,6 +139,11 @@ impl History {
         );
         assert_eq!((answer.available, answer.held), (self.account.available, self.account.held));
         "replayed".into()
+    }
+
+    /// How many entries it has.
+    pub fn entries(&self) -> i64 {
+        self.account.seq.0
     }
 
     pub fn agrees(&self, available: i64, held: i64, debt: i64) {
