@@ -168,20 +168,29 @@ pub fn audit_anchored(place: &Place, file: &Path, moment: &str) -> Result<Report
 }
 
 fn read(place: &Place, anchor: Option<(&Path, &str)>) -> Result<Report, String> {
-    match place {
+    let read = match place {
         Place::Directory(directory) => {
             let path = directory.join("scrip.db");
-            let report = reader::on_file(&path, |reader| everything(reader, 1, anchor));
-            report.map_err(|Unread(why)| format!("{}: the audit could not finish: {why}", path.display()))
+            let read = reader::on_file(&path, |reader| everything(reader, 1, anchor));
+            read.map_err(|Unread(why)| Unread(format!("{}: {why}", path.display())))
         }
         Place::Postgres(server) => {
-            let report = reader::on_server(&server.url, |reader, count| everything(reader, count, anchor));
-            report.map_err(|Unread(why)| format!("the audit of the database could not finish: {why}"))
+            reader::on_server(&server.url, |reader, partitions| everything(reader, partitions, anchor))
         }
-    }
+    };
+    let replaced = read.and_then(|(report, anchor)| {
+        let anchor = anchor.filter(|_| report.clean);
+        anchor.map_or(Ok(()), Anchor::replace).map(|()| report)
+    });
+    replaced.map_err(|Unread(why)| format!("the audit could not finish: {why}"))
 }
 
-fn everything(reader: Reader<'_>, partitions: i64, anchor: Option<(&Path, &str)>) -> Read<Report> {
+/// Reads all there is; an anchor's file is written by then, and only needs to be put in place.
+fn everything(
+    reader: Reader<'_>,
+    partitions: i64,
+    anchor: Option<(&Path, &str)>,
+) -> Read<(Report, Option<Anchor>)> {
     let mut findings = Findings { report: Report::default(), workspace: 0, counts: BTreeMap::new() };
     let open = |(path, moment)| Anchor::open(path, partitions, moment);
     let mut anchor = anchor.map(open).transpose()?;
@@ -193,15 +202,12 @@ fn everything(reader: Reader<'_>, partitions: i64, anchor: Option<(&Path, &str)>
     }
     workspaces.sort_unstable();
     around::outside(reader, &named, partitions, &workspaces, &mut findings)?;
-    if let Some(mut anchor) = anchor {
+    if let Some(anchor) = &mut anchor {
         anchor.rest(&mut findings)?;
-        if findings.report.broken_total == 0 {
-            anchor.replace()?;
-        }
     }
     let mut report = findings.report;
     (report.finished, report.clean) = (true, report.broken_total == 0);
-    Ok(report)
+    Ok((report, anchor))
 }
 
 /// Audits the workspaces of a partition, and says which they are.
@@ -263,7 +269,7 @@ fn ledger(
     head.take_if(|head| head.is(0, &book.hash, findings));
     while let Some((_, entry)) = tables.entries.next(id)? {
         findings.report.entries += 1;
-        journal.meet(&entry, findings);
+        journal.meet(&entry, &book.hash, findings);
         head.take_if(|head| head.is(entry.seq, &entry.hash, findings));
         let note = tables.notes.take(id, entry.seq, |seq, _| {
             findings.broken(NOTE, format!("the note of entry {seq} has no entry"));

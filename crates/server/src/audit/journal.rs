@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::book::Book;
 use super::reader::{Read, Reader, Statement};
 use super::rows::EntryRow;
-use super::{Findings, JOURNAL, KEYS, PLACE, WORKSPACE};
+use super::{Findings, JOURNAL, KEYS, NOTE, PLACE, WORKSPACE};
 
 /// How many rows are in memory at a time: a row is a whole batch.
 const PAGE: i32 = 16;
@@ -23,6 +23,8 @@ pub struct JournalRow {
     seq: i64,
     hash: Vec<u8>,
     canonical: Vec<u8>,
+    /// Whether its note is the one whose digest the chain covers.
+    noted: bool,
     key: Option<(i64, String)>,
 }
 
@@ -40,7 +42,7 @@ pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal> {
     let (mut rows, mut journal, mut last) = (statement.pages(&[], PAGE)?, Journal::default(), None);
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
-        let entries = parse(&row.get::<Vec<u8>>(1)?);
+        let entries = parse(&row.bytes(1)?);
         // A row's id counts what has happened until its end, so that a row that was taken out leaves a gap.
         let follows = |entries: &Vec<_>| last.is_none_or(|last| id == last + entries.len().max(1) as i64);
         match entries.filter(follows) {
@@ -125,12 +127,16 @@ fn parse(body: &[u8]) -> Option<Vec<(i64, JournalRow)>> {
 /// Note (a salt and six texts), key (kind, text, fingerprint), hash, and then the bytes that the chain covers.
 fn parse_entry(body: &[u8]) -> Option<JournalRow> {
     let mut rest = Rest(body);
-    if rest.take(1)? == [1] {
+    let digest = if rest.take(1)? == [1] {
+        let note = rest.0;
         rest.take(16)?;
         for _ in 0..6 {
             rest.blob()?;
         }
-    }
+        Some(Sha256::digest(&note[..note.len() - rest.0.len()]))
+    } else {
+        None
+    };
     let key = if rest.take(1)? == [1] {
         let kind = i64::from(rest.take(1)?[0]);
         let text = String::from_utf8(rest.blob()?.to_vec()).ok()?;
@@ -141,7 +147,10 @@ fn parse_entry(body: &[u8]) -> Option<JournalRow> {
     };
     let (hash, canonical) = (rest.take(32)?.to_vec(), rest.0.to_vec());
     let seq = i64::from_be_bytes(canonical.get(SEQ)?.try_into().ok()?);
-    Some(JournalRow { seq, hash, canonical, key })
+    // The digest is the last of what the chain covers.
+    let end = digest.map_or(vec![0], |digest| [&[1], digest.as_slice()].concat());
+    let noted = canonical.ends_with(&end);
+    Some(JournalRow { seq, hash, canonical, noted, key })
 }
 
 /// What the journal says of a workspace, read in step with its entries.
@@ -159,11 +168,13 @@ pub struct Journaled {
 }
 
 impl Ahead {
-    /// What the tables have is the same in the journal.
-    pub fn meet(&mut self, entry: &EntryRow, findings: &mut Findings) {
+    /// What the tables have is the same in the journal. `before` is the hash of the entry before.
+    pub fn meet(&mut self, entry: &EntryRow, before: &[u8], findings: &mut Findings) {
         while self.rows.peek().is_some_and(|row| row.seq <= entry.seq) {
             let Some(row) = self.next(findings) else { return };
-            findings.check(row.seq == entry.seq && row.hash == entry.hash, JOURNAL, || another(row.seq));
+            let hash = Sha256::new().chain_update(before).chain_update(&row.canonical).finalize();
+            let same = row.seq == entry.seq && row.hash == entry.hash && row.hash == hash.as_slice();
+            findings.check(same, JOURNAL, || another(row.seq));
         }
     }
 
@@ -192,6 +203,7 @@ impl Ahead {
 
     fn next(&mut self, findings: &mut Findings) -> Option<JournalRow> {
         let mut row = self.rows.next()?;
+        findings.check(row.noted, NOTE, || format!("entry {} and its note in the journal disagree", row.seq));
         if let Some(key) = row.key.take() {
             let before = self.keys.insert(key, row.seq);
             findings.check(before.is_none(), KEYS, || {

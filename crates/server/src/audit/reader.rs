@@ -6,8 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::OpenFlags;
 use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::config::Host;
 use tokio_postgres::{Config, IsolationLevel, NoTls, Portal, Transaction};
 
 /// The schema that this audit knows how to read.
@@ -17,6 +19,7 @@ const PAGE: i32 = 1_000;
 /// No limit but for what would wait for others: some pages begin with a sort of a whole table.
 const LIMITS: &str =
     "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=0 -c timezone=UTC";
+const NO_LEDGER: &str = "there is no ledger of Scrip in it";
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a silent connection may be silent before it is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -85,9 +88,30 @@ pub enum Row<'r> {
     Postgres(&'r tokio_postgres::Row),
 }
 
-/// Reads a file as it is at one moment.
-pub fn on_file<T>(path: &Path, read: impl FnOnce(Reader<'_>) -> Read<T>) -> Read<T> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+/// Reads a file as it is at one moment. One that was closed well is read without a trace, also where nothing can be written;
+/// unless a server opens it meanwhile, for then it is read again, beside that server.
+pub fn on_file<T>(path: &Path, read: impl Fn(Reader<'_>) -> Read<T>) -> Read<T> {
+    let known =
+        || std::fs::metadata(path).and_then(|file| Ok((file.is_file(), file.len(), file.modified()?)));
+    let before = known().map_err(|error| Unread(error.to_string()))?;
+    if !before.0 {
+        return Err(Unread("that is not a file".to_owned()));
+    }
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if let Some(text) = path.to_str().filter(|_| !Path::new(&log).exists()) {
+        let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC);
+        let answer = in_file(format!("file:{encoded}?immutable=1").as_ref(), &read);
+        if known().is_ok_and(|after| after == before) && !Path::new(&log).exists() {
+            return answer;
+        }
+    }
+    in_file(path, &read)
+}
+
+fn in_file<T>(path: &Path, read: impl Fn(Reader<'_>) -> Read<T>) -> Read<T> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = rusqlite::Connection::open_with_flags(path, flags)?;
     connection.execute_batch("pragma busy_timeout = 5000; begin")?;
     known_version(connection.query_row("pragma user_version", [], |row| row.get(0))?)?;
@@ -95,8 +119,29 @@ pub fn on_file<T>(path: &Path, read: impl FnOnce(Reader<'_>) -> Read<T>) -> Read
 }
 
 /// Reads a server's database as it is at one moment; any server will do, also one that only follows another.
-pub fn on_server<T>(url: &str, read: impl FnOnce(Reader<'_>, i64) -> Read<T>) -> Read<T> {
-    let mut config: Config = url.parse().map_err(|_| Unread("not a database's address".to_owned()))?;
+pub fn on_server<T: Send>(url: &str, read: impl FnOnce(Reader<'_>, i64) -> Read<T> + Send) -> Read<T> {
+    let config =
+        url.parse::<Config>().map_err(|_| Unread("--database: not a database's address".to_owned()))?;
+    let place = place_of(&config);
+    // On a thread of its own, because whoever asks may be on one that must not wait.
+    let answer = std::thread::scope(|scope| scope.spawn(move || in_server(config, read)).join());
+    match answer {
+        Ok(answer) => answer.map_err(|Unread(why)| Unread(format!("{place}: {why}"))),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// The first server and the database, without user and password.
+fn place_of(config: &Config) -> String {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(host)) => host.clone(),
+        Some(Host::Unix(path)) => path.display().to_string(),
+        None => String::new(),
+    };
+    format!("the database at {host}/{}", config.get_dbname().or(config.get_user()).unwrap_or(""))
+}
+
+fn in_server<T>(mut config: Config, read: impl FnOnce(Reader<'_>, i64) -> Read<T>) -> Read<T> {
     let options = format!("{} {LIMITS}", config.get_options().unwrap_or(""));
     config.options(options.trim()).connect_timeout(CONNECT).keepalives_idle(KEEPALIVE);
     config.application_name("scrip audit");
@@ -108,10 +153,9 @@ pub fn on_server<T>(url: &str, read: impl FnOnce(Reader<'_>, i64) -> Read<T>) ->
     let transaction = runtime.block_on(snapshot.start())?;
     let session = Session { runtime: &runtime, transaction };
     let reader = Reader::Postgres(&session);
-    let ours =
-        "select 1 from pg_tables where schemaname = current_schema() and tablename in ('meta', 'account')";
-    if reader.all::<i32>(ours, 0)?.len() != 2 {
-        return Err(Unread("there is no ledger of Scrip in it".to_owned()));
+    let ours = "select tablename::text from pg_tables where schemaname = current_schema() and tablename in ('meta', 'account')";
+    if reader.all::<String>(ours, 0)?.len() != 2 {
+        return Err(Unread(NO_LEDGER.to_owned()));
     }
     let known = |name| {
         let stored = reader.all::<String>(&format!("select value from meta where name = '{name}'"), 0)?;
@@ -129,7 +173,7 @@ pub fn on_server<T>(url: &str, read: impl FnOnce(Reader<'_>, i64) -> Read<T>) ->
 fn known_version(version: i64) -> Read<()> {
     match version {
         SCHEMA_VERSION => Ok(()),
-        0 => Err(Unread("there is no ledger of Scrip in it".to_owned())),
+        0 => Err(Unread(NO_LEDGER.to_owned())),
         _ => Err(Unread(format!(
             "the database has version {version}, this audit knows up to {SCHEMA_VERSION}"
         ))),
@@ -213,6 +257,14 @@ impl Row<'_> {
     pub fn get<T: Column>(&self, index: usize) -> Read<T> {
         match self {
             Row::Sqlite(row) => Ok(row.get(index)?),
+            Row::Postgres(row) => Ok(row.try_get(index)?),
+        }
+    }
+
+    /// Bytes, whatever a file says that they are: there, a column holds what was put into it.
+    pub fn bytes(&self, index: usize) -> Read<Vec<u8>> {
+        match self {
+            Row::Sqlite(row) => Ok(row.get_ref(index)?.as_bytes().unwrap_or_default().to_vec()),
             Row::Postgres(row) => Ok(row.try_get(index)?),
         }
     }
