@@ -97,12 +97,18 @@ pub fn on_file<T>(path: &Path, read: impl Fn(Reader<'_>) -> Read<T>) -> Read<T> 
     if !before.0 {
         return Err(Unread("that is not a file".to_owned()));
     }
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    if let Some(text) = path.to_str().filter(|_| !Path::new(&log).exists()) {
+    // A log beside it says that somebody has it open, or did not close it.
+    let logged = || {
+        ["-wal", "-journal"].iter().any(|end| {
+            let mut log = path.as_os_str().to_owned();
+            log.push(end);
+            Path::new(&log).exists()
+        })
+    };
+    if let Some(text) = path.to_str().filter(|_| !logged()) {
         let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC);
         let answer = in_file(format!("file:{encoded}?immutable=1").as_ref(), &read);
-        if known().is_ok_and(|after| after == before) && !Path::new(&log).exists() {
+        if known().is_ok_and(|after| after == before) && !logged() {
             return answer;
         }
     }
@@ -147,7 +153,9 @@ fn in_server<T>(mut config: Config, read: impl FnOnce(Reader<'_>, i64) -> Read<T
     config.application_name("scrip audit");
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Unread(error.to_string()))?;
-    let (mut client, connection) = runtime.block_on(config.connect(NoTls))?;
+    let silent = |_| Unread("it does not answer".to_owned());
+    let connected = async { tokio::time::timeout(2 * CONNECT, config.connect(NoTls)).await };
+    let (mut client, connection) = runtime.block_on(connected).map_err(silent)??;
     runtime.spawn(connection);
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = runtime.block_on(snapshot.start())?;

@@ -1,6 +1,8 @@
 //! What cannot be audited: one clear line, exit 2, and nothing made or touched.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
@@ -142,8 +144,38 @@ fn a_server_that_cannot_be_audited_is_named_without_its_password() {
     quietly(&place.url, &["does not exist"]);
 }
 
+/// A server that says these bytes one after the other, each after it was told something, and then nothing more.
+fn saying(words: &'static [&'static [u8]]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        for word in words {
+            let told = stream.read(&mut [0; 1_024]).expect("told something");
+            assert!(told > 0);
+            stream.write_all(word).expect("said");
+        }
+        // Until the client goes.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    format!("postgres://scrip:hunter2@{address}/scrip")
+}
+
 #[test]
-fn a_role_with_a_wrong_password_or_without_rights_is_refused() {
+fn a_wrong_password_and_a_silent_server_are_one_line_each() {
+    let wrong = saying(&[
+        b"R\0\0\0\x08\0\0\0\x03",
+        b"E\0\0\0\x44SFATAL\0VFATAL\0C28P01\0Mpassword authentication\nfailed for scrip\0\0",
+    ]);
+    for (url, word) in [(wrong, "authentication failed"), (saying(&[]), "does not answer")] {
+        let output = audited(&["--database", &url]);
+        refused(&output, &["127.0.0.1", word]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_role_without_rights_is_refused() {
     let directory = Directory::new("role");
     let Place::Postgres(place) = directory.place() else { return };
     let role = format!("auditor_{}", std::process::id());
