@@ -11,7 +11,7 @@ use billing::account::Hold;
 use billing::{Seq, Time};
 
 use super::Error;
-use super::db::Tx;
+use super::db::{News, Tx};
 use super::entry::{self, Recorded};
 use super::journal::{self, Journaled, Name, Progress, Written};
 use super::keys::{self, Keys, Sealed};
@@ -25,7 +25,7 @@ const MOST_UNWRITTEN: usize = 131_072;
 /// How many entries more are written once there are too many: pages are shared by what is written together.
 const SWEPT: usize = 64;
 /// How many entries of one workspace may wait, so that no single write takes long.
-const MOST_OF_ONE: usize = 128;
+const MOST_OF_ONE: usize = 2_048;
 /// How much of the journal is dropped for each entry that is added, while there is something to drop.
 const DROPPED_PER_ENTRY: i64 = 2;
 
@@ -74,45 +74,47 @@ impl Accounts {
             hand: i64::MIN,
             round: before,
         };
-        if !accounts.replay(tx, now, first)? {
+        if !accounts.replay(tx, journal::all(tx, partition)?, first, now)? {
             return Err(broken());
         }
         accounts.round = accounts.journal.last;
         Ok(accounts)
     }
 
-    /// Does what other nodes committed since our last batch. `false`: what is known here is not what the database has any
-    /// more, and must be made again.
-    pub fn follow(&mut self, tx: &Tx<'_>, now: Time) -> Result<bool, Error> {
+    /// Does what other nodes committed since our last batch: the journal from the row that is the last one here. `false`: what
+    /// is known here is not what the database has any more, and must be made again.
+    pub fn follow(&mut self, tx: &Tx<'_>, mut news: News, now: Time) -> Result<bool, Error> {
         let Ends { last, name, .. } = self.journal;
-        if last > 0 && journal::name_of(tx, self.partition, last)? != Some(name) {
-            return Ok(false);
+        if last > 0 {
+            match news.first() {
+                Some((id, head)) if *id == last && journal::name(head) == Some(name) => drop(news.remove(0)),
+                _ => return Ok(false),
+            }
         }
-        self.replay(tx, now, 0)
+        self.replay(tx, news, 0, now)
     }
 
-    /// Applies the rows that are new. `false` when one does not begin where the one before ended, but for the `first`.
-    fn replay(&mut self, tx: &Tx<'_>, now: Time, first: i64) -> Result<bool, Error> {
+    /// Applies rows that are new. `false` when one does not begin where the one before ended, but for the `first`.
+    fn replay(&mut self, tx: &Tx<'_>, news: News, first: i64, now: Time) -> Result<bool, Error> {
         // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
         let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let (mut written, mut whole) = (HashMap::new(), true);
-            journal::replay(tx, self.partition, self.journal.last, |row| {
+            let mut written = HashMap::new();
+            for (id, body) in news {
+                let row = journal::read(id, body)?;
                 let entries = row.entries()?;
-                whole &= row.id == first || row.id - entries.len().max(1) as i64 == self.journal.last;
-                if !whole {
-                    return Ok(());
+                if id != first && id - entries.len().max(1) as i64 != self.journal.last {
+                    return Ok(false);
                 }
                 for journaled in entries {
                     self.again(tx, &journaled, &mut written, now)?;
                 }
-                self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
+                self.keys.follow(&row.progress.sealed, (self.journal.last, id));
                 for written in &row.progress.written {
                     self.wrote(written);
                 }
-                (self.journal.last, self.journal.name) = (row.id, row.name);
-                Ok(())
-            })?;
-            Ok(whole)
+                (self.journal.last, self.journal.name) = (id, row.name);
+            }
+            Ok(true)
         }));
         replayed.unwrap_or_else(|_| Err(broken()))
     }

@@ -25,6 +25,8 @@ use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
 const BATCH: usize = 8_192;
+/// As the last known row: nothing of the journal is wanted.
+const NO_NEWS: i64 = i64::MAX;
 /// How often a batch that met another node's work is tried again.
 const TRIES: u32 = 3;
 /// How long to wait before each look for a commit that nobody confirmed: callers wait as long.
@@ -234,7 +236,7 @@ impl Writer {
     /// Makes the accounts as they were when the last batch was committed.
     pub fn recover(&mut self) -> Result<(), Error> {
         let now = self.clock.now();
-        let tx = self.connection.begin(self.partition, &self.clock)?;
+        let (tx, _) = self.connection.begin(self.partition, NO_NEWS, &self.clock)?;
         let accounts = Accounts::recover(&tx, self.partition, now);
         self.connection.rollback();
         self.keep(accounts?);
@@ -325,11 +327,12 @@ impl Writer {
 
     /// Does everything but the commit. The accounts come back with what was decided, and are lost with an error.
     fn decide(&mut self, requests: &mut [Request]) -> Result<((Answers, HashSet<i64>), Accounts), Error> {
-        let tx = self.connection.begin(self.partition, &self.clock)?;
+        let last = self.accounts.as_ref().map_or(NO_NEWS, |accounts| accounts.end().0);
+        let (tx, news) = self.connection.begin(self.partition, last, &self.clock)?;
         let now = self.clock.now();
         let mut accounts = None;
         if let Some(mut known) = self.accounts.take()
-            && (!tx.is_shared() || known.follow(&tx, now)?)
+            && (!tx.is_shared() || known.follow(&tx, news, now)?)
         {
             accounts = Some(known);
         }
@@ -357,10 +360,9 @@ impl Writer {
         let (row, name) = accounts.end();
         for pause in LOOK_UPS {
             std::thread::sleep(*pause);
-            let seen = self.connection.begin(self.partition, &self.clock).and_then(|tx| {
-                let there = journal::name_of(&tx, self.partition, row)? == Some(name);
+            let seen = self.connection.begin(self.partition, row, &self.clock).map(|(tx, news)| {
                 tx.confirm();
-                Ok(there)
+                news.first().is_some_and(|(id, head)| *id == row && journal::name(head) == Some(name))
             });
             match seen.and_then(|there| Ok((there, self.connection.commit()?))) {
                 Ok((true, Committed::Yes)) => return Ok(()),

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::Error;
-use super::postgres::{self, Committed, Server, Session};
+use super::postgres::{self, Begun, Committed, Server, Session};
 use crate::clock::Clock;
 
 /// Says which index finds the entries of an operation. PostgreSQL finds it by itself.
@@ -30,6 +30,9 @@ pub enum Connection {
     /// To the server; it connects again when it is lost.
     Postgres(Server, Option<Session>),
 }
+
+/// Rows of the journal, as (id, body).
+pub type News = Vec<(i64, Vec<u8>)>;
 
 /// One row of an answer.
 pub enum Row<'a> {
@@ -132,7 +135,16 @@ impl Tx<'_> {
         }
     }
 
+    /// Runs a statement without waiting for it, where that is possible: a failure shows at the next answer or at the commit.
+    pub fn send(self, sql: &str, values: &[Value<'_>]) -> Result<(), Error> {
+        match self {
+            Tx::Sqlite(_) => self.execute(sql, values).map(drop),
+            Tx::Postgres(session) => session.send(sql, values),
+        }
+    }
+
     /// Runs an insert of one row, `insert into … values (…)`, for many rows of one partition, no two with the same key.
+    /// Where that is possible it is not waited for.
     pub fn insert_all<'v, const N: usize>(
         self,
         sql: &str,
@@ -215,17 +227,21 @@ impl Connection {
         }
     }
 
-    /// Begins a writer's transaction, alone in its partition, and sets the clock by the database's.
-    pub fn begin(&mut self, partition: i64, clock: &Clock) -> Result<Tx<'_>, Error> {
+    /// Begins a writer's transaction, alone in its partition, and sets the clock by the database's. With it come the rows of
+    /// the journal since the one that is known as the last.
+    pub fn begin(&mut self, partition: i64, last: i64, clock: &Clock) -> Result<(Tx<'_>, News), Error> {
         let tx = self.tx()?;
         match tx {
-            Tx::Sqlite(connection) => connection.execute_batch("begin immediate")?,
+            Tx::Sqlite(connection) => {
+                connection.execute_batch("begin immediate")?;
+                Ok((tx, News::new()))
+            }
             Tx::Postgres(session) => {
-                let (now, manual) = session.begin(partition)?;
+                let Begun { now, manual, news } = session.begin(partition, last)?;
                 clock.agree(now, manual);
+                Ok((tx, news))
             }
         }
-        Ok(tx)
     }
 
     /// Commits what was written.
@@ -235,9 +251,7 @@ impl Connection {
                 connection.execute_batch("commit")?;
                 Ok(Committed::Yes)
             }
-            Tx::Postgres(session) if !session.has_written() => {
-                session.run("rollback").map(|()| Committed::Yes)
-            }
+            Tx::Postgres(session) if !session.has_written() => session.rollback().map(|()| Committed::Yes),
             Tx::Postgres(session) => session.commit(),
         }
     }
@@ -248,7 +262,7 @@ impl Connection {
             Connection::Sqlite(connection) if connection.is_autocommit() => {}
             Connection::Sqlite(connection) => drop(connection.execute_batch("rollback")),
             Connection::Postgres(_, session) => {
-                if session.as_ref().is_some_and(|session| session.run("rollback").is_err()) {
+                if session.as_ref().is_some_and(|session| session.rollback().is_err()) {
                     *session = None;
                 }
             }

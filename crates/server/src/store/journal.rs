@@ -14,7 +14,7 @@ use billing::{Labels, Seq};
 use super::Error;
 use super::canonical::{self, Bytes, put_text};
 use super::committer::{Key, KeyKind};
-use super::db::Tx;
+use super::db::{News, Tx};
 use super::entry::{Note, Recorded};
 use super::keys::Sealed;
 use crate::values;
@@ -149,7 +149,15 @@ pub fn body(name: &Name, progress: &Progress, entries: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn read(id: i64, body: Vec<u8>) -> Option<Row> {
+/// Reads a row.
+///
+/// # Errors
+/// When these bytes are none.
+pub fn read(id: i64, body: Vec<u8>) -> Result<Row, Error> {
+    parse(id, body).ok_or_else(unreadable)
+}
+
+fn parse(id: i64, body: Vec<u8>) -> Option<Row> {
     let mut bytes = Bytes(&body);
     (bytes.array()? == [VERSION]).then_some(())?;
     let name = bytes.array()?;
@@ -187,26 +195,19 @@ fn read_key(bytes: &mut Bytes<'_>) -> Option<Key> {
 
 /// Appends a row.
 pub fn append(tx: &Tx<'_>, partition: i64, id: i64, body: &[u8]) -> Result<(), Error> {
-    tx.execute(
-        "insert into journal (partition, id, body) values (?1, ?2, ?3)",
-        values![partition, id, body],
-    )?;
-    Ok(())
+    tx.send("insert into journal (partition, id, body) values (?1, ?2, ?3)", values![partition, id, body])
 }
 
-/// Gives each row after `last`, oldest first.
-pub fn replay(
-    tx: &Tx<'_>,
-    partition: i64,
-    last: i64,
-    mut each: impl FnMut(Row) -> Result<(), Error>,
-) -> Result<(), Error> {
-    tx.query(
-        "select id, body from journal where partition = ?1 and id > ?2 order by id",
-        values![partition, last],
-        |row| each(read(row.int(0)?, row.blob(1)?).ok_or_else(unreadable)?),
-    )?;
-    Ok(())
+/// Everything in the journal, oldest first.
+pub fn all(tx: &Tx<'_>, partition: i64) -> Result<News, Error> {
+    tx.query("select id, body from journal where partition = ?1 order by id", values![partition], |row| {
+        Ok((row.int(0)?, row.blob(1)?))
+    })
+}
+
+/// The name of a row that begins with these bytes.
+pub fn name(head: &[u8]) -> Option<Name> {
+    head.get(1..HEAD)?.try_into().ok()
 }
 
 /// Where the journal ends.
@@ -214,17 +215,9 @@ pub fn end(tx: &Tx<'_>, partition: i64) -> Result<i64, Error> {
     tx.int("select max(id) from journal where partition = ?1", values![partition])
 }
 
-/// The name of a row, if it is there.
-pub fn name_of(tx: &Tx<'_>, partition: i64, id: i64) -> Result<Option<Name>, Error> {
-    let name = format!("select substr(body, 2, {NAME}) from journal where partition = ?1 and id = ?2");
-    let name = tx.one(&name, values![partition, id], |row| row.blob(0))?;
-    Ok(name.and_then(|name| name.try_into().ok()))
-}
-
 /// Drops the rows until `end`.
 pub fn drop_until(tx: &Tx<'_>, partition: i64, end: i64) -> Result<(), Error> {
-    tx.execute("delete from journal where partition = ?1 and id <= ?2", values![partition, end])?;
-    Ok(())
+    tx.send("delete from journal where partition = ?1 and id <= ?2", values![partition, end])
 }
 
 #[cfg(test)]
@@ -286,13 +279,13 @@ mod tests {
             let mut entries = Vec::new();
             push(&mut entries, 5, &recorded, key.as_ref(), &canonical);
             let body = body(&[7; NAME], &progress, &entries);
-            let row = read(12, body.clone()).expect("it reads back");
+            let row = parse(12, body.clone()).expect("it reads back");
             assert_eq!((row.name, &row.progress), ([7; NAME], &progress));
             let again = row.entries().expect("entries").pop().expect("one");
             let (entry, known) = (again.recorded().expect("an entry"), again.key);
             assert_eq!(format!("{entry:?} {known:?}"), format!("{recorded:?} {key:?}"));
             let reads = |end: &usize| {
-                read(12, body[..*end].to_vec()).is_some_and(|row| {
+                parse(12, body[..*end].to_vec()).is_some_and(|row| {
                     row.entries().is_ok_and(|all| all.iter().any(|one| one.recorded().is_ok()))
                 })
             };

@@ -12,11 +12,14 @@ pub mod schema;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use billing::Time;
+use futures_util::FutureExt;
+use futures_util::future::{join, join_all};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::error::Elapsed;
 use tokio_postgres::error::{Severity, SqlState};
@@ -34,6 +37,12 @@ const LIMITS: &str =
 /// How long an answer may take at all: longer than the server's own limits, for one that is gone.
 const ANSWER: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(5);
+/// The server's clock, and a manual one.
+const NOW: &str = "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint),
+    (select value from meta where name = 'clock')";
+/// The journal from a row on; of that one only its head.
+const NEWS: &str = "select id, case when id = ?2 then substr(body, 1, 17) else body end from journal
+    where partition = ?1 and id >= ?2 order by id";
 
 /// Where the server is, as the operator said it.
 #[derive(Clone, Debug)]
@@ -46,12 +55,27 @@ pub struct Server {
 /// One connection, used by one thread at a time, which also drives it.
 pub struct Session {
     runtime: Option<Runtime>,
-    client: Client,
+    client: Arc<Client>,
+    /// Statements that are on their way: whoever waits next also waits for these.
+    sent: RefCell<Vec<Sent>>,
     partitions: i64,
     warned: Arc<AtomicBool>,
     /// Whether the transaction has changed anything.
     wrote: Cell<bool>,
     known: RefCell<HashMap<String, Arc<Known>>>,
+}
+
+/// A statement that was sent and not waited for.
+type Sent = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send>>;
+
+/// A transaction that has begun.
+pub struct Begun {
+    /// The server's time.
+    pub now: Time,
+    /// Where a manual clock stands.
+    pub manual: Option<Time>,
+    /// The rows of the journal since the last known one, that one first; of it only what it begins with.
+    pub news: Vec<(i64, Vec<u8>)>,
 }
 
 /// A statement as this session knows it.
@@ -100,7 +124,8 @@ impl Session {
             }
         });
         let (partitions, wrote, known) = (server.partitions, Cell::new(false), RefCell::default());
-        let session = Session { runtime: Some(runtime), client, partitions, warned, wrote, known };
+        let (runtime, client, sent) = (Some(runtime), Arc::new(client), RefCell::default());
+        let session = Session { runtime, client, sent, partitions, warned, wrote, known };
         // What is acknowledged is durable, whatever this database is used to.
         session.run("select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'")?;
         Ok(session)
@@ -126,30 +151,48 @@ impl Session {
         self.wait(self.client.batch_execute(sql))
     }
 
-    /// Begins a transaction that has a partition to itself; answers the server's time, and where a manual clock stands.
-    pub fn begin(&self, partition: i64) -> Result<(Time, Option<Time>), Error> {
-        let lane =
-            self.known("select partition from lane where partition = ?1 for update", values![partition])?;
-        let time = self.known("select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint), (select value from meta where name = 'clock')", &[])?;
-        let lane_of: [&(dyn ToSql + Sync); 1] = [&partition];
-        let (_, _, row) = self.wait(async {
-            // All three leave at once; the lock is waited for at the server.
-            futures_util::future::try_join3(
+    /// Takes back whatever is open.
+    pub fn rollback(&self) -> Result<(), Error> {
+        self.sent.take();
+        self.run("rollback")
+    }
+
+    /// Begins a transaction that has a partition to itself, and reads what was journaled there since the row `last`.
+    pub fn begin(&self, partition: i64, last: i64) -> Result<Begun, Error> {
+        let values = values![partition, last];
+        let lane = self.known("select partition from lane where partition = ?1 for update", values)?;
+        let time = self.known(NOW, &[])?;
+        let news = self.known(NEWS, values)?;
+        let (lane_values, news_values) = (self.bind(&lane, values), self.bind(&news, values));
+        let (_, _, time, news) = self.wait(async {
+            // All four leave at once; the lock is waited for at the server, and what follows it sees what the others committed.
+            futures_util::future::try_join4(
                 self.client.batch_execute("begin"),
-                self.client.query_one(&lane.statement, &lane_of),
+                self.client.execute_raw(&lane.statement, &lane_values),
                 self.client.query_one(&time.statement, &[]),
+                self.client.query(&news.statement, &as_values(&news_values)),
             )
             .await
         })?;
         self.wrote.set(false);
-        let manual: Option<String> = row.try_get(1)?;
-        Ok((Time(row.try_get(0)?), manual.and_then(|text| text.parse().ok()).map(Time)))
+        let manual: Option<String> = time.try_get(1)?;
+        let manual = manual.and_then(|text| text.parse().ok()).map(Time);
+        let news = news.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        Ok(Begun { now: Time(time.try_get(0)?), manual, news: news.collect::<Result<_, Error>>()? })
     }
 
     /// Commits. Whatever is neither a plain yes nor a plain error is unknown.
     pub fn commit(&self) -> Result<Committed, Error> {
         self.warned.store(false, Ordering::SeqCst);
-        let done = self.block(self.client.batch_execute("commit"));
+        let sent = join_all(self.sent.take());
+        let done = match self.block(join(sent, self.client.batch_execute("commit"))) {
+            // After a statement that failed, a commit takes everything back and calls that a success.
+            Ok((sent, _)) if sent.iter().any(Result::is_err) => {
+                return Err(sent.into_iter().find_map(Result::err).map_or_else(gone, Error::from));
+            }
+            Ok((_, done)) => Ok(done),
+            Err(late) => Err(late),
+        };
         match done {
             // A warning here says that a standby was not waited for: the commit is there and may yet be lost.
             Ok(Ok(())) if self.warned.load(Ordering::SeqCst) => Ok(Committed::Unknown),
@@ -172,12 +215,33 @@ impl Session {
         Ok(usize::try_from(self.wait(changed)?).unwrap_or(usize::MAX))
     }
 
+    /// Sends a statement that nobody waits for before the next answer.
+    pub fn send(&self, sql: &str, values: &[Value<'_>]) -> Result<(), Error> {
+        let known = self.known(sql, values)?;
+        let values = self.bind(&known, values).into_iter();
+        self.leave(&known.statement, values.map(|value| Box::new(value.owned()) as _).collect())
+    }
+
+    fn leave(&self, statement: &Statement, values: Vec<Box<dyn ToSql + Sync + Send>>) -> Result<(), Error> {
+        self.wrote.set(true);
+        let (client, statement) = (self.client.clone(), statement.clone());
+        let mut sent: Sent = Box::pin(async move { client.execute_raw(&statement, values).await });
+        // Its first step puts it into the connection's queue.
+        match (&mut sent).now_or_never() {
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(_)) => Ok(()),
+            None => {
+                self.sent.borrow_mut().push(sent);
+                Ok(())
+            }
+        }
+    }
+
     /// All rows of a query.
     pub fn query(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<tokio_postgres::Row>, Error> {
         let known = self.known(sql, values)?;
         let values = self.bind(&known, values);
-        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        self.wait(self.client.query(&known.statement, &values))
+        self.wait(self.client.query(&known.statement, &as_values(&values)))
     }
 
     /// Inserts many rows with one statement: each column travels as an array.
@@ -194,7 +258,6 @@ impl Session {
         if columns.first().is_none_or(Vec::is_empty) {
             return Ok(());
         }
-        self.wrote.set(true);
         let many = self.many(sql, &one)?;
         let partitions: Vec<Value<'v>> = match one.sources.iter().find_map(|source| match source {
             Source::Partition(workspace) => Some(*workspace),
@@ -203,17 +266,11 @@ impl Session {
             Some(workspace) => columns[workspace].iter().map(|value| self.partition_of(value)).collect(),
             None => Vec::new(),
         };
-        let arrays: Vec<Box<dyn ToSql + Sync>> = one
-            .sources
-            .iter()
-            .zip(one.statement.params())
-            .map(|(source, kind)| match source {
-                Source::Value(index) => array(&columns[*index], kind),
-                Source::Partition(_) => array(&partitions, kind),
-            })
-            .collect();
-        let arrays: Vec<&(dyn ToSql + Sync)> = arrays.iter().map(|array| &**array).collect();
-        self.wait(self.client.execute(&many.statement, &arrays)).map(drop)
+        let array = |(source, kind): (&Source, &Type)| match source {
+            Source::Value(index) => array(&columns[*index], kind),
+            Source::Partition(_) => array(&partitions, kind),
+        };
+        self.leave(&many.statement, one.sources.iter().zip(one.statement.params()).map(array).collect())
     }
 
     /// The form of an insert that takes arrays.
@@ -279,8 +336,11 @@ impl Session {
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
-        let gone = |_| Error::Unavailable("the database does not answer".to_owned());
-        Ok(self.block(answer).map_err(gone)??)
+        let sent = join_all(self.sent.take());
+        let (sent, answer) = self.block(join(sent, answer)).map_err(|_| gone())?;
+        // The first that failed says why; what came after it was only refused.
+        sent.into_iter().find_map(Result::err).map_or(Ok(()), Err)?;
+        Ok(answer?)
     }
 
     fn block<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
@@ -289,11 +349,19 @@ impl Session {
     }
 }
 
-fn array<'v>(column: &'v [Value<'v>], kind: &Type) -> Box<dyn ToSql + Sync + 'v> {
+fn as_values<'v>(values: &'v [Value<'_>]) -> Vec<&'v (dyn ToSql + Sync)> {
+    values.iter().map(|value| value as _).collect()
+}
+
+fn gone() -> Error {
+    Error::Unavailable("the database does not answer".to_owned())
+}
+
+fn array(column: &[Value<'_>], kind: &Type) -> Box<dyn ToSql + Sync + Send> {
     match *kind {
         Type::INT8 => Box::new(column.iter().map(Value::as_int).collect::<Vec<Option<i64>>>()),
-        Type::BYTEA => Box::new(column.iter().map(Value::as_blob).collect::<Vec<Option<&[u8]>>>()),
-        _ => Box::new(column.iter().map(Value::as_text).collect::<Vec<Option<&str>>>()),
+        Type::BYTEA => Box::new(column.iter().map(Value::as_blob).collect::<Vec<Option<Vec<u8>>>>()),
+        _ => Box::new(column.iter().map(Value::as_text).collect::<Vec<Option<String>>>()),
     }
 }
 
@@ -311,12 +379,21 @@ impl Value<'_> {
         if let Value::Int(int) = self { Some(*int) } else { None }
     }
 
-    fn as_text(&self) -> Option<&str> {
-        if let Value::Text(text) = self { Some(text) } else { None }
+    fn as_text(&self) -> Option<String> {
+        if let Value::Text(text) = self { Some(text.to_string()) } else { None }
     }
 
-    fn as_blob(&self) -> Option<&[u8]> {
-        if let Value::Blob(blob) = self { Some(blob) } else { None }
+    fn as_blob(&self) -> Option<Vec<u8>> {
+        if let Value::Blob(blob) = self { Some(blob.to_vec()) } else { None }
+    }
+
+    fn owned(self) -> Value<'static> {
+        match self {
+            Value::Null => Value::Null,
+            Value::Int(int) => Value::Int(int),
+            Value::Text(text) => Value::Text(text.into_owned().into()),
+            Value::Blob(blob) => Value::Blob(blob.into_owned().into()),
+        }
     }
 }
 
