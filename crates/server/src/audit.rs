@@ -2,7 +2,7 @@
 //!
 //! Owns the recomputation of everything that is stored twice. It does *not* call the rules or the store's readers, writes
 //! nothing, and asks no clock: a mistake there must not be repeated here. One read transaction is one snapshot, so it runs
-//! beside a live server; entries are streamed by workspace, and only what is open is kept in memory.
+//! beside a live server; all tables are streamed in step, partition by partition, and only what is open is kept in memory.
 //!
 //! Invariant: a report is an answer about the whole database. Whatever cannot be read is an error, never `clean`.
 //!
@@ -32,27 +32,33 @@
 //! | I22 | usage totals equal the ledger for every key, both ways |
 //! | I23 | a job's used and held credits are the charges and the open amounts of its holds |
 //! | I24 | what the journal and the tables both have is the same; what only the journal has continues each chain |
+//! | I25 | every row lies in the partition of its workspace; a file is one partition |
+//! | I26 | every head of a chain that was written into the anchor file is still there, with the same hash |
 
+mod anchor;
 mod around;
 mod book;
 mod holds;
 mod journal;
 mod money;
+mod reader;
 mod rows;
+mod tables;
 mod usage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
 
+use crate::store::Place;
+use anchor::{Anchor, Head};
 use book::Book;
-use rows::{Cursor, EntryRow};
+use journal::Ahead;
+use reader::{Read, Reader, Unread};
+use tables::{LookUps, Statements, Tables};
 use usage::Slots;
 
-/// The schema that this audit knows how to read.
-const SCHEMA_VERSION: i64 = 1;
 /// How many findings a report lists; all are counted.
 const LISTED: usize = 100;
 /// How many findings of one invariant are listed, so that a flood of one does not hide another.
@@ -82,6 +88,8 @@ const PERIOD: &str = "I21 periods tile";
 const USAGE: &str = "I22 usage equals the ledger";
 const JOB: &str = "I23 jobs account for their holds";
 const JOURNAL: &str = "I24 the journal continues the ledger";
+const PLACE: &str = "I25 rows lie in the partition of their workspace";
+const ANCHOR: &str = "I26 anchored heads are still there";
 
 /// What an audit found. It exists only for a database that was read to its end.
 #[derive(Clone, Serialize, Debug, Default)]
@@ -98,6 +106,8 @@ pub struct Report {
     pub holds: u64,
     /// How many grants were read.
     pub grants: u64,
+    /// How many heads of an anchor file were looked for.
+    pub anchored: u64,
     /// How many findings there are, also those that are not listed.
     pub broken_total: u64,
     /// The first findings.
@@ -140,82 +150,144 @@ impl Findings {
     }
 }
 
-/// Audits a database file, read-only, as it is at one moment.
+/// Audits a database, read-only, as it is at one moment.
 ///
 /// # Errors
 /// One line for the operator: the audit could not be finished, so nothing is known.
-pub fn audit(path: &Path) -> Result<Report, String> {
-    let describe =
-        |error: rusqlite::Error| format!("{}: the audit could not finish: {error}", path.display());
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(describe)?;
-    connection.execute_batch("pragma busy_timeout = 5000; begin").map_err(describe)?;
-    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(describe)?;
-    if version != SCHEMA_VERSION {
-        let path = path.display();
-        return Err(format!("{path}: the database has version {version}, this audit knows {SCHEMA_VERSION}"));
-    }
-    let mut findings = Findings { report: Report::default(), workspace: 0, counts: BTreeMap::new() };
-    everything(&connection, &mut findings).map_err(describe)?;
-    let mut report = findings.report;
-    (report.finished, report.clean) = (true, report.broken_total == 0);
-    Ok(report)
+pub fn audit(place: &Place) -> Result<Report, String> {
+    read(place, None)
 }
 
-fn everything(connection: &Connection, findings: &mut Findings) -> rusqlite::Result<()> {
-    connection.set_prepared_statement_cache_capacity(64);
-    let mut statement = connection.prepare("select workspace from workspace order by workspace")?;
-    let workspaces = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
-    let journal = journal::read(connection)?;
-    let segments = journal::segments(connection)?;
-    for id in &workspaces {
-        findings.workspace = *id;
-        findings.report.workspaces += 1;
-        let mut book = ledger(connection, *id, findings)?;
-        money::account(connection, &book, findings)?;
-        let journaled = journal::follow(connection, &book, journal.of(*id), findings)?;
-        let keys = journal::keys(connection, *id, &segments, journaled, findings)?;
-        money::keys_and_payments(connection, &mut book, &keys, findings)?;
-        around::sends(connection, &mut book, findings)?;
-        around::jobs(connection, &book, findings)?;
+/// The same, and holds it against the heads in an anchor file, which new ones replace when all is clean. `moment` says there
+/// when that was.
+///
+/// # Errors
+/// One line for the operator: the audit could not be finished, or the file not be read or written.
+pub fn audit_anchored(place: &Place, file: &Path, moment: &str) -> Result<Report, String> {
+    read(place, Some((file, moment)))
+}
+
+fn read(place: &Place, anchor: Option<(&Path, &str)>) -> Result<Report, String> {
+    let read = match place {
+        Place::Directory(directory) => {
+            let path = directory.join("scrip.db");
+            let read = reader::on_file(&path, |reader| everything(reader, 1, anchor));
+            read.map_err(|Unread(why)| Unread(format!("{}: {why}", path.display())))
+        }
+        Place::Postgres(server) => {
+            reader::on_server(&server.url, |reader, partitions| everything(reader, partitions, anchor))
+        }
+    };
+    let replaced = read.and_then(|(report, anchor)| {
+        let anchor = anchor.filter(|_| report.clean);
+        anchor.map_or(Ok(()), Anchor::replace).map(|()| report)
+    });
+    replaced.map_err(|Unread(why)| format!("the audit could not finish: {why}"))
+}
+
+/// Reads all there is; an anchor's file is written by then, and only needs to be put in place.
+fn everything(
+    reader: Reader<'_>,
+    partitions: i64,
+    anchor: Option<(&Path, &str)>,
+) -> Read<(Report, Option<Anchor>)> {
+    let mut findings = Findings { report: Report::default(), workspace: 0, counts: BTreeMap::new() };
+    let open = |(path, moment)| Anchor::open(path, partitions, moment);
+    let mut anchor = anchor.map(open).transpose()?;
+    let (named, mut workspaces) = (around::named(reader)?, Vec::new());
+    for partition in 0..partitions {
+        let mut own = in_partition(reader, (partition, partitions), anchor.as_mut(), &mut findings)?;
+        around::strays(reader, &named, (partition, partitions), &own, &mut findings)?;
+        workspaces.append(&mut own);
     }
-    journal.strays(&workspaces, findings);
-    around::strays(connection, &workspaces, findings)
+    workspaces.sort_unstable();
+    around::outside(reader, &named, partitions, &workspaces, &mut findings)?;
+    if let Some(anchor) = &mut anchor {
+        anchor.rest(&mut findings)?;
+    }
+    let mut report = findings.report;
+    (report.finished, report.clean) = (true, report.broken_total == 0);
+    Ok((report, anchor))
+}
+
+/// Audits the workspaces of a partition, and says which they are.
+fn in_partition(
+    reader: Reader<'_>,
+    (partition, partitions): (i64, i64),
+    mut anchor: Option<&mut Anchor>,
+    findings: &mut Findings,
+) -> Read<Vec<i64>> {
+    let mut journal = journal::read(reader, partition)?;
+    let segments = journal::segments(reader, partition)?;
+    let keys = reader.prepare(&journal::keys_of(&segments), partition)?;
+    let mut look_ups = LookUps { keys, taken: reader.prepare(money::TAKEN, partition)? };
+    let mut statements = Statements::prepare(reader, partition)?;
+    let (mut tables, mut workspaces) = (statements.open()?, Vec::new());
+    while let Some((id, plan)) = tables.workspaces.any()? {
+        findings.workspace = id;
+        findings.report.workspaces += 1;
+        workspaces.push(id);
+        let mut head = match &mut anchor {
+            Some(anchor) => anchor.head_of((partition, id), findings)?,
+            None => None,
+        };
+        let mut journal = journal.take(id);
+        let mut book = ledger(&mut tables, id, (&mut journal, &mut head), findings)?;
+        money::account(&mut tables, &book, findings)?;
+        let (mut seq, mut hash) = (book.seq, book.hash.clone());
+        let journaled = journal.follow(&book, findings, |next, its, findings| {
+            head.take_if(|head| head.is(next, its, findings));
+            (seq, hash) = (next, its.to_vec());
+        });
+        if let Some(head) = head {
+            head.lost(seq, findings);
+        }
+        let mut keyed = money::Keyed::default();
+        journal::keys(&mut look_ups.keys, (id, &segments), journaled, findings, |key, findings| {
+            money::key(&mut look_ups.taken, &mut book, &mut keyed, key, findings)
+        })?;
+        money::payments(&mut tables, &mut book, (&keyed, &plan), findings)?;
+        around::sends(&mut tables, &mut book, findings)?;
+        around::jobs(&mut tables, &book, findings)?;
+        if let Some(anchor) = &mut anchor {
+            anchor.push(id, seq, &hash)?;
+        }
+    }
+    journal.strays((partition, partitions), findings);
+    Ok(workspaces)
 }
 
 /// Streams the ledger of one workspace, with the rows made of it in step, and gives the account as recomputed.
-fn ledger(connection: &Connection, workspace: i64, findings: &mut Findings) -> rusqlite::Result<Book> {
-    let mut statement = connection.prepare_cached(rows::ENTRIES)?;
-    let mut entries = statement.query([workspace])?;
-    let mut statement = connection.prepare_cached(rows::NOTES)?;
-    let mut notes = Cursor::new(statement.query([workspace])?, rows::read_note)?;
-    let mut statement = connection.prepare_cached(rows::GRANTS)?;
-    let mut grants = Cursor::new(statement.query([workspace])?, rows::read_grant)?;
-    let mut statement = connection.prepare_cached(rows::HOLDS)?;
-    let mut holds = Cursor::new(statement.query([workspace])?, rows::read_hold)?;
-    let mut statement = connection.prepare_cached(usage::ROWS)?;
-    let mut slots = Slots::new(Cursor::new(statement.query([workspace])?, usage::read)?);
-    let mut book = Book::new(workspace);
-    while let Some(row) = entries.next()? {
-        let entry = EntryRow::read(row)?;
+fn ledger(
+    tables: &mut Tables<'_>,
+    id: i64,
+    (journal, head): (&mut Ahead, &mut Option<Head>),
+    findings: &mut Findings,
+) -> Read<Book> {
+    let mut slots = Slots::new(id, &mut tables.usage);
+    let mut book = Book::new(id);
+    head.take_if(|head| head.is(0, &book.hash, findings));
+    while let Some((_, entry)) = tables.entries.next(id)? {
         findings.report.entries += 1;
-        let note = notes.take(entry.seq, |seq, _| {
+        journal.meet(&entry, &book.hash, findings);
+        head.take_if(|head| head.is(entry.seq, &entry.hash, findings));
+        let note = tables.notes.take(id, entry.seq, |seq, _| {
             findings.broken(NOTE, format!("the note of entry {seq} has no entry"));
         })?;
-        let grant = grants.take(entry.seq, |id, _| stray_grant(findings, id))?;
-        let hold = holds.take(entry.seq, |id, row| stray_hold(findings, &mut book, id, &row))?;
+        let grant = tables.grants.take(id, entry.seq, |id, _| stray_grant(findings, id))?;
+        let hold = tables.holds.take(id, entry.seq, |id, row| stray_hold(findings, &mut book, id, &row))?;
         findings.report.grants += u64::from(grant.is_some());
         findings.report.holds += u64::from(hold.is_some());
         let moved = book.enter(&entry, note.as_ref(), (grant, hold), findings);
         slots.add(&entry, note.as_ref(), moved, findings)?;
     }
-    while let Some((seq, _)) = notes.until(i64::MAX)? {
+    while let Some((seq, _)) = tables.notes.next(id)? {
         findings.broken(NOTE, format!("the note of entry {seq} has no entry"));
     }
-    while let Some((id, _)) = grants.until(i64::MAX)? {
+    while let Some((id, _)) = tables.grants.next(id)? {
         stray_grant(findings, id);
     }
-    while let Some((id, row)) = holds.until(i64::MAX)? {
+    while let Some((id, row)) = tables.holds.next(id)? {
         stray_hold(findings, &mut book, id, &row);
     }
     slots.rest(findings)?;

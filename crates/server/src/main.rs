@@ -1,6 +1,7 @@
 //! The command line of Scrip.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use billing::Time;
@@ -47,8 +48,16 @@ enum Command {
     },
     /// Prove every invariant from raw rows: exit 0 clean, 1 broken, 2 could not finish.
     Audit {
-        #[arg(long, default_value = "data")]
+        /// Where the database lives.
+        #[arg(long, default_value = "data", conflicts_with = "database")]
         data: PathBuf,
+        /// A PostgreSQL server instead of a directory: postgres://user:password@host/database
+        #[arg(long, env = "SCRIP_DATABASE", hide_env_values = true)]
+        database: Option<String>,
+        /// A file outside of the database: where it exists, the chains must still have the heads in it; where all is clean,
+        /// today's heads replace it.
+        #[arg(long)]
+        anchor: Option<PathBuf>,
     },
     /// Look at a price list.
     Catalog {
@@ -128,10 +137,9 @@ fn run(command: Command) -> Result<ExitCode, String> {
             let config = Config::load(config.as_deref())?;
             runtime()?.block_on(serve(config, &database.or(data), listen, &clock))
         }
-        Command::Audit { data } => {
-            let report = audit::audit(&store::database_file(&data))?;
-            println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?);
-            Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        Command::Audit { data, database, anchor } => {
+            let database = DatabaseArguments { database, partitions: None, distributed: false };
+            prove(&database.or(data), anchor.as_deref())
         }
         Command::Catalog { command: CatalogCommand::Check { file } } => {
             let catalog = config::read_catalog(&file)?;
@@ -147,6 +155,17 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Backup { data, file } => store::backup(&data, &file).map(|()| ExitCode::SUCCESS),
         Command::Restore { data, file } => store::restore(&file, &data).map(|()| ExitCode::SUCCESS),
     }
+}
+
+fn prove(place: &Place, anchor: Option<&Path>) -> Result<ExitCode, String> {
+    let report = match anchor {
+        Some(file) => audit::audit_anchored(place, file, &clock::rfc3339(clock::Clock::System.now()))?,
+        None => audit::audit(place)?,
+    };
+    let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
+    writeln!(std::io::stdout(), "{text}")
+        .map_err(|error| format!("the report cannot be written: {error}"))?;
+    Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

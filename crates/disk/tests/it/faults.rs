@@ -86,7 +86,7 @@ async fn once_each(directory: &Path, day: &Day) {
     let charged = "select count(*) from entry where kind = 7 and hold_id = seq";
     let charged: i64 = connection.query_row(charged, [], |row| row.get(0)).expect("a number");
     assert_eq!(charged, asked as i64, "each is charged once");
-    let report = audit(&database_file(directory)).expect("it finishes");
+    let report = audit(&Place::Directory(directory.to_owned())).expect("it finishes");
     assert!(report.clean, "{:#?}", report.broken);
 }
 

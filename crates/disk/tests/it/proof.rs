@@ -53,7 +53,8 @@ pub async fn prove(disk: &Disk, directory: &Path, acknowledged: &[&What]) -> Res
     answered?;
     let file = database_file(directory);
     let stands = read(&file, acknowledged)?;
-    let report = audit(&file).map_err(|why| format!("it cannot be audited: {why}"))?;
+    let report = audit(&Place::Directory(directory.to_owned()))
+        .map_err(|why| format!("it cannot be audited: {why}"))?;
     if !report.clean {
         return Err(format!("the audit found {:?}", report.broken));
     }

@@ -1,23 +1,59 @@
-//! What campaigns and everything else keep about the ledger: sends, jobs, and rows without a workspace.
+//! What campaigns and everything else keep about the ledger: sends, jobs, and rows in the wrong place.
 
-use rusqlite::Connection;
+use std::collections::BTreeMap;
 
 use super::book::{Book, mark};
-use super::{EPOCH, Findings, JOB, ONE_SEND, WORKSPACE};
+use super::reader::{Read, Reader, Row};
+use super::tables::Tables;
+use super::{EPOCH, Findings, JOB, ONE_SEND, PLACE, WORKSPACE};
 
 /// Where the positions of steps begin in `work.position`.
-const STEPS: i64 = 1_000;
+const FIRST_STEP: i64 = 1_000;
 const SENT: i64 = 0;
 
+pub const STEPS: &str = "select workspace, job, step, lead, outcome, hold from step_result
+    where {here} and hold is not null order by workspace, job, step, lead";
+pub const PIECES: &str = "select workspace, job, lead, position, hold from work
+    where {here} and hold is not null order by workspace, job, lead";
+pub const JOBS: &str =
+    "select workspace, id, credits_used, credits_held from job where {here} order by workspace, id";
+
+/// A step that a hold paid for, but for its job.
+pub struct Step {
+    step: i64,
+    lead: i64,
+    outcome: i64,
+    hold: i64,
+}
+
+pub fn read_step(row: &Row<'_>) -> Read<(i64, Step)> {
+    let (step, lead) = (row.get(2)?, row.get(3)?);
+    Ok((row.get(1)?, Step { step, lead, outcome: row.get(4)?, hold: row.get(5)? }))
+}
+
+/// A piece that is at work now, but for its job.
+pub struct Piece {
+    lead: i64,
+    position: i64,
+    hold: i64,
+}
+
+pub fn read_piece(row: &Row<'_>) -> Read<(i64, Piece)> {
+    Ok((row.get(1)?, Piece { lead: row.get(2)?, position: row.get(3)?, hold: row.get(4)? }))
+}
+
+pub fn read_job(row: &Row<'_>) -> Read<(i64, (i64, i64))> {
+    Ok((row.get(1)?, (row.get(2)?, row.get(3)?)))
+}
+
 /// Every send that went out belongs to one step of one lead, and no step of a lead has two.
-pub fn sends(connection: &Connection, book: &mut Book, findings: &mut Findings) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "select job, step, lead, outcome, hold from step_result where workspace = ?1 and hold is not null",
-    )?;
-    let mut steps = statement.query([book.workspace])?;
-    while let Some(row) = steps.next()? {
-        let (job, step, lead, outcome, hold): (i64, i64, i64, i64, i64) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+pub fn sends(tables: &mut Tables<'_>, book: &mut Book, findings: &mut Findings) -> Read<()> {
+    // Only what is at work now is kept: job, step and lead, with its hold and the one that paid for the same step before.
+    let mut pieces = BTreeMap::new();
+    while let Some((job, Piece { lead, position, hold })) = tables.pieces.next(book.workspace)? {
+        pieces.insert((job, position.saturating_sub(FIRST_STEP), lead), (hold, None));
+    }
+    while let Some((job, Step { step, lead, outcome, hold })) = tables.steps.next(book.workspace)? {
         let known = book.mark(hold);
         findings.check(known & (mark::OPENS | mark::STEP) == mark::OPENS, ONE_SEND, || {
             format!("step {step} of lead {lead} in job {job} is paid by hold {hold}, which is no hold or another step's")
@@ -28,52 +64,41 @@ pub fn sends(connection: &Connection, book: &mut Book, findings: &mut Findings) 
         if known != 0 {
             book.set(hold, mark::STEP);
         }
+        if let Some((_, first)) = pieces.get_mut(&(job, step, lead)) {
+            *first = Some(hold);
+        }
     }
-    at_work(connection, book, findings)?;
+    at_work(&pieces, book, findings);
     for hold in book.marked(mark::SEND | mark::OUT, mark::STEP) {
         findings.broken(ONE_SEND, format!("the send of hold {hold} went out and belongs to no step"));
     }
     Ok(())
 }
 
-/// Pieces that are at work now: their hold must not be a second send of a step that has one.
-fn at_work(connection: &Connection, book: &mut Book, findings: &mut Findings) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "select w.job, w.lead, w.position, w.hold, s.hold from work w left join step_result s on s.workspace = w.workspace
-           and s.job = w.job and s.step = w.position - ?2 and s.lead = w.lead
-         where w.workspace = ?1 and w.hold is not null",
-    )?;
-    let mut pieces = statement.query([book.workspace, STEPS])?;
-    while let Some(row) = pieces.next()? {
-        let (job, lead, position, hold): (i64, i64, i64, i64) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        let step: Option<i64> = row.get(4)?;
-        let known = book.mark(hold);
+/// What is at work now: its hold must not be a second send of a step that has one.
+fn at_work(pieces: &BTreeMap<(i64, i64, i64), (i64, Option<i64>)>, book: &mut Book, findings: &mut Findings) {
+    for ((job, step, lead), (hold, first)) in pieces {
+        let (hold, known) = (*hold, book.mark(*hold));
         findings.check(known & mark::OPENS != 0, ONE_SEND, || {
             format!("lead {lead} in job {job} waits for hold {hold}, which does not exist")
         });
         let out = |hold: i64| book.mark(hold) & (mark::SEND | mark::OUT) == mark::SEND | mark::OUT;
-        let twice = step.is_some_and(|first| first != hold && out(first) && out(hold));
+        let twice = first.is_some_and(|first| first != hold && out(first) && out(hold));
         findings.check(!twice, ONE_SEND, || {
-            format!("lead {lead} in job {job} has two sends at position {position}: {step:?} and {hold}")
+            format!("lead {lead} in job {job} has two sends at step {step}: {first:?} and {hold}")
         });
         if known != 0 {
             book.set(hold, mark::STEP);
         }
     }
-    Ok(())
 }
 
 /// What jobs say they used and hold, where their holds carry their names: charges in time, and at most what came late on top.
-pub fn jobs(connection: &Connection, book: &Book, findings: &mut Findings) -> rusqlite::Result<()> {
+pub fn jobs(tables: &mut Tables<'_>, book: &Book, findings: &mut Findings) -> Read<()> {
     if book.life.nameless {
         return Ok(());
     }
-    let mut statement =
-        connection.prepare_cached("select id, credits_used, credits_held from job where workspace = ?1")?;
-    let mut jobs = statement.query([book.workspace])?;
-    while let Some(row) = jobs.next()? {
-        let (id, used, held): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    while let Some((id, (used, held))) = tables.jobs.next(book.workspace)? {
         let sums = book.life.jobs.get(&id).copied().unwrap_or_default();
         let may = sums.charged..=sums.charged + sums.late;
         findings.check(may.contains(&i128::from(used)), JOB, || {
@@ -86,44 +111,106 @@ pub fn jobs(connection: &Connection, book: &Book, findings: &mut Findings) -> ru
     Ok(())
 }
 
-/// Rows that name a workspace which does not exist, in whatever tables there are.
-pub fn strays(connection: &Connection, workspaces: &[i64], findings: &mut Findings) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(
-        "select t.name, c.name, exists (select 1 from pragma_index_list(t.name) l, pragma_index_xinfo(l.name) x
-             where l.partial = 0 and x.seqno = 0 and x.name = c.name)
-         from sqlite_master t, pragma_table_info(t.name) c
-         where t.type = 'table' and t.name <> 'workspace' and c.name in ('workspace', 'owner')",
-    )?;
-    let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    for table in tables {
-        let (table, column, sorted): (String, String, bool) = table?;
-        for workspace in owners(connection, &table, &column, sorted)? {
-            if workspaces.binary_search(&workspace).is_err() {
-                findings.workspace = workspace;
-                findings.broken(
-                    WORKSPACE,
-                    format!("rows of table {table} belong to a workspace that does not exist"),
-                );
-            }
+/// A table with a column that says whose its rows are, or where they lie.
+pub struct Named {
+    table: String,
+    column: String,
+    /// Whether the primary key's rows can be walked from one workspace to the next.
+    sorted: bool,
+}
+
+/// All such tables, whatever tables there are.
+pub fn named(reader: Reader<'_>) -> Read<Vec<Named>> {
+    let sql = match reader {
+        Reader::Sqlite(_) => {
+            "select t.name, c.name, exists (select 1 from pragma_index_list(t.name) l, pragma_index_xinfo(l.name) x
+                 where l.partial = 0 and x.seqno = 0 and x.name = c.name) or c.pk = 1
+             from sqlite_master t, pragma_table_info(t.name) c
+             where t.type = 'table' and c.name in ('workspace', 'owner', 'partition')"
+        }
+        Reader::Postgres(_) => {
+            "select cast(t.relname as text), cast(c.attname as text), cast(count(i.indkey) as bigint)
+             from pg_class t join pg_attribute c on c.attrelid = t.oid
+             left join pg_index i on i.indrelid = t.oid and i.indisprimary and i.indkey[1] = c.attnum
+             where t.relnamespace = cast(current_schema() as regnamespace) and t.relkind in ('r', 'p')
+             and c.attname in ('workspace', 'owner', 'partition') and not c.attisdropped
+             group by t.relname, c.attname"
+        }
+    };
+    let (mut statement, mut tables) = (reader.prepare(sql, 0)?, Vec::new());
+    let mut rows = statement.rows(&[])?;
+    while let Some(row) = rows.next()? {
+        tables.push(Named { table: row.get(0)?, column: row.get(1)?, sorted: row.get::<i64>(2)? != 0 });
+    }
+    Ok(tables)
+}
+
+/// Rows of a partition that name a workspace which is not in it, or which belongs in another.
+pub fn strays(
+    reader: Reader<'_>,
+    tables: &[Named],
+    (partition, partitions): (i64, i64),
+    workspaces: &[i64],
+    findings: &mut Findings,
+) -> Read<()> {
+    for Named { table, sorted, .. } in tables.iter().filter(|named| named.column == "workspace") {
+        for workspace in reader.all::<i64>(&owners(table, *sorted), partition)? {
+            findings.workspace = workspace;
+            findings.check(workspace.rem_euclid(partitions) == partition, PLACE, || {
+                format!("rows of table {table} are in partition {partition} of {partitions}")
+            });
+            findings.check(workspaces.binary_search(&workspace).is_ok(), WORKSPACE, || {
+                format!("rows of table {table} belong to a workspace that does not exist")
+            });
         }
     }
     Ok(())
 }
 
-/// The workspaces that a table names. Where an index begins with the workspace, from one to the next without reading what
+/// The workspaces that a table names. Where the key begins with the workspace, from one to the next without reading what
 /// is between.
-fn owners(connection: &Connection, table: &str, column: &str, sorted: bool) -> rusqlite::Result<Vec<i64>> {
+fn owners(table: &str, sorted: bool) -> String {
     if !sorted {
-        let all = format!("select distinct {column} from \"{table}\" where {column} is not null");
-        return connection.prepare(&all)?.query_map([], |row| row.get(0))?.collect();
+        return format!(
+            "select distinct workspace from \"{table}\" where {{here}} and workspace is not null"
+        );
     }
-    let least = format!("select min({column}) from \"{table}\"");
-    let mut next = connection.prepare(&format!("{least} where {column} > ?1"))?;
-    let (mut owners, mut owner): (Vec<i64>, Option<i64>) =
-        (Vec::new(), connection.query_row(&least, [], |row| row.get(0))?);
-    while let Some(found) = owner {
-        owners.push(found);
-        owner = next.query_row([found], |row| row.get(0))?;
+    format!(
+        "with recursive owner(workspace) as (
+             select min(workspace) from \"{table}\" where {{here}}
+             union all
+             select (select min(t.workspace) from \"{table}\" t where {{here}} and t.workspace > owner.workspace)
+             from owner where owner.workspace is not null)
+         select workspace from owner where workspace is not null"
+    )
+}
+
+/// Rows of no partition, and rows outside all partitions that name a workspace which does not exist.
+pub fn outside(
+    reader: Reader<'_>,
+    tables: &[Named],
+    partitions: i64,
+    workspaces: &[i64],
+    findings: &mut Findings,
+) -> Read<()> {
+    findings.workspace = 0;
+    for Named { table, .. } in tables.iter().filter(|named| named.column == "partition") {
+        let ends = format!(
+            "select min(partition) from \"{table}\" union all select max(partition) from \"{table}\""
+        );
+        let ends = reader.all::<Option<i64>>(&ends, 0)?;
+        let inside = ends.iter().flatten().all(|end| (0..partitions).contains(end));
+        findings
+            .check(inside, PLACE, || format!("rows of table {table} are in no partition of {partitions}"));
     }
-    Ok(owners)
+    for Named { table, .. } in tables.iter().filter(|named| named.column == "owner") {
+        let owners = format!("select distinct owner from \"{table}\" where owner is not null");
+        for owner in reader.all::<i64>(&owners, 0)? {
+            findings.workspace = owner;
+            findings.check(workspaces.binary_search(&owner).is_ok(), WORKSPACE, || {
+                format!("rows of table {table} belong to a workspace that does not exist")
+            });
+        }
+    }
+    Ok(())
 }

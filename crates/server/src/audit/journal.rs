@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest, Sha256};
 
 use super::book::Book;
-use super::{Findings, JOURNAL, KEYS, WORKSPACE};
+use super::reader::{Read, Reader, Statement};
+use super::rows::EntryRow;
+use super::{Findings, JOURNAL, KEYS, NOTE, PLACE, WORKSPACE};
+
+/// How many rows are in memory at a time: a row is a whole batch.
+const PAGE: i32 = 16;
 
 /// Where the sequence number stands in an entry's canonical bytes: after the version.
 const SEQ: std::ops::Range<usize> = 1..9;
@@ -19,6 +23,8 @@ pub struct JournalRow {
     seq: i64,
     hash: Vec<u8>,
     canonical: Vec<u8>,
+    /// Whether its note is the one whose digest the chain covers.
+    noted: bool,
     key: Option<(i64, String)>,
 }
 
@@ -29,13 +35,14 @@ pub struct Journal {
     unreadable: Vec<i64>,
 }
 
-/// Reads all of it. It is short: what is older is only in its tables.
-pub fn read(connection: &Connection) -> rusqlite::Result<Journal> {
-    let mut statement = connection.prepare("select id, body from journal order by id")?;
-    let (mut rows, mut journal, mut last) = (statement.query([])?, Journal::default(), None);
+/// Reads all of a partition's. It is short: what is older is only in its tables.
+pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal> {
+    let sql = "select id, body from journal where partition = {partition} order by id";
+    let mut statement = reader.prepare(sql, partition)?;
+    let (mut rows, mut journal, mut last) = (statement.pages(&[], PAGE)?, Journal::default(), None);
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
-        let entries = parse(row.get_ref(1)?.as_blob().unwrap_or_default());
+        let entries = parse(&row.bytes(1)?);
         // A row's id counts what has happened until its end, so that a row that was taken out leaves a gap.
         let follows = |entries: &Vec<_>| last.is_none_or(|last| id == last + entries.len().max(1) as i64);
         match entries.filter(follows) {
@@ -52,25 +59,27 @@ pub fn read(connection: &Connection) -> rusqlite::Result<Journal> {
 }
 
 impl Journal {
-    /// The entries of a workspace.
-    pub fn of(&self, workspace: i64) -> &[JournalRow] {
-        self.entries.get(&workspace).map_or(&[], Vec::as_slice)
+    /// The entries of a workspace, which are not asked for again.
+    pub fn take(&mut self, workspace: i64) -> Ahead {
+        Ahead {
+            rows: self.entries.remove(&workspace).unwrap_or_default().into_iter().peekable(),
+            keys: BTreeMap::new(),
+        }
     }
 
-    /// Reports the rows that cannot be read or do not follow, and the entries of workspaces that do not exist.
-    pub fn strays(&self, workspaces: &[i64], findings: &mut Findings) {
+    /// Reports the rows that cannot be read or do not follow, and the entries of workspaces that do not exist here.
+    pub fn strays(&self, (partition, partitions): (i64, i64), findings: &mut Findings) {
         findings.workspace = 0;
         for id in &self.unreadable {
             findings.broken(JOURNAL, format!("row {id} of the journal cannot be read or follows no other"));
         }
         for workspace in self.entries.keys() {
-            if workspaces.binary_search(workspace).is_err() {
-                findings.workspace = *workspace;
-                findings.broken(
-                    WORKSPACE,
-                    "the journal has entries of a workspace that does not exist".to_owned(),
-                );
-            }
+            findings.workspace = *workspace;
+            findings.check(workspace.rem_euclid(partitions) == partition, PLACE, || {
+                format!("the journal of partition {partition} of {partitions} has entries of it")
+            });
+            findings
+                .broken(WORKSPACE, "the journal has entries of a workspace that does not exist".to_owned());
         }
     }
 }
@@ -118,12 +127,16 @@ fn parse(body: &[u8]) -> Option<Vec<(i64, JournalRow)>> {
 /// Note (a salt and six texts), key (kind, text, fingerprint), hash, and then the bytes that the chain covers.
 fn parse_entry(body: &[u8]) -> Option<JournalRow> {
     let mut rest = Rest(body);
-    if rest.take(1)? == [1] {
+    let digest = if rest.take(1)? == [1] {
+        let note = rest.0;
         rest.take(16)?;
         for _ in 0..6 {
             rest.blob()?;
         }
-    }
+        Some(Sha256::digest(&note[..note.len() - rest.0.len()]))
+    } else {
+        None
+    };
     let key = if rest.take(1)? == [1] {
         let kind = i64::from(rest.take(1)?[0]);
         let text = String::from_utf8(rest.blob()?.to_vec()).ok()?;
@@ -134,10 +147,19 @@ fn parse_entry(body: &[u8]) -> Option<JournalRow> {
     };
     let (hash, canonical) = (rest.take(32)?.to_vec(), rest.0.to_vec());
     let seq = i64::from_be_bytes(canonical.get(SEQ)?.try_into().ok()?);
-    Some(JournalRow { seq, hash, canonical, key })
+    // The digest is the last of what the chain covers.
+    let end = digest.map_or(vec![0], |digest| [&[1], digest.as_slice()].concat());
+    let noted = canonical.ends_with(&end);
+    Some(JournalRow { seq, hash, canonical, noted, key })
 }
 
-/// What the journal says of a workspace.
+/// What the journal says of a workspace, read in step with its entries.
+pub struct Ahead {
+    rows: std::iter::Peekable<std::vec::IntoIter<JournalRow>>,
+    keys: BTreeMap<(i64, String), i64>,
+}
+
+/// What the journal said of a workspace.
 pub struct Journaled {
     /// Kind and text of each key, with the entry that it made.
     keys: BTreeMap<(i64, String), i64>,
@@ -145,100 +167,128 @@ pub struct Journaled {
     ahead: std::ops::RangeInclusive<i64>,
 }
 
-/// What the tables have is the same in the journal, and what they do not have continues the chain.
-pub fn follow(
-    connection: &Connection,
-    book: &Book,
-    rows: &[JournalRow],
-    findings: &mut Findings,
-) -> rusqlite::Result<Journaled> {
-    let mut statement =
-        connection.prepare_cached("select hash from entry where workspace = ?1 and seq = ?2")?;
-    let (mut seq, mut hash, mut keys) = (book.seq, book.hash.clone(), BTreeMap::new());
-    for row in rows {
-        if let Some(key) = &row.key {
-            let before = keys.insert(key.clone(), row.seq);
+impl Ahead {
+    /// What the tables have is the same in the journal. `before` is the hash of the entry before.
+    pub fn meet(&mut self, entry: &EntryRow, before: &[u8], findings: &mut Findings) {
+        while self.rows.peek().is_some_and(|row| row.seq <= entry.seq) {
+            let Some(row) = self.next(findings) else { return };
+            let hash = Sha256::new().chain_update(before).chain_update(&row.canonical).finalize();
+            let same = row.seq == entry.seq && row.hash == entry.hash && row.hash == hash.as_slice();
+            findings.check(same, JOURNAL, || another(row.seq));
+        }
+    }
+
+    /// What the tables do not have yet continues the chain. `each` is told of every entry of it.
+    pub fn follow(
+        mut self,
+        book: &Book,
+        findings: &mut Findings,
+        mut each: impl FnMut(i64, &[u8], &mut Findings),
+    ) -> Journaled {
+        let (mut seq, mut hash) = (book.seq, book.hash.clone());
+        while let Some(row) = self.next(findings) {
+            if row.seq <= book.seq {
+                findings.broken(JOURNAL, another(row.seq));
+                continue;
+            }
+            let follows = Sha256::new().chain_update(&hash).chain_update(&row.canonical).finalize();
+            findings.check(row.seq == seq + 1 && row.hash == follows.as_slice(), JOURNAL, || {
+                format!("entry {} in the journal does not follow entry {seq}", row.seq)
+            });
+            (seq, hash) = (row.seq, row.hash);
+            each(seq, &hash, findings);
+        }
+        Journaled { keys: self.keys, ahead: book.seq + 1..=seq }
+    }
+
+    fn next(&mut self, findings: &mut Findings) -> Option<JournalRow> {
+        let mut row = self.rows.next()?;
+        findings.check(row.noted, NOTE, || format!("entry {} and its note in the journal disagree", row.seq));
+        if let Some(key) = row.key.take() {
+            let before = self.keys.insert(key, row.seq);
             findings.check(before.is_none(), KEYS, || {
                 format!("one key made the entries {before:?} and {}", row.seq)
             });
         }
-        if row.seq <= book.seq {
-            let known: Option<Vec<u8>> =
-                statement.query_row([book.workspace, row.seq], |row| row.get(0)).optional()?;
-            findings.check(known.as_ref() == Some(&row.hash), JOURNAL, || {
-                format!("entry {} is another one in the journal", row.seq)
-            });
-            continue;
-        }
-        let follows = Sha256::new().chain_update(&hash).chain_update(&row.canonical).finalize();
-        findings.check(row.seq == seq + 1 && row.hash == follows.as_slice(), JOURNAL, || {
-            format!("entry {} in the journal does not follow entry {seq}", row.seq)
-        });
-        (seq, hash) = (row.seq, row.hash.clone());
+        Some(row)
     }
-    Ok(Journaled { keys, ahead: book.seq + 1..=seq })
 }
 
-/// The segments of the keys, each with its filter; `None` for one that is not finished.
-pub type Segments = Vec<(i64, Option<Vec<u8>>)>;
-
-/// Reads the segments.
-pub fn segments(connection: &Connection) -> rusqlite::Result<Segments> {
-    let mut next =
-        connection.prepare("select min(segment) from request where partition = 0 and segment > ?1")?;
-    let mut filter =
-        connection.prepare("select filter from request_segment where partition = 0 and segment = ?1")?;
-    let (mut segments, mut segment): (Segments, Option<i64>) =
-        (Vec::new(), next.query_row([i64::MIN], |row| row.get(0))?);
-    while let Some(found) = segment {
-        segments.push((found, filter.query_row([found], |row| row.get(0)).optional()?));
-        segment = next.query_row([found], |row| row.get(0))?;
-    }
-    Ok(segments)
+fn another(seq: i64) -> String {
+    format!("entry {seq} is another one in the journal")
 }
 
-/// The keys of a workspace, in segments and in the journal, each with what it made; but for those of entries that are not in
-/// their tables yet.
+/// The segments of a partition's keys, each with its filter; `None` for one that is not finished.
+pub type Segments = BTreeMap<i64, Option<Vec<u8>>>;
+
+/// Reads the segments, from one to the next without reading the keys.
+pub fn segments(reader: Reader<'_>, partition: i64) -> Read<Segments> {
+    let next = "select min(segment) from request where partition = {partition} and segment > ?1";
+    let filter = "select filter from request_segment where partition = {partition} and segment = ?1";
+    let (mut next, mut filter) = (reader.prepare(next, partition)?, reader.prepare(filter, partition)?);
+    let (mut segments, mut segment) = (Segments::new(), i64::MIN);
+    loop {
+        let found = match next.rows(&[segment])?.next()? {
+            Some(row) => row.get::<Option<i64>>(0)?,
+            None => None,
+        };
+        let Some(found) = found else { return Ok(segments) };
+        let finished = filter.rows(&[found])?.next()?.map(|row| row.get(0)).transpose()?;
+        segments.insert(found, finished);
+        segment = found;
+    }
+}
+
+/// The keys of one workspace in these segments, each of which is looked into by its key.
+pub fn keys_of(segments: &Segments) -> String {
+    let numbers: Vec<String> = segments.keys().map(ToString::to_string).collect();
+    // There is no empty list in SQL.
+    let numbers = if numbers.is_empty() { "0".to_owned() } else { numbers.join(", ") };
+    format!(
+        "select segment, kind, key, seq from request
+         where partition = {{partition}} and segment in ({numbers}) and workspace = ?1"
+    )
+}
+
+/// Gives the keys of a workspace, in segments and in the journal, each with what it made; but for those of entries that are
+/// not in their tables yet.
 pub fn keys(
-    connection: &Connection,
-    workspace: i64,
-    segments: &[(i64, Option<Vec<u8>>)],
+    statement: &mut Statement<'_>,
+    (workspace, segments): (i64, &Segments),
     Journaled { keys: journaled, ahead }: Journaled,
     findings: &mut Findings,
-) -> rusqlite::Result<Vec<(i64, String, i64)>> {
-    let mut statement = connection.prepare_cached(
-        "select kind, key, seq from request where partition = 0 and segment = ?1 and workspace = ?2",
-    )?;
-    let (mut all, mut direct): (Vec<(i64, String, i64)>, Vec<_>) = (Vec::new(), Vec::new());
-    for (segment, filter) in segments {
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        for row in statement.query_map([*segment, workspace], read)? {
-            let (kind, key, seq): (i64, String, i64) = row?;
-            if *segment == DIRECT {
-                direct.push((kind, key, seq));
-                continue;
-            }
-            let known = journaled.get(&(kind, key.clone()));
-            findings.check(known.is_none_or(|known| *known == seq), KEYS, || {
-                format!("one key names entry {seq} in its segment and {known:?} in the journal")
-            });
-            match filter {
-                Some(filter) => findings.check(may_have(filter, workspace, kind, &key), KEYS, || {
-                    format!("the filter of segment {segment} denies the key of entry {seq}")
-                }),
-                None => findings.check(known.is_some(), KEYS, || {
-                    format!("the key of entry {seq} is neither in a finished segment nor in the journal")
-                }),
-            }
-            if known.is_none() {
-                all.push((kind, key, seq));
-            }
+    mut each: impl FnMut((i64, &str, i64), &mut Findings) -> Read<()>,
+) -> Read<()> {
+    let mut rows = statement.rows(&[workspace])?;
+    while let Some(row) = rows.next()? {
+        let (segment, kind, key, seq): (i64, i64, String, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        if segment == DIRECT {
+            each((kind, &key, seq), findings)?;
+            continue;
+        }
+        let known = journaled.get(&(kind, key.clone()));
+        findings.check(known.is_none_or(|known| *known == seq), KEYS, || {
+            format!("one key names entry {seq} in its segment and {known:?} in the journal")
+        });
+        match segments.get(&segment).and_then(Option::as_ref) {
+            Some(filter) => findings.check(may_have(filter, workspace, kind, &key), KEYS, || {
+                format!("the filter of segment {segment} denies the key of entry {seq}")
+            }),
+            None => findings.check(known.is_some(), KEYS, || {
+                format!("the key of entry {seq} is neither in a finished segment nor in the journal")
+            }),
+        }
+        if known.is_none() && !ahead.contains(&seq) {
+            each((kind, &key, seq), findings)?;
         }
     }
-    all.extend(journaled.into_iter().map(|((kind, key), seq)| (kind, key, seq)));
-    all.retain(|(_, _, seq)| !ahead.contains(seq));
-    all.append(&mut direct);
-    Ok(all)
+    for ((kind, key), seq) in &journaled {
+        if !ahead.contains(seq) {
+            each((*kind, key, *seq), findings)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a Bloom filter says that a key may be there: eight bits, each named by four bytes of the key's SHA-256.

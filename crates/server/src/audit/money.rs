@@ -2,27 +2,81 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension};
-
 use super::book::{Book, mark};
+use super::reader::{Read, Row, Statement};
 use super::rows::{self, kind};
+use super::tables::Tables;
 use super::{CHAIN, Findings, HELD, KEYS, PERIOD, SEQ, SIGN, TIME, TOPUP, TOTALS, WORKSPACE};
 
 const PLAN: i64 = 4;
 const PURCHASED: i64 = 5;
 
+pub const WORKSPACES: &str =
+    "select workspace, anchor, next_period, plan_credits from workspace where {here} order by workspace";
+pub const ACCOUNTS: &str =
+    "select workspace, seq, at, available, held, debt, hash from account where {here} order by workspace";
+pub const TOPUPS: &str = "select workspace, id, credits, status, grant_id, refunded from topup
+    where {here} order by workspace, id";
+pub const PERIODS: &str = "select workspace, number, starts_at, ends_at, grant_id from period
+    where {here} order by workspace, number";
+pub const TAKEN: &str = "select postings, debt from entry where {here} and workspace = ?1 and seq = ?2";
+
+/// What a workspace's row says of its periods.
+pub struct Plan {
+    anchor: i64,
+    next_period: Option<i64>,
+    credits: Option<i64>,
+}
+
+pub fn read_plan(row: &Row<'_>) -> Read<(i64, Plan)> {
+    Ok((0, Plan { anchor: row.get(1)?, next_period: row.get(2)?, credits: row.get(3)? }))
+}
+
+/// An account's row.
+pub struct AccountRow {
+    seq: i64,
+    at: i64,
+    /// Available, held, debt.
+    totals: [i64; 3],
+    hash: Vec<u8>,
+}
+
+pub fn read_account(row: &Row<'_>) -> Read<(i64, AccountRow)> {
+    let totals = [row.get(3)?, row.get(4)?, row.get(5)?];
+    Ok((0, AccountRow { seq: row.get(1)?, at: row.get(2)?, totals, hash: row.get(6)? }))
+}
+
+/// A top-up's row but for its id.
+pub struct TopUp {
+    credits: i64,
+    status: i64,
+    grant: Option<i64>,
+    refunded: i64,
+}
+
+pub fn read_topup(row: &Row<'_>) -> Read<(i64, TopUp)> {
+    let (credits, status) = (row.get(2)?, row.get(3)?);
+    Ok((row.get(1)?, TopUp { credits, status, grant: row.get(4)?, refunded: row.get(5)? }))
+}
+
+/// A period's row but for its number.
+pub struct Period {
+    starts_at: i64,
+    ends_at: i64,
+    grant: i64,
+}
+
+pub fn read_period(row: &Row<'_>) -> Read<(i64, Period)> {
+    Ok((row.get(1)?, Period { starts_at: row.get(2)?, ends_at: row.get(3)?, grant: row.get(4)? }))
+}
+
 /// Compares the account's row with the account as recomputed.
-pub fn account(connection: &Connection, book: &Book, findings: &mut Findings) -> rusqlite::Result<()> {
-    let mut statement = connection
-        .prepare_cached("select seq, at, available, held, debt, hash from account where workspace = ?1")?;
-    let row = statement.query_row([book.workspace], |row| {
-        let totals: [i64; 3] = [row.get(2)?, row.get(3)?, row.get(4)?];
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, totals, row.get::<_, Vec<u8>>(5)?))
-    });
-    let Some((seq, at, totals, hash)) = row.optional()? else {
+pub fn account(tables: &mut Tables<'_>, book: &Book, findings: &mut Findings) -> Read<()> {
+    let Some((_, row)) = tables.accounts.next(book.workspace)? else {
         findings.broken(WORKSPACE, "the workspace has no account".to_owned());
         return Ok(());
     };
+    let AccountRow { seq, at, totals, hash } = row;
     findings
         .check(seq == book.seq, SEQ, || format!("the account stands at {seq}, the ledger at {}", book.seq));
     findings
@@ -46,7 +100,7 @@ pub fn account(connection: &Connection, book: &Book, findings: &mut Findings) ->
 
 /// Keys that stand for something of their own: `paid` top-ups, ordered ones, and periods, each with the number they name.
 #[derive(Default)]
-struct Keyed {
+pub struct Keyed {
     paid: HashMap<i64, i64>,
     ordered: Vec<i64>,
     periods: HashMap<i64, i64>,
@@ -54,19 +108,15 @@ struct Keyed {
     taken: i128,
 }
 
-/// Checks the keys of a workspace, then the top-ups and periods that some of them belong to.
-pub fn keys_and_payments(
-    connection: &Connection,
+/// Checks the top-ups and periods that some of the keys belong to, after the keys.
+pub fn payments(
+    tables: &mut Tables<'_>,
     book: &mut Book,
-    keys: &[(i64, String, i64)],
+    (keyed, plan): (&Keyed, &Plan),
     findings: &mut Findings,
-) -> rusqlite::Result<()> {
-    let mut keyed = Keyed::default();
-    for (kind, key, seq) in keys {
-        request(connection, book, &mut keyed, (*kind, key, *seq), findings)?;
-    }
-    topups(connection, book, &keyed, findings)?;
-    periods(connection, book, &keyed, findings)?;
+) -> Read<()> {
+    topups(tables, book, keyed, findings)?;
+    periods(tables, book, (keyed, plan), findings)?;
     let unowned = book.marked(mark::OWED, mark::OWNED);
     for seq in unowned {
         findings.broken(TOPUP, format!("grant {seq} was made for a payment or period that does not name it"));
@@ -74,13 +124,14 @@ pub fn keys_and_payments(
     Ok(())
 }
 
-fn request(
-    connection: &Connection,
+/// Checks one key.
+pub fn key(
+    takes: &mut Statement<'_>,
     book: &mut Book,
     keyed: &mut Keyed,
     (kind, key, seq): (i64, &str, i64),
     findings: &mut Findings,
-) -> rusqlite::Result<()> {
+) -> Read<()> {
     // No caller can write this key: it has a space in it.
     let paid = key.strip_prefix("paid ").and_then(|id| id.parse().ok()).filter(|_| kind == 6);
     if kind == 6 && paid.is_none() {
@@ -110,7 +161,7 @@ fn request(
     }
     match (kind, paid) {
         (6, Some(topup)) => drop(keyed.paid.insert(topup, seq)),
-        (7, _) if fits => keyed.taken += taken(connection, book.workspace, seq)?,
+        (7, _) if fits => keyed.taken += taken(takes, book.workspace, seq)?,
         (8, _) => match key.parse() {
             Ok(number) => drop(keyed.periods.insert(number, seq)),
             Err(_) => findings.broken(KEYS, format!("the key of entry {seq} names no period")),
@@ -121,28 +172,17 @@ fn request(
 }
 
 /// Credits that one entry took back, from grants or as debt.
-fn taken(connection: &Connection, workspace: i64, seq: i64) -> rusqlite::Result<i128> {
-    let mut statement =
-        connection.prepare_cached("select postings, debt from entry where workspace = ?1 and seq = ?2")?;
-    let (postings, debt): (String, i64) =
-        statement.query_row([workspace, seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let moved = rows::postings(&postings).unwrap_or_default();
-    Ok(moved.iter().map(|posting| i128::from(posting.credits)).sum::<i128>() + i128::from(debt))
+fn taken(statement: &mut Statement<'_>, workspace: i64, seq: i64) -> Read<i128> {
+    let mut entries = statement.rows(&[workspace, seq])?;
+    let Some(entry) = entries.next()? else { return Ok(0) };
+    let moved = rows::postings(&entry.get::<String>(0)?).unwrap_or_default();
+    let debt = i128::from(entry.get::<i64>(1)?);
+    Ok(moved.iter().map(|posting| i128::from(posting.credits)).sum::<i128>() + debt)
 }
 
-fn topups(
-    connection: &Connection,
-    book: &mut Book,
-    keyed: &Keyed,
-    findings: &mut Findings,
-) -> rusqlite::Result<()> {
-    let mut statement = connection
-        .prepare_cached("select id, credits, status, grant_id, refunded from topup where workspace = ?1")?;
-    let mut topups = statement.query([book.workspace])?;
+fn topups(tables: &mut Tables<'_>, book: &mut Book, keyed: &Keyed, findings: &mut Findings) -> Read<()> {
     let (mut credited, mut known, mut refunds) = (0, Vec::new(), 0);
-    while let Some(row) = topups.next()? {
-        let (id, credits, status, grant, refunded): (i64, i64, i64, Option<i64>, i64) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+    while let Some((id, TopUp { credits, status, grant, refunded })) = tables.topups.next(book.workspace)? {
         known.push(id);
         refunds += i128::from(refunded);
         let paid = matches!(status, 1 | 4);
@@ -186,23 +226,15 @@ fn own(book: &mut Book, grant: i64, invariant: &'static str, findings: &mut Find
 }
 
 fn periods(
-    connection: &Connection,
+    tables: &mut Tables<'_>,
     book: &mut Book,
-    keyed: &Keyed,
+    (keyed, plan): (&Keyed, &Plan),
     findings: &mut Findings,
-) -> rusqlite::Result<()> {
-    let mut statement = connection
-        .prepare_cached("select anchor, next_period, plan_credits from workspace where workspace = ?1")?;
-    let (anchor, next, credits): (i64, Option<i64>, Option<i64>) =
-        statement.query_row([book.workspace], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let mut statement = connection.prepare_cached(
-        "select number, starts_at, ends_at, grant_id from period where workspace = ?1 order by number",
-    )?;
-    let mut periods = statement.query([book.workspace])?;
+) -> Read<()> {
+    let Plan { anchor, next_period: next, credits } = *plan;
     let (mut count, mut begins) = (0, anchor);
-    while let Some(row) = periods.next()? {
-        let (number, starts_at, ends_at, grant): (i64, i64, i64, i64) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    while let Some((number, period)) = tables.periods.next(book.workspace)? {
+        let Period { starts_at, ends_at, grant } = period;
         findings.check(number == count && starts_at == begins && starts_at < ends_at, PERIOD, || {
             format!("period {number} from {starts_at} to {ends_at} should be period {count} from {begins}")
         });

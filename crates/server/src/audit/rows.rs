@@ -1,21 +1,22 @@
-//! Raw rows as the auditor reads them, the documented encoding of an entry, and two cursors read in step.
+//! Raw rows as the auditor reads them, and the documented encoding of an entry. The workspace is the first column of each.
 
-use rusqlite::{Row, Rows};
 use sha2::{Digest, Sha256};
 
+use super::reader::{Read, Row};
+
 pub const ENTRIES: &str =
-    "select seq, at, kind, amount, available, balance, debt, postings, grant_id, hold_id, operation,
+    "select workspace, seq, at, kind, amount, available, balance, debt, postings, grant_id, hold_id, operation,
     quantity, unit_price, version, attempted, until, terms, release_reason, epoch, actor, note, hash
-    from entry where workspace = ?1 order by seq";
-pub const NOTES: &str = "select seq, salt, campaign, member, channel, reference, lead, reason
-    from note where workspace = ?1 order by seq";
+    from entry where {here} order by workspace, seq";
+pub const NOTES: &str = "select workspace, seq, salt, campaign, member, channel, reference, lead, reason
+    from note where {here} order by workspace, seq";
 pub const GRANTS: &str =
-    "select id, kind, priority, effective_at, expires_at, granted_at, revoked_at, granted, scheduled,
-    available, held, consumed, expired, revoked, repaid from \"grant\" where workspace = ?1 order by id";
+    "select workspace, id, kind, priority, effective_at, expires_at, granted_at, revoked_at, granted, scheduled,
+    available, held, consumed, expired, revoked, repaid from \"grant\" where {here} order by workspace, id";
 pub const HOLDS: &str =
-    "select id, status, opened_at, operation, quantity, unit_price, version, epoch, parts, ends_at, settled,
+    "select workspace, id, status, opened_at, operation, quantity, unit_price, version, epoch, parts, ends_at, settled,
     attempted, refunded, release_reason, ended_at, campaign, member, channel, reference, lead
-    from hold where workspace = ?1 order by id";
+    from hold where {here} order by workspace, id";
 
 /// Kinds of entries as they are stored.
 pub mod kind {
@@ -61,31 +62,33 @@ pub struct EntryRow {
 }
 
 impl EntryRow {
-    pub fn read(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
-        Ok(EntryRow {
-            seq: row.get(0)?,
-            at: row.get(1)?,
-            kind: row.get(2)?,
-            amount: row.get(3)?,
-            available: row.get(4)?,
-            balance: row.get(5)?,
-            debt: row.get(6)?,
-            postings: row.get(7)?,
-            grant: row.get(8)?,
-            hold: row.get(9)?,
-            operation: row.get(10)?,
-            quantity: row.get(11)?,
-            unit_price: row.get(12)?,
-            version: row.get(13)?,
-            attempted: row.get(14)?,
-            until: row.get(15)?,
-            terms: row.get(16)?,
-            release_reason: row.get(17)?,
-            epoch: row.get(18)?,
-            actor: row.get(19)?,
-            note: row.get(20)?,
-            hash: row.get(21)?,
-        })
+    pub fn read(row: &Row<'_>) -> Read<(i64, EntryRow)> {
+        let seq = row.get(1)?;
+        let entry = EntryRow {
+            seq,
+            at: row.get(2)?,
+            kind: row.get(3)?,
+            amount: row.get(4)?,
+            available: row.get(5)?,
+            balance: row.get(6)?,
+            debt: row.get(7)?,
+            postings: row.get(8)?,
+            grant: row.get(9)?,
+            hold: row.get(10)?,
+            operation: row.get(11)?,
+            quantity: row.get(12)?,
+            unit_price: row.get(13)?,
+            version: row.get(14)?,
+            attempted: row.get(15)?,
+            until: row.get(16)?,
+            terms: row.get(17)?,
+            release_reason: row.get(18)?,
+            epoch: row.get(19)?,
+            actor: row.get(20)?,
+            note: row.get(21)?,
+            hash: row.get(22)?,
+        };
+        Ok((seq, entry))
     }
 
     /// SHA-256 over the hash before and the entry's canonical bytes, version 1.
@@ -158,12 +161,12 @@ impl NoteRow {
     }
 }
 
-pub fn read_note(row: &Row<'_>) -> rusqlite::Result<(i64, NoteRow)> {
+pub fn read_note(row: &Row<'_>) -> Read<(i64, NoteRow)> {
     let mut texts: [String; 6] = Default::default();
     for (index, text) in texts.iter_mut().enumerate() {
-        *text = row.get(index + 2)?;
+        *text = row.get(index + 3)?;
     }
-    Ok((row.get(0)?, NoteRow { salt: row.get(1)?, texts }))
+    Ok((row.get(1)?, NoteRow { salt: row.get(2)?, texts }))
 }
 
 /// A grant's row but for its id.
@@ -186,19 +189,19 @@ pub struct Terms {
     pub expires_at: Option<i64>,
 }
 
-pub fn read_grant(row: &Row<'_>) -> rusqlite::Result<(i64, GrantRow)> {
+pub fn read_grant(row: &Row<'_>) -> Read<(i64, GrantRow)> {
     let terms = Terms {
-        credits: row.get(7)?,
-        kind: row.get(1)?,
-        priority: row.get(2)?,
-        effective_at: row.get(3)?,
-        expires_at: row.get(4)?,
+        credits: row.get(8)?,
+        kind: row.get(2)?,
+        priority: row.get(3)?,
+        effective_at: row.get(4)?,
+        expires_at: row.get(5)?,
     };
     let mut buckets = [0; 7];
     for (index, credits) in buckets.iter_mut().enumerate() {
-        *credits = row.get(index + 8)?;
+        *credits = row.get(index + 9)?;
     }
-    Ok((row.get(0)?, GrantRow { terms, granted_at: row.get(5)?, revoked_at: row.get(6)?, buckets }))
+    Ok((row.get(1)?, GrantRow { terms, granted_at: row.get(6)?, revoked_at: row.get(7)?, buckets }))
 }
 
 /// A hold's row but for its id.
@@ -223,29 +226,29 @@ pub struct HoldRow {
     pub labels: [String; 5],
 }
 
-pub fn read_hold(row: &Row<'_>) -> rusqlite::Result<(i64, HoldRow)> {
+pub fn read_hold(row: &Row<'_>) -> Read<(i64, HoldRow)> {
     let mut labels: [String; 5] = Default::default();
     for (index, label) in labels.iter_mut().enumerate() {
-        *label = row.get(index + 15)?;
+        *label = row.get(index + 16)?;
     }
     let hold = HoldRow {
-        status: row.get(1)?,
-        opened_at: row.get(2)?,
-        operation: row.get(3)?,
-        quantity: row.get(4)?,
-        unit_price: row.get(5)?,
-        version: row.get(6)?,
-        epoch: row.get(7)?,
-        parts: parts(&row.get::<_, String>(8)?),
-        ends_at: row.get(9)?,
-        settled: row.get(10)?,
-        attempted: row.get(11)?,
-        refunded: row.get(12)?,
-        release_reason: row.get(13)?,
-        ended_at: row.get(14)?,
+        status: row.get(2)?,
+        opened_at: row.get(3)?,
+        operation: row.get(4)?,
+        quantity: row.get(5)?,
+        unit_price: row.get(6)?,
+        version: row.get(7)?,
+        epoch: row.get(8)?,
+        parts: parts(&row.get::<String>(9)?),
+        ends_at: row.get(10)?,
+        settled: row.get(11)?,
+        attempted: row.get(12)?,
+        refunded: row.get(13)?,
+        release_reason: row.get(14)?,
+        ended_at: row.get(15)?,
         labels,
     };
-    Ok((row.get(0)?, hold))
+    Ok((row.get(1)?, hold))
 }
 
 /// `7:4 9:2`: 4 credits of grant 7, then 2 of grant 9.
@@ -294,48 +297,4 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 fn whole(text: &str) -> Option<i64> {
     let plain = text.starts_with(|digit: char| ('1'..='9').contains(&digit));
     plain.then(|| text.parse().ok()).flatten()
-}
-
-/// Rows in the order of their number, read in step with the entries.
-pub struct Cursor<'s, T> {
-    rows: Rows<'s>,
-    read: fn(&Row<'_>) -> rusqlite::Result<(i64, T)>,
-    ahead: Option<(i64, T)>,
-}
-
-impl<'s, T> Cursor<'s, T> {
-    pub fn new(
-        rows: Rows<'s>,
-        read: fn(&Row<'_>) -> rusqlite::Result<(i64, T)>,
-    ) -> rusqlite::Result<Cursor<'s, T>> {
-        let mut cursor = Cursor { rows, read, ahead: None };
-        cursor.advance()?;
-        Ok(cursor)
-    }
-
-    /// The next row when its number is at most `number`.
-    pub fn until(&mut self, number: i64) -> rusqlite::Result<Option<(i64, T)>> {
-        if self.ahead.as_ref().is_none_or(|ahead| ahead.0 > number) {
-            return Ok(None);
-        }
-        let next = self.ahead.take();
-        self.advance()?;
-        Ok(next)
-    }
-
-    /// The row of this number; rows before it, which nobody asked for, go to `stray`.
-    pub fn take(&mut self, number: i64, mut stray: impl FnMut(i64, T)) -> rusqlite::Result<Option<T>> {
-        while let Some((found, row)) = self.until(number)? {
-            if found == number {
-                return Ok(Some(row));
-            }
-            stray(found, row);
-        }
-        Ok(None)
-    }
-
-    fn advance(&mut self) -> rusqlite::Result<()> {
-        self.ahead = self.rows.next()?.map(self.read).transpose()?;
-        Ok(())
-    }
 }

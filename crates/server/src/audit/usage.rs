@@ -2,46 +2,48 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Row;
-
 use super::book::Moved;
-use super::rows::{Cursor, EntryRow, NoteRow, kind};
+use super::reader::{Cursor, Read, Row};
+use super::rows::{EntryRow, NoteRow, kind};
 use super::{Findings, USAGE};
 
 /// A quarter of an hour, in microseconds.
 const SLOT: i64 = 900_000_000;
 
 pub const ROWS: &str =
-    "select slot, operation, campaign, member, channel, quantity, credits, not_charged, refunded,
-    refunded_credits from usage where workspace = ?1 order by slot";
+    "select workspace, slot, operation, campaign, member, channel, quantity, credits, not_charged, refunded,
+    refunded_credits from usage where {here} order by workspace, slot";
 
 /// Operation, campaign, member, channel.
-type Key = [String; 4];
+pub type Key = [String; 4];
 /// Quantity, credits, not charged, refunded, refunded credits.
-type Totals = [i128; 5];
+pub type Totals = [i128; 5];
+/// A row but for its slot.
+pub type Stored = (Key, Totals);
 
-pub fn read(row: &Row<'_>) -> rusqlite::Result<(i64, (Key, Totals))> {
+pub fn read(row: &Row<'_>) -> Read<(i64, Stored)> {
     let mut key: Key = Default::default();
     for (index, text) in key.iter_mut().enumerate() {
-        *text = row.get(index + 1)?;
+        *text = row.get(index + 2)?;
     }
     let mut totals = [0; 5];
     for (index, total) in totals.iter_mut().enumerate() {
-        *total = i128::from(row.get::<_, i64>(index + 5)?);
+        *total = i128::from(row.get::<i64>(index + 6)?);
     }
-    Ok((row.get(0)?, (key, totals)))
+    Ok((row.get(1)?, (key, totals)))
 }
 
 /// The totals of the slot that the ledger has reached. Time rises, so an earlier slot is complete.
-pub struct Slots<'s> {
-    rows: Cursor<'s, (Key, Totals)>,
+pub struct Slots<'t, 's> {
+    rows: &'t mut Cursor<'s, Stored>,
+    workspace: i64,
     slot: i64,
     totals: BTreeMap<Key, Totals>,
 }
 
-impl<'s> Slots<'s> {
-    pub fn new(rows: Cursor<'s, (Key, Totals)>) -> Slots<'s> {
-        Slots { rows, slot: i64::MIN, totals: BTreeMap::new() }
+impl<'t, 's> Slots<'t, 's> {
+    pub fn new(workspace: i64, rows: &'t mut Cursor<'s, Stored>) -> Slots<'t, 's> {
+        Slots { rows, workspace, slot: i64::MIN, totals: BTreeMap::new() }
     }
 
     /// Adds what an entry charged, did not charge, or gave back.
@@ -51,7 +53,7 @@ impl<'s> Slots<'s> {
         note: Option<&NoteRow>,
         moved: Moved,
         findings: &mut Findings,
-    ) -> rusqlite::Result<()> {
+    ) -> Read<()> {
         let (quantity, tried) = (i128::from(entry.quantity.unwrap_or(0)), i128::from(entry.attempted));
         let add: Totals = match entry.kind {
             kind::CHARGE => [quantity, -moved.amount, tried - quantity, 0, 0],
@@ -74,9 +76,9 @@ impl<'s> Slots<'s> {
     }
 
     /// Compares the slot with its rows.
-    fn finish(&mut self, findings: &mut Findings) -> rusqlite::Result<()> {
+    fn finish(&mut self, findings: &mut Findings) -> Read<()> {
         let slot = self.slot;
-        while let Some((at, (key, totals))) = self.rows.until(slot)? {
+        while let Some((at, (key, totals))) = self.rows.until(self.workspace, slot)? {
             let known = if at == slot { self.totals.remove(&key) } else { None };
             findings.check(known == Some(totals), USAGE, || {
                 format!("slot {at}, operation {}: stored {totals:?}, the ledger gives {known:?}", key[0])
@@ -89,9 +91,9 @@ impl<'s> Slots<'s> {
     }
 
     /// Rows after the last slot of the ledger.
-    pub fn rest(&mut self, findings: &mut Findings) -> rusqlite::Result<()> {
+    pub fn rest(&mut self, findings: &mut Findings) -> Read<()> {
         self.finish(findings)?;
-        while let Some((at, (key, totals))) = self.rows.until(i64::MAX)? {
+        while let Some((at, (key, totals))) = self.rows.next(self.workspace)? {
             findings
                 .broken(USAGE, format!("slot {at}, operation {}: {totals:?} is not in the ledger", key[0]));
         }

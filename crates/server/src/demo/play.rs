@@ -59,7 +59,7 @@ pub async fn run(auto: bool, listen: &str) -> Result<ExitCode, String> {
     println!("{} leads imported, 2 campaigns launched, {FIRST_CREDITS} credits.", LEADS.lines().count() - 1);
     let outcome = if auto {
         player.play(&workspace).await?;
-        verdict(&player, &workspace, &sink, &fakes, &store::database_file(&directory)).await
+        verdict(&player, &workspace, &sink, &fakes, &store::Place::Directory(directory.clone())).await
     } else {
         println!(
             "\nOpen the dashboard:\n\n  {}\n\nTime runs fast. Buy a pack when the credits run out. Ctrl-C ends it.\n",
@@ -291,7 +291,7 @@ async fn verdict(
     workspace: &str,
     sink: &SmtpSink,
     fakes: &HttpFakes,
-    database: &std::path::Path,
+    place: &store::Place,
 ) -> Result<ExitCode, String> {
     let usage = player
         .get(&format!("/v1/workspaces/{workspace}/usage?from=2000-01-01T00:00:00Z&interval=month"))
@@ -337,7 +337,7 @@ async fn verdict(
     }
     agree &= usage["total"].as_i64() == Some(total);
     println!("{:<20} {:>6} {:>6} {total:>8}", "total", "", "");
-    let report = audit::audit(database)?;
+    let report = audit::audit(place)?;
     println!("\naudit: {}", if report.clean { "clean" } else { "BROKEN" });
     println!("credits and logs {}", if agree { "agree to the credit" } else { "DO NOT AGREE" });
     Ok(if agree && report.clean { ExitCode::SUCCESS } else { ExitCode::from(1) })

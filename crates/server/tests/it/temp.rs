@@ -88,10 +88,7 @@ impl Directory {
 
     /// What is in it must prove itself.
     pub fn prove(&self, when: &str) {
-        if self.is_shared() {
-            return;
-        }
-        let report = scrip::audit::audit(&scrip::store::database_file(&self.path)).expect("it finishes");
+        let report = scrip::audit::audit(&self.place()).expect("it finishes");
         assert!(report.clean, "{when}: {:#?}", report.broken);
     }
 

@@ -53,7 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server/runner.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/scheduler.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/delivery.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
-    // The auditor shares nothing with what it audits.
+    // The auditor shares nothing with what it audits but the name of the place.
     ("server/audit", &["billing::", "crate::store", "crate::app", "crate::clock"]),
 ];
 
@@ -63,6 +63,8 @@ fn imports_follow_the_arrows() {
     for (name, text) in sources() {
         for (place, banned) in ARROWS {
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let allowed = |line: &&str| name == "server/audit.rs" && *line == "use crate::store::Place;";
+            let code = code.filter(|line| !allowed(line));
             let hits = code.flat_map(|line| banned.iter().filter(move |word| line.contains(**word)));
             broken.extend(
                 hits.filter(|_| name.starts_with(place)).map(|word| format!("{name} mentions {word}")),
@@ -100,7 +102,7 @@ fn time_randomness_environment_and_engine_have_one_home() {
         for (call, homes) in HOMES {
             let code = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(call));
             let at_home = homes.iter().any(|home| name == *home)
-                || (*call == "rusqlite::" && name.starts_with("server/audit"));
+                || (*call == "rusqlite::" && name == "server/audit/reader.rs");
             if code && !at_home {
                 broken.push(format!("{name} calls {call}"));
             }
