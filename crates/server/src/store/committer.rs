@@ -7,6 +7,7 @@
 //! Invariant: nobody is answered before the commit that holds their effect; after a failed commit no cached account is used.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SendError, SyncSender};
@@ -215,6 +216,8 @@ pub struct Writer {
     pub partition: i64,
     /// `None` after a failed commit: they know of what was not committed, and are made again before the next.
     pub accounts: Option<Accounts>,
+    /// What keeps others out of the directory until the connection is closed.
+    pub lock: Option<File>,
     /// The clock.
     pub clock: Clock,
     /// Workspaces whose account changed.

@@ -32,7 +32,6 @@ pub mod topups;
 pub mod work;
 pub mod workspaces;
 
-use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -132,8 +131,8 @@ struct Shared {
     changes: broadcast::Sender<i64>,
     clock: Clock,
     died: tokio::sync::watch::Receiver<bool>,
+    is_shared: bool,
     _keeper: std::sync::mpsc::Sender<()>,
-    _lock: Option<File>,
 }
 
 /// A partition's writer, as others reach it.
@@ -274,7 +273,7 @@ impl Store {
 
     /// Whether other nodes may write to this database too.
     fn is_shared(&self) -> bool {
-        self.shared._lock.is_none()
+        self.shared.is_shared
     }
 
     fn lane_of(&self, workspace: i64) -> usize {

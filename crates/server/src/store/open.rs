@@ -115,8 +115,9 @@ impl Starting {
             let log = self.log.take();
             let syncer = log.map(|log| syncer::start(log, changes.clone(), dead.clone())).transpose();
             let syncer = syncer.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
+            let lock = self.lock.take();
             let mut writer =
-                Writer { connection, partition, accounts: None, clock, changes, tell, state, syncer };
+                Writer { lock, connection, partition, accounts: None, clock, changes, tell, state, syncer };
             writer.recover()?;
             std::thread::Builder::new()
                 .name("committer".to_owned())
@@ -125,10 +126,10 @@ impl Starting {
             reachable.push(lane);
         }
         let (readers, reading) = (Mutex::new(self.readers), Semaphore::new(READERS));
-        let (clock, _keeper, _lock) = (self.clock, self.keeper, self.lock);
+        let (clock, _keeper, is_shared) = (self.clock, self.keeper, self.tell.is_some());
         let lanes = reachable;
         Ok(Store {
-            shared: Arc::new(Shared { lanes, readers, reading, changes, clock, died, _keeper, _lock }),
+            shared: Arc::new(Shared { lanes, readers, reading, changes, clock, died, is_shared, _keeper }),
         })
     }
 }
