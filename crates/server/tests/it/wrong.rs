@@ -56,6 +56,62 @@ async fn every_field_wrong_in_every_way_is_a_named_refusal() {
     server.audit();
 }
 
+/// Values of the right type that nobody sends by accident.
+const EXTREME: [&str; 9] = [
+    "\"\\u0000\"",
+    "\"a\\u0000b\"",
+    "\"\\ud83d\\ude00\"",
+    "\"@long@\"",
+    "\"\"",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "0",
+    "null",
+];
+
+#[tokio::test]
+async fn extreme_values_are_taken_or_refused_and_never_fail() {
+    let server = Server::open().await;
+    let ws = server.workspace("One").await;
+    server.grant(&ws, 50).await;
+    let (document, operations) = server.operations().await;
+    let long = "x".repeat(100_000);
+    let mut checked = 0;
+    for (method, path, operation) in operations {
+        let at = address(&path, &ws);
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let schema = if schema.is_null() { Value::Null } else { resolve(&document, schema) };
+        let base = example(&document, &schema);
+        for (name, _) in properties(&schema) {
+            for extreme in EXTREME.iter().filter(|_| path != "/v1/clock/advance") {
+                let mut body = base.clone();
+                body[&name] = json!("@@");
+                let body = body.to_string().replace("\"@@\"", extreme).replace("@long@", &long);
+                let got = server.send(OPERATOR, &method, &at, &format!("extreme-{checked}"), body).await;
+                let lacks = got.body["code"] == "provider_not_configured";
+                assert!(
+                    got.status < 500 || lacks,
+                    "{method} {path} {name} = {extreme}: {} {}",
+                    got.status,
+                    got.body
+                );
+                checked += 1;
+            }
+        }
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        for parameter in parameters.filter(|one| one["in"] == "query" && method == "GET") {
+            for extreme in ["%00", "a%00b", "%F0%9F%98%80", "", "9223372036854775807", "-1", "0", "%25"] {
+                let name = parameter["name"].as_str().expect("a name");
+                let got = server.get(&format!("{at}?{name}={extreme}")).await;
+                assert!(got.status < 500, "{path} {name} = {extreme}: {} {}", got.status, got.body);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 500, "only {checked} extremes were sent");
+    server.audit();
+}
+
 /// A path of the document with its parts filled in.
 fn address(path: &str, ws: &str) -> String {
     let id = ws.rsplit('/').next().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! How values travel to the server and back, and what its errors mean.
 
+use std::borrow::Cow;
+
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
@@ -9,6 +11,12 @@ use super::super::db::Value;
 /// Values as a statement takes them.
 pub fn as_values<'v>(values: &'v [Value<'_>]) -> Vec<&'v (dyn ToSql + Sync)> {
     values.iter().map(|value| value as _).collect()
+}
+
+/// This server has no text with a zero byte. No field takes one either; but a filter may be asked for it, and a provider may
+/// say it.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { Cow::Borrowed(text) }
 }
 
 /// The server did not answer in time.
@@ -41,7 +49,7 @@ impl Value<'_> {
     }
 
     fn as_text(&self) -> Option<String> {
-        if let Value::Text(text) = self { Some(text.to_string()) } else { None }
+        if let Value::Text(text) = self { Some(storable(text).into_owned()) } else { None }
     }
 
     fn as_blob(&self) -> Option<Vec<u8>> {
@@ -69,7 +77,7 @@ impl ToSql for Value<'_> {
             Value::Null => Ok(IsNull::Yes),
             Value::Int(int) if *kind == Type::INT4 => i32::try_from(*int)?.to_sql(kind, out),
             Value::Int(int) => int.to_sql(kind, out),
-            Value::Text(text) => text.as_ref().to_sql(kind, out),
+            Value::Text(text) => storable(text).to_sql(kind, out),
             Value::Blob(blob) => blob.as_ref().to_sql(kind, out),
         }
     }
