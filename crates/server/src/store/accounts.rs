@@ -25,7 +25,7 @@ const MOST_UNWRITTEN: usize = 131_072;
 /// How many entries more are written once there are too many: pages are shared by what is written together.
 const SWEPT: usize = 64;
 /// How many entries of one workspace may wait, so that no single write takes long.
-const MOST_OF_ONE: usize = 2_048;
+const MOST_OF_ONE: usize = 512;
 /// How much of the journal is dropped for each entry that is added, while there is something to drop.
 const DROPPED_PER_ENTRY: i64 = 2;
 
