@@ -95,12 +95,12 @@ impl Accounts {
     fn replay(&mut self, tx: &Tx<'_>, now: Time, first: i64) -> Result<bool, Error> {
         // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
         let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let (mut written, mut whole) = (HashMap::new(), true);
-            journal::replay(tx, self.partition, self.journal.last, |row| {
+            let (mut written, rows) = (HashMap::new(), journal::rows(tx, self.partition, self.journal.last)?);
+            rows.iter().flat_map(|row| &row.progress.written).for_each(|written| self.overtaken(written));
+            for row in rows {
                 let entries = row.entries()?;
-                whole &= row.id == first || row.id - entries.len().max(1) as i64 == self.journal.last;
-                if !whole {
-                    return Ok(());
+                if row.id != first && row.id - entries.len().max(1) as i64 != self.journal.last {
+                    return Ok(false);
                 }
                 for journaled in entries {
                     self.again(tx, &journaled, &mut written, now)?;
@@ -110,9 +110,8 @@ impl Accounts {
                     self.wrote(written);
                 }
                 (self.journal.last, self.journal.name) = (row.id, row.name);
-                Ok(())
-            })?;
-            Ok(whole)
+            }
+            Ok(true)
         }));
         replayed.unwrap_or_else(|_| Err(broken()))
     }
@@ -152,17 +151,25 @@ impl Accounts {
         Ok(())
     }
 
+    /// Forgets an account whose tables are ahead of it: what it lacks would be read from them as it is after entries that are
+    /// yet to be applied. They have all its entries of the rows before, so that none is lost with it.
+    fn overtaken(&mut self, Written { workspace, until, anew }: &Written) {
+        if self.cached.get(workspace).is_some_and(|cached| *anew || *until > cached.account.seq)
+            && let Some(cached) = self.cached.remove(workspace)
+        {
+            self.unwritten -= cached.unwritten.len();
+            self.behind.remove(workspace);
+        }
+    }
+
     /// Keeps in mind what somebody wrote into a workspace's tables.
-    fn wrote(&mut self, Written { workspace, until, anew }: &Written) {
+    fn wrote(&mut self, Written { workspace, until, .. }: &Written) {
         let Some(cached) = self.cached.get_mut(workspace) else { return };
         let before = cached.unwritten.len();
         cached.unwritten.retain(|recorded| recorded.entry.seq > *until);
         self.unwritten -= before - cached.unwritten.len();
         if cached.unwritten.is_empty() {
             self.behind.remove(workspace);
-            if *anew {
-                self.cached.remove(workspace);
-            }
         }
     }
 

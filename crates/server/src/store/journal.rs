@@ -194,19 +194,13 @@ pub fn append(tx: &Tx<'_>, partition: i64, id: i64, body: &[u8]) -> Result<(), E
     Ok(())
 }
 
-/// Gives each row after `last`, oldest first.
-pub fn replay(
-    tx: &Tx<'_>,
-    partition: i64,
-    last: i64,
-    mut each: impl FnMut(Row) -> Result<(), Error>,
-) -> Result<(), Error> {
+/// The rows after `last`, oldest first.
+pub fn rows(tx: &Tx<'_>, partition: i64, last: i64) -> Result<Vec<Row>, Error> {
     tx.query(
         "select id, body from journal where partition = ?1 and id > ?2 order by id",
         values![partition, last],
-        |row| each(read(row.int(0)?, row.blob(1)?).ok_or_else(unreadable)?),
-    )?;
-    Ok(())
+        |row| read(row.int(0)?, row.blob(1)?).ok_or_else(unreadable),
+    )
 }
 
 /// Where the journal ends.
