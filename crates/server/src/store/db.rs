@@ -248,7 +248,10 @@ impl Connection {
             Connection::Sqlite(connection) if connection.is_autocommit() => {}
             Connection::Sqlite(connection) => drop(connection.execute_batch("rollback")),
             Connection::Postgres(_, session) => {
-                if session.as_ref().is_some_and(|session| session.run("rollback").is_err()) {
+                if session
+                    .as_ref()
+                    .is_some_and(|session| session.is_closed() || session.run("rollback").is_err())
+                {
                     *session = None;
                 }
             }

@@ -31,7 +31,8 @@ use partition::{Source, partition, translate};
 /// How long the server may take for one statement, wait for a lane, and wait for us inside a transaction, in seconds.
 const LIMITS: &str =
     "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=20s -c timezone=UTC";
-/// How long an answer may take at all: longer than the server's own limits, for one that is gone.
+/// How long an answer may take at all: longer than the server's own limits, for one that is gone. The address may say another
+/// time, as `tcp_user_timeout`.
 const ANSWER: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -48,6 +49,9 @@ pub struct Session {
     runtime: Option<Runtime>,
     client: Client,
     partitions: i64,
+    patience: Duration,
+    /// Whether an answer did not come in time: none will be waited for any more.
+    given_up: Cell<bool>,
     warned: Arc<AtomicBool>,
     /// Whether the transaction has changed anything.
     wrote: Cell<bool>,
@@ -84,7 +88,10 @@ impl Session {
     pub fn connect(server: &Server) -> Result<Session, Error> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::Unavailable(error.to_string()))?;
-        let (client, mut connection) = runtime.block_on(server.config.connect(NoTls))?;
+        let patience = server.config.get_tcp_user_timeout().copied().unwrap_or(ANSWER);
+        // A server that takes connections and then says nothing would be waited for without end.
+        let connecting = async { tokio::time::timeout(patience, server.config.connect(NoTls)).await };
+        let (client, mut connection) = runtime.block_on(connecting).map_err(silent)??;
         let warned = Arc::new(AtomicBool::new(false));
         let warnings = warned.clone();
         runtime.spawn(async move {
@@ -100,7 +107,8 @@ impl Session {
             }
         });
         let (partitions, wrote, known) = (server.partitions, Cell::new(false), RefCell::default());
-        let session = Session { runtime: Some(runtime), client, partitions, warned, wrote, known };
+        let (runtime, given_up) = (Some(runtime), Cell::new(false));
+        let session = Session { runtime, client, partitions, patience, given_up, warned, wrote, known };
         // What is acknowledged is durable, whatever this database is used to.
         session.run("select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'")?;
         Ok(session)
@@ -108,7 +116,7 @@ impl Session {
 
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.given_up.get() || self.client.is_closed()
     }
 
     /// Whether the transaction has changed anything.
@@ -279,14 +287,19 @@ impl Session {
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
-        let gone = |_| Error::Unavailable("the database does not answer".to_owned());
-        Ok(self.block(answer).map_err(gone)??)
+        Ok(self.block(answer).map_err(silent)??)
     }
 
     fn block<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
         let runtime = self.runtime.as_ref().expect("there until it is dropped");
-        runtime.block_on(async { tokio::time::timeout(ANSWER, work).await })
+        let answer = runtime.block_on(async { tokio::time::timeout(self.patience, work).await });
+        self.given_up.set(self.given_up.get() || answer.is_err());
+        answer
     }
+}
+
+fn silent(_: Elapsed) -> Error {
+    Error::Unavailable("the database does not answer".to_owned())
 }
 
 fn array<'v>(column: &'v [Value<'v>], kind: &Type) -> Box<dyn ToSql + Sync + 'v> {

@@ -61,7 +61,10 @@ impl Place {
         let options = format!("{} {LIMITS}", config.get_options().unwrap_or(""));
         // A standby would refuse our first write: whoever takes writes is looked for among the hosts.
         config.options(options.trim()).target_session_attrs(TargetSessionAttrs::ReadWrite);
-        config.connect_timeout(CONNECT).tcp_user_timeout(super::ANSWER);
+        config.connect_timeout(CONNECT);
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(super::ANSWER);
+        }
         if config.get_application_name().is_none() {
             config.application_name("scrip");
         }
