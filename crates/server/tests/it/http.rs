@@ -64,6 +64,11 @@ impl Server {
         Server { _app: app, url, client: Client::new(), directory }
     }
 
+    /// Waits for answers no longer than this.
+    pub fn patience(&mut self, patience: std::time::Duration) {
+        self.client = Client::builder().timeout(patience).build().expect("a client");
+    }
+
     /// Sends a body as it is.
     pub async fn send(&self, key: &str, method: &str, path: &str, unique: &str, body: String) -> Got {
         let method: Method = method.parse().expect("a method");

@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod http;
 mod nodes;
+mod outage;
 mod pages;
 mod pieces;
 mod proxy;

@@ -31,7 +31,7 @@ pub struct Node {
 impl Node {
     pub fn open(directory: &Directory, start: Time) -> Node {
         let proxy = Proxy::new(&directory.url().expect("a server"));
-        let place = directory.through(proxy.address).place();
+        let place = directory.through(proxy.address, "").place();
         Node { store: Store::open(&place, Some(start)).expect("a node opens"), proxy }
     }
 

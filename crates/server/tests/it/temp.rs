@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 pub struct Directory {
     held: Arc<Held>,
     /// Another way to the server: where stores are opened, but not how this looks after the database.
-    through: Option<SocketAddr>,
+    through: Option<(SocketAddr, &'static str)>,
 }
 
 struct Held {
@@ -56,16 +56,16 @@ impl Directory {
         Directory { held: Arc::new(Held { path, server, database: OnceLock::new() }), through: None }
     }
 
-    /// The same database on another way.
-    pub fn through(&self, way: SocketAddr) -> Directory {
-        Directory { held: self.held.clone(), through: Some(way) }
+    /// The same database on another way, with options of its own.
+    pub fn through(&self, way: SocketAddr, options: &'static str) -> Directory {
+        Directory { held: self.held.clone(), through: Some((way, options)) }
     }
 
     /// Where a store is opened.
     pub fn place(&self) -> Place {
         let Some(url) = self.url() else { return Place::Directory(self.held.path.clone()) };
         let url = match self.through {
-            Some(way) => format!("postgres://postgres@{way}/{}", self.database()),
+            Some((way, options)) => format!("postgres://postgres@{way}/{}{options}", self.database()),
             None => url,
         };
         // More than one partition, so that nothing works only because there is one.
