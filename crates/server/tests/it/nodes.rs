@@ -2,6 +2,8 @@
 //!
 //! Tried only where the suite has a server (`SCRIP_TEST_DATABASE`).
 
+mod servers;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -185,6 +185,19 @@ impl World {
         temp::close(store).await;
     }
 
+    /// Its database.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// How many pieces of work this server took up.
+    pub async fn pieces(&self) -> i64 {
+        let metrics = self.client.get(format!("{}/metrics", self.base)).send().await.expect("an answer");
+        let metrics = metrics.text().await.expect("text");
+        let line = metrics.lines().find_map(|line| line.strip_prefix("scrip_pieces_total "));
+        line.expect("a counter").parse().expect("a number")
+    }
+
     /// Whether several nodes may share its database.
     pub fn is_shared(&self) -> bool {
         self.directory.is_shared()
