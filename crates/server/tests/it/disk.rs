@@ -76,7 +76,7 @@ async fn a_full_disk_refuses_and_heals() {
     server.audit();
 }
 
-fn scrip(arguments: &[&str]) -> Command {
+pub fn scrip(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scrip"));
     command.args(arguments).env("SCRIP_OPERATOR_KEY", OPERATOR).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -87,7 +87,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Refused at the start: exit 2, and one line that has all of these words.
-fn refused(output: &Output, words: &[&str]) {
+pub fn refused(output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
