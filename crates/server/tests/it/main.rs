@@ -12,6 +12,7 @@ mod pieces;
 mod proxy;
 mod runner;
 mod sample;
+mod spread;
 mod start;
 mod store;
 mod temp;
