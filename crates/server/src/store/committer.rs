@@ -27,15 +27,8 @@ use crate::clock::Clock;
 const BATCH: usize = 8_192;
 /// How often a batch that met another node's work is tried again.
 const TRIES: u32 = 3;
-/// How long to wait before each look for a commit that nobody confirmed: callers wait as long.
-const LOOK_UPS: &[Duration] = &[
-    Duration::ZERO,
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(4),
-];
+/// How many milliseconds to wait before each look for a commit that nobody confirmed: callers wait as long.
+const LOOK_UPS: &[u64] = &[0, 200, 1_000, 2_000, 4_000, 4_000];
 
 /// A ledger command on its way to the writer.
 #[derive(Clone, Debug)]
@@ -356,25 +349,25 @@ impl Writer {
     fn look_up(&mut self, accounts: &Accounts) -> Result<(), Error> {
         let (row, name) = accounts.end();
         for pause in LOOK_UPS {
-            std::thread::sleep(*pause);
+            std::thread::sleep(Duration::from_millis(*pause));
             let seen = self.connection.begin(self.partition, &self.clock).and_then(|tx| {
-                let there = journal::name_of(&tx, self.partition, row)? == Some(name);
                 tx.confirm();
-                Ok(there)
+                journal::has(&tx, self.partition, row, name)
             });
             match seen.and_then(|there| Ok((there, self.connection.commit()?))) {
-                Ok((true, Committed::Yes)) => return Ok(()),
-                Ok((false, Committed::Yes)) => {
+                Ok((Some(true), Committed::Yes)) => return Ok(()),
+                Ok((Some(false), Committed::Yes)) => {
                     return Err(Error::Again("the commit did not happen".to_owned()));
                 }
+                // Others dropped what was there: nobody can tell any more.
+                Ok((None, Committed::Yes)) => break,
                 Ok((_, Committed::Unknown)) => {}
                 Err(error) => tracing::warn!(%error, "a commit could not be looked up yet"),
             }
             self.connection.rollback();
         }
-        Err(Error::Unavailable(
-            "it is unknown whether this was committed; ask again with the same key".to_owned(),
-        ))
+        let why = "it is unknown whether this was committed; ask again with the same key";
+        Err(Error::Unavailable(why.to_owned()))
     }
 }
 

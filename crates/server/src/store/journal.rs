@@ -215,6 +215,15 @@ pub fn name_of(tx: &Tx<'_>, partition: i64, id: i64) -> Result<Option<Name>, Err
     Ok(name.and_then(|name| name.try_into().ok()))
 }
 
+/// Whether a row with this id and name was committed; `None` when rows as old as that are not kept any more.
+pub fn has(tx: &Tx<'_>, partition: i64, id: i64, name: Name) -> Result<Option<bool>, Error> {
+    if let Some(there) = name_of(tx, partition, id)? {
+        return Ok(Some(there == name));
+    }
+    let first = tx.int("select min(id) from journal where partition = ?1", values![partition])?;
+    Ok((first < id).then_some(false))
+}
+
 /// Drops the rows until `end`.
 pub fn drop_until(tx: &Tx<'_>, partition: i64, end: i64) -> Result<(), Error> {
     tx.execute("delete from journal where partition = ?1 and id <= ?2", values![partition, end])?;
