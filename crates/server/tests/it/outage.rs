@@ -67,6 +67,45 @@ async fn a_commit_that_is_cut_off_happens_once() {
     assert!(node.proxy.cuts() >= cuts - 1, "{} commits were cut", node.proxy.cuts());
 }
 
+/// Before its commit is looked up, another node has written everything into the tables and dropped that row of the journal. Then
+/// nobody can tell whether it happened, and doing it again could do it twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_nobody_can_look_up_any_more_is_not_done_again() {
+    let Some(directory) = Directory::shared("dropped") else { return };
+    let node = Node::open(&directory, START);
+    let other = Store::open(&directory.place(), Some(START)).expect("it opens");
+    let workspace = funded(&other).await;
+    let adjust = move |credits| Post::new(workspace, Command::Adjust(credits), "operator");
+    node.store.post(adjust(1)).await.expect("adjusted");
+    let row = || directory.number(&format!("select max(id) from journal where partition = {workspace} % 3"));
+    let first =
+        || directory.number(&format!("select min(id) from journal where partition = {workspace} % 3"));
+    node.proxy.refuse_new();
+    node.proxy.cut_at(Cut::AfterCommit);
+    let asked = {
+        let store = node.store.clone();
+        tokio::spawn(async move { store.post(adjust(1)).await })
+    };
+    while node.proxy.cuts() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let cut = row();
+    for _ in 0..50 {
+        other.post(adjust(1)).await.expect("adjusted");
+        other.balance(workspace).await.expect("a balance");
+        if first() > cut {
+            break;
+        }
+    }
+    assert!(first() > cut, "the journal still has the row");
+    let there = spent(&other, workspace).await;
+    node.proxy.allow();
+    let answer = asked.await.expect("no panic");
+    assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+    assert_eq!(spent(&other, workspace).await, there, "it was done again");
+    assert_eq!(spent(&node.store, workspace).await, there);
+}
+
 /// A whole server, a workspace of it with credits, and its node's way to the database.
 async fn on_the_way(name: &str, options: &'static str) -> Option<(Server, crate::proxy::Proxy, String)> {
     let directory = Directory::shared(name)?;

@@ -80,6 +80,11 @@ impl Proxy {
         state.connections.drain().for_each(|(_, pair)| end(&pair));
     }
 
+    /// Ends each new connection at once; those that are there go on.
+    pub fn refuse_new(&self) {
+        self.state().refuses = true;
+    }
+
     /// Takes new connections again.
     pub fn allow(&self) {
         self.state().refuses = false;
