@@ -228,17 +228,22 @@ impl Connection {
         Ok(tx)
     }
 
-    /// Commits what was written.
+    /// Commits what was written, on the session that wrote it: another would have nothing to commit, and say that it did.
     pub fn commit(&mut self) -> Result<Committed, Error> {
-        match self.tx()? {
-            Tx::Sqlite(connection) => {
+        match self {
+            Connection::Sqlite(connection) => {
                 connection.execute_batch("commit")?;
                 Ok(Committed::Yes)
             }
-            Tx::Postgres(session) if !session.has_written() => {
+            Connection::Postgres(_, Some(session)) if !session.is_closed() => {
+                if session.has_written() {
+                    return session.commit();
+                }
                 session.run("rollback").map(|()| Committed::Yes)
             }
-            Tx::Postgres(session) => session.commit(),
+            Connection::Postgres(..) => {
+                Err(Error::Again("the connection ended before the commit".to_owned()))
+            }
         }
     }
 
