@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use billing::units::SECOND;
 use billing::{Price, Quantity, RateCard, Time};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ use crate::store::{Error, Place, Store};
 
 /// How long a signed link works, in seconds.
 pub const LINK_SECONDS: i64 = 15 * 60;
+
+/// How long a key is trusted without another look where another node may have revoked it, in seconds.
+const TRUSTED_SECONDS: i64 = 1;
 
 /// Everything a request needs. Cheap to clone.
 #[derive(Clone)]
@@ -48,8 +52,16 @@ pub struct Inner {
     pub served: Served,
     operator: [u8; 32],
     link_secret: Vec<u8>,
-    keys: RwLock<HashMap<i64, (i64, [u8; 32])>>,
+    keys: RwLock<HashMap<i64, TrustedKey>>,
     stopping: AtomicBool,
+}
+
+/// An API key as it was when it was looked at.
+#[derive(Clone, Copy)]
+struct TrustedKey {
+    workspace: i64,
+    digest: [u8; 32],
+    looked_at: Time,
 }
 
 /// Counters for the metrics page.
@@ -141,19 +153,29 @@ impl App {
     }
 
     /// The workspace behind an API key, or `None`. Looked up by its id, compared by its secret's digest.
-    pub async fn key_workspace(&self, key: i64, secret: &[u8]) -> Option<i64> {
+    ///
+    /// # Errors
+    /// When the database cannot say: that is no reason to send somebody away as a stranger.
+    pub async fn key_workspace(&self, key: i64, secret: &[u8]) -> Result<Option<i64>, Error> {
         let digest: [u8; 32] = Sha256::digest(secret).into();
-        let cached = self.keys.read().ok().and_then(|keys| keys.get(&key).copied());
-        let (workspace, known) = match cached {
-            Some(found) => found,
+        let now = self.clock.now();
+        let trusted = |known: &TrustedKey| {
+            !self.store.is_shared() || (0..TRUSTED_SECONDS * SECOND).contains(&(now.0 - known.looked_at.0))
+        };
+        let cached = self.keys.read().ok().and_then(|keys| keys.get(&key).copied()).filter(trusted);
+        let known = match cached {
+            Some(known) => known,
             None => {
-                let (workspace, hash) = self.store.find_key(key).await.ok().flatten()?;
-                let known: [u8; 32] = hash.try_into().ok()?;
-                self.keys.write().ok()?.insert(key, (workspace, known));
-                (workspace, known)
+                let Some((workspace, hash)) = self.store.find_key(key).await? else { return Ok(None) };
+                let Ok(digest) = hash.try_into() else { return Ok(None) };
+                let known = TrustedKey { workspace, digest, looked_at: now };
+                if let Ok(mut keys) = self.keys.write() {
+                    keys.insert(key, known);
+                }
+                known
             }
         };
-        bool::from(digest.ct_eq(&known)).then_some(workspace)
+        Ok(bool::from(digest.ct_eq(&known.digest)).then_some(known.workspace))
     }
 
     /// Forgets a key that was revoked.

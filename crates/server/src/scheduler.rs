@@ -82,6 +82,8 @@ pub async fn pause(app: &App) {
 /// When the store cannot write: time stands where it got to.
 pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
     let _one_at_a_time = app.advancing.lock().await;
+    // Another node may have moved it since this one looked.
+    app.store.advance_clock(app.clock.now()).await?;
     let target = Time(app.clock.now().0.saturating_add(seconds.saturating_mul(SECOND)));
     loop {
         settle_down(app).await?;

@@ -45,7 +45,7 @@ impl Caller {
             && let Some((owner, number)) = id::parse_inside("key", key)
             && let Some(secret) = from_hex(secret)
         {
-            let workspace = app.key_workspace(number, &secret).await;
+            let workspace = app.key_workspace(number, &secret).await?;
             return match workspace {
                 Some(workspace) if workspace == owner => Ok(Caller::Key { key: number, workspace }),
                 _ => Err(Error::unauthorized()),

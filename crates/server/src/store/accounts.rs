@@ -31,7 +31,8 @@ const DROPPED_PER_ENTRY: i64 = 2;
 
 /// The writer's accounts.
 pub struct Accounts {
-    partition: i64,
+    /// The partition that these accounts are in.
+    pub partition: i64,
     cached: HashMap<i64, Cached>,
     /// The workspaces with unwritten entries.
     behind: BTreeSet<i64>,
@@ -98,21 +99,22 @@ impl Accounts {
     fn replay(&mut self, tx: &Tx<'_>, news: News, first: i64, now: Time) -> Result<bool, Error> {
         // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
         let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut written = HashMap::new();
-            for (id, body) in news {
-                let row = journal::read(id, body)?;
+            let rows = news.into_iter().map(|(id, body)| journal::read(id, body));
+            let (mut written, rows) = (HashMap::new(), rows.collect::<Result<Vec<_>, _>>()?);
+            rows.iter().flat_map(|row| &row.progress.written).for_each(|written| self.overtaken(written));
+            for row in rows {
                 let entries = row.entries()?;
-                if id != first && id - entries.len().max(1) as i64 != self.journal.last {
+                if row.id != first && row.id - entries.len().max(1) as i64 != self.journal.last {
                     return Ok(false);
                 }
                 for journaled in entries {
                     self.again(tx, &journaled, &mut written, now)?;
                 }
-                self.keys.follow(&row.progress.sealed, (self.journal.last, id));
+                self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
                 for written in &row.progress.written {
                     self.wrote(written);
                 }
-                (self.journal.last, self.journal.name) = (id, row.name);
+                (self.journal.last, self.journal.name) = (row.id, row.name);
             }
             Ok(true)
         }));
@@ -154,17 +156,25 @@ impl Accounts {
         Ok(())
     }
 
+    /// Forgets an account whose tables are ahead of it: what it lacks would be read from them as it is after entries that are
+    /// yet to be applied. They have all its entries of the rows before, so that none is lost with it.
+    fn overtaken(&mut self, Written { workspace, until, anew }: &Written) {
+        if self.cached.get(workspace).is_some_and(|cached| *anew || *until > cached.account.seq)
+            && let Some(cached) = self.cached.remove(workspace)
+        {
+            self.unwritten -= cached.unwritten.len();
+            self.behind.remove(workspace);
+        }
+    }
+
     /// Keeps in mind what somebody wrote into a workspace's tables.
-    fn wrote(&mut self, Written { workspace, until, anew }: &Written) {
+    fn wrote(&mut self, Written { workspace, until, .. }: &Written) {
         let Some(cached) = self.cached.get_mut(workspace) else { return };
         let before = cached.unwritten.len();
         cached.unwritten.retain(|recorded| recorded.entry.seq > *until);
         self.unwritten -= before - cached.unwritten.len();
         if cached.unwritten.is_empty() {
             self.behind.remove(workspace);
-            if *anew {
-                self.cached.remove(workspace);
-            }
         }
     }
 
@@ -249,11 +259,6 @@ impl Accounts {
     /// Whether a workspace has entries that are not in their tables.
     pub fn is_behind(&self, workspace: i64) -> bool {
         self.behind.contains(&workspace)
-    }
-
-    /// The partition that these accounts are in.
-    pub fn partition(&self) -> i64 {
-        self.partition
     }
 
     /// Where the journal ends: the last row, and its name.

@@ -171,7 +171,7 @@ impl<'a> Batch<'a> {
 
     /// The partition of this transaction.
     pub fn partition(&self) -> i64 {
-        self.accounts.partition()
+        self.accounts.partition
     }
 
     /// Whether nothing was decided in it yet.

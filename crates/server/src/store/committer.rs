@@ -32,15 +32,8 @@ const BATCH: usize = 8_192;
 const NO_NEWS: i64 = i64::MAX;
 /// How often a batch that met another node's work is tried again.
 const TRIES: u32 = 3;
-/// How long to wait before each look for a commit that nobody confirmed: callers wait as long.
-const LOOK_UPS: &[Duration] = &[
-    Duration::ZERO,
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(4),
-];
+/// How many milliseconds to wait before each look for a commit that nobody confirmed: callers wait as long.
+const LOOK_UPS: &[u64] = &[0, 200, 1_000, 2_000, 4_000, 4_000];
 
 /// A ledger command on its way to the writer.
 #[derive(Clone, Debug)]
@@ -370,23 +363,24 @@ impl Writer {
     fn look_up(&mut self, accounts: &Accounts) -> Result<(), Error> {
         let (row, name) = accounts.end();
         for pause in LOOK_UPS {
-            std::thread::sleep(*pause);
-            let seen = self.connection.begin(self.partition, row, &self.clock).map(|(tx, news)| {
+            std::thread::sleep(Duration::from_millis(*pause));
+            let seen = self.connection.begin(self.partition, NO_NEWS, &self.clock).and_then(|(tx, _)| {
                 tx.confirm();
-                news.first().is_some_and(|(id, head)| *id == row && journal::name(head) == Some(name))
+                journal::has(&tx, self.partition, row, name)
             });
             match seen.and_then(|there| Ok((there, self.connection.commit()?))) {
-                Ok((true, Committed::Yes)) => return Ok(()),
-                Ok((false, Committed::Yes)) => {
+                Ok((Some(true), Committed::Yes)) => return Ok(()),
+                Ok((Some(false), Committed::Yes)) => {
                     return Err(Error::Again("the commit did not happen".to_owned()));
                 }
+                // Others dropped what was there: nobody can tell any more.
+                Ok((None, Committed::Yes)) => break,
                 Ok((_, Committed::Unknown)) => {}
                 Err(error) => tracing::warn!(%error, "a commit could not be looked up yet"),
             }
             self.connection.rollback();
         }
-        Err(Error::Unavailable(
-            "it is unknown whether this was committed; ask again with the same key".to_owned(),
-        ))
+        let why = "it is unknown whether this was committed; ask again with the same key";
+        Err(Error::Unavailable(why.to_owned()))
     }
 }

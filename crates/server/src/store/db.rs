@@ -244,15 +244,22 @@ impl Connection {
         }
     }
 
-    /// Commits what was written.
+    /// Commits what was written, on the session that wrote it: another would have nothing to commit, and say that it did.
     pub fn commit(&mut self) -> Result<Committed, Error> {
-        match self.tx()? {
-            Tx::Sqlite(connection) => {
+        match self {
+            Connection::Sqlite(connection) => {
                 connection.execute_batch("commit")?;
                 Ok(Committed::Yes)
             }
-            Tx::Postgres(session) if !session.has_written() => session.rollback().map(|()| Committed::Yes),
-            Tx::Postgres(session) => session.commit(),
+            Connection::Postgres(_, Some(session)) if !session.is_closed() => {
+                if session.has_written() {
+                    return session.commit();
+                }
+                session.rollback().map(|()| Committed::Yes)
+            }
+            Connection::Postgres(..) => {
+                Err(Error::Again("the connection ended before the commit".to_owned()))
+            }
         }
     }
 
@@ -262,7 +269,8 @@ impl Connection {
             Connection::Sqlite(connection) if connection.is_autocommit() => {}
             Connection::Sqlite(connection) => drop(connection.execute_batch("rollback")),
             Connection::Postgres(_, session) => {
-                if session.as_ref().is_some_and(|session| session.rollback().is_err()) {
+                if session.as_ref().is_some_and(|session| session.is_closed() || session.rollback().is_err())
+                {
                     *session = None;
                 }
             }

@@ -215,6 +215,22 @@ pub fn end(tx: &Tx<'_>, partition: i64) -> Result<i64, Error> {
     tx.int("select max(id) from journal where partition = ?1", values![partition])
 }
 
+/// The name of a row, if it is there.
+pub fn name_of(tx: &Tx<'_>, partition: i64, id: i64) -> Result<Option<Name>, Error> {
+    let name = format!("select substr(body, 2, {NAME}) from journal where partition = ?1 and id = ?2");
+    let name = tx.one(&name, values![partition, id], |row| row.blob(0))?;
+    Ok(name.and_then(|name| name.try_into().ok()))
+}
+
+/// Whether a row with this id and name was committed; `None` when rows as old as that are not kept any more.
+pub fn has(tx: &Tx<'_>, partition: i64, id: i64, name: Name) -> Result<Option<bool>, Error> {
+    if let Some(there) = name_of(tx, partition, id)? {
+        return Ok(Some(there == name));
+    }
+    let first = tx.int("select min(id) from journal where partition = ?1", values![partition])?;
+    Ok((first < id).then_some(false))
+}
+
 /// Drops the rows until `end`.
 pub fn drop_until(tx: &Tx<'_>, partition: i64, end: i64) -> Result<(), Error> {
     tx.send("delete from journal where partition = ?1 and id <= ?2", values![partition, end])

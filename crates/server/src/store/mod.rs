@@ -272,7 +272,7 @@ impl Store {
     }
 
     /// Whether other nodes may write to this database too.
-    fn is_shared(&self) -> bool {
+    pub fn is_shared(&self) -> bool {
         self.shared.is_shared
     }
 

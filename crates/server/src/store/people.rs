@@ -156,9 +156,9 @@ impl Store {
     pub async fn advance_clock(&self, now: Time) -> Result<(), Error> {
         let clock = self.clock().clone();
         self.write(NOBODY, move |batch| {
-            batch
-                .tx
-                .execute("update meta set value = ?1 where name = 'clock'", values![&now.0.to_string()])?;
+            // Another node may have moved it further.
+            let now = now.max(batch.now).0.to_string();
+            batch.tx.execute("update meta set value = ?1 where name = 'clock'", values![&now])?;
             Ok(())
         })
         .await?;

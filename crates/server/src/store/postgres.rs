@@ -37,7 +37,8 @@ use wire::{array, as_values, gone};
 /// How long the server may take for one statement, wait for a lane, and wait for us inside a transaction, in seconds.
 const LIMITS: &str =
     "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=20s -c timezone=UTC";
-/// How long an answer may take at all: longer than the server's own limits, for one that is gone.
+/// How long an answer may take at all: longer than the server's own limits, for one that is gone. The address may say another
+/// time, as `tcp_user_timeout`.
 const ANSWER: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(5);
 /// The server's clock, and a manual one.
@@ -62,6 +63,9 @@ pub struct Session {
     /// Statements that are on their way: whoever waits next also waits for these.
     sent: RefCell<Vec<Sent>>,
     partitions: i64,
+    patience: Duration,
+    /// Whether an answer did not come in time: none will be waited for any more.
+    given_up: Cell<bool>,
     warned: Arc<AtomicBool>,
     /// Whether the transaction has changed anything.
     wrote: Cell<bool>,
@@ -111,7 +115,10 @@ impl Session {
     pub fn connect(server: &Server) -> Result<Session, Error> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::Unavailable(error.to_string()))?;
-        let (client, mut connection) = runtime.block_on(server.config.connect(NoTls))?;
+        let patience = server.config.get_tcp_user_timeout().copied().unwrap_or(ANSWER);
+        // A server that takes connections and then says nothing would be waited for without end.
+        let connecting = async { tokio::time::timeout(patience, server.config.connect(NoTls)).await };
+        let (client, mut connection) = runtime.block_on(connecting).map_err(|_| gone())??;
         let warned = Arc::new(AtomicBool::new(false));
         let warnings = warned.clone();
         runtime.spawn(async move {
@@ -127,8 +134,9 @@ impl Session {
             }
         });
         let (partitions, wrote, known) = (server.partitions, Cell::new(false), RefCell::default());
-        let (runtime, client, sent) = (Some(runtime), Arc::new(client), RefCell::default());
-        let session = Session { runtime, client, sent, partitions, warned, wrote, known };
+        let (runtime, client, sent, given_up) =
+            (Some(runtime), Arc::new(client), RefCell::default(), Cell::new(false));
+        let session = Session { runtime, client, sent, partitions, patience, given_up, warned, wrote, known };
         // What is acknowledged is durable, whatever this database is used to.
         session.run("select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'")?;
         Ok(session)
@@ -136,7 +144,7 @@ impl Session {
 
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.given_up.get() || self.client.is_closed()
     }
 
     /// Whether the transaction has changed anything.
@@ -189,11 +197,12 @@ impl Session {
         self.warned.store(false, Ordering::SeqCst);
         let sent = join_all(self.sent.take());
         let done = match self.block(join(sent, self.client.batch_execute("commit"))) {
-            // After a statement that failed, a commit takes everything back and calls that a success.
-            Ok((sent, _)) if sent.iter().any(Result::is_err) => {
-                return Err(sent.into_iter().find_map(Result::err).map_or_else(gone, Error::from));
-            }
-            Ok((_, done)) => Ok(done),
+            // After a statement that the server refused, a commit takes everything back and calls that a success.
+            Ok((sent, done)) => match sent.into_iter().find_map(Result::err) {
+                Some(error) if error.as_db_error().is_some() => return Err(error.into()),
+                Some(_) => return Ok(Committed::Unknown),
+                None => Ok(done),
+            },
             Err(late) => Err(late),
         };
         match done {
@@ -348,6 +357,8 @@ impl Session {
 
     fn block<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
         let runtime = self.runtime.as_ref().expect("there until it is dropped");
-        runtime.block_on(async { tokio::time::timeout(ANSWER, work).await })
+        let answer = runtime.block_on(async { tokio::time::timeout(self.patience, work).await });
+        self.given_up.set(self.given_up.get() || answer.is_err());
+        answer
     }
 }

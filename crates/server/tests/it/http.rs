@@ -12,7 +12,7 @@ pub const OPERATOR: &str = "operator";
 
 /// A server on a free port, with a manual clock and the sandbox's payments.
 pub struct Server {
-    _app: App,
+    pub app: App,
     pub url: String,
     client: Client,
     pub directory: Directory,
@@ -61,7 +61,12 @@ impl Server {
         let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
         let app = App::start(start).await.expect("a new database");
         tokio::spawn(server::serve(app.clone(), listener, std::future::pending()));
-        Server { _app: app, url, client: Client::new(), directory }
+        Server { app, url, client: Client::new(), directory }
+    }
+
+    /// Waits for answers no longer than this.
+    pub fn patience(&mut self, patience: std::time::Duration) {
+        self.client = Client::builder().timeout(patience).build().expect("a client");
     }
 
     /// Sends a body as it is.
@@ -106,7 +111,7 @@ impl Server {
         self.post(&format!("{ws}/grants"), &format!("grant-{credits}"), body).await.about_a_workspace(201)
     }
 
-    async fn advance(&self, seconds: i64) {
+    pub async fn advance(&self, seconds: i64) {
         let done = self.post("/v1/clock/advance", "", json!({ "seconds": seconds })).await;
         assert_eq!(done.status, 200, "{}", done.body);
     }

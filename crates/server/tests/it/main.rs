@@ -1,13 +1,19 @@
 //! The server from outside and from inside: over HTTP and through its store, with a manual clock and a database of its own.
 
 mod audit;
+mod cluster;
 mod crash;
 mod disk;
 mod http;
+mod nodes;
+mod outage;
 mod pages;
 mod pieces;
+mod proxy;
 mod runner;
 mod sample;
+mod spread;
+mod start;
 mod store;
 mod temp;
 mod tenants;

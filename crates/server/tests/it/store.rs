@@ -2,7 +2,7 @@
 //!
 //! `SCRIP_STORE_HISTORIES` says how many histories run and `SCRIP_SEED` which is the first; a failing run prints its seed.
 
-mod history;
+pub mod history;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

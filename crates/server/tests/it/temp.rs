@@ -1,15 +1,23 @@
 //! Databases that are gone when their test is: a directory, or, where `SCRIP_TEST_DATABASE` names a PostgreSQL server, a
 //! database on it. The same suite runs on both.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use scrip::store::{Place, Store, postgres::schema};
 use tokio::sync::broadcast::error::RecvError;
 
-/// A directory of its own, and a database on the suite's server once a store is opened here.
+/// A directory of its own, and a database on the suite's server once a store is opened here. Gone with its last clone.
+#[derive(Clone)]
 pub struct Directory {
+    held: Arc<Held>,
+    /// Another way to the server: where stores are opened, but not how this looks after the database.
+    through: Option<(SocketAddr, &'static str)>,
+}
+
+struct Held {
     path: PathBuf,
     server: Option<String>,
     database: OnceLock<String>,
@@ -17,60 +25,85 @@ pub struct Directory {
 
 impl Directory {
     pub fn new(name: &str) -> Directory {
-        let mut directory = Directory::local(name);
-        directory.server = std::env::var("SCRIP_TEST_DATABASE").ok();
-        directory
+        Directory::make(fresh(name), std::env::var("SCRIP_TEST_DATABASE").ok())
     }
 
     /// For what is about files: never on a server.
     pub fn local(name: &str) -> Directory {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::SeqCst);
-        let path = std::env::temp_dir().join(format!("scrip-{name}-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory can be made");
-        Directory { path, server: None, database: OnceLock::new() }
+        Directory::make(fresh(name), None)
+    }
+
+    /// For what is about servers: `None` where the suite has none.
+    pub fn shared(name: &str) -> Option<Directory> {
+        let directory = Directory::new(name);
+        if !directory.is_shared() {
+            println!("{name}: nothing is tried, because SCRIP_TEST_DATABASE names no server");
+        }
+        directory.is_shared().then_some(directory)
+    }
+
+    /// On a server of the test's own.
+    pub fn on(server: &str, name: &str) -> Directory {
+        Directory::make(fresh(name), Some(server.to_owned()))
     }
 
     /// The directory `data` of a disk.
     pub fn inside(disk: &Path) -> Directory {
-        Directory { path: disk.join("data"), server: None, database: OnceLock::new() }
+        Directory::make(disk.join("data"), None)
+    }
+
+    fn make(path: PathBuf, server: Option<String>) -> Directory {
+        Directory { held: Arc::new(Held { path, server, database: OnceLock::new() }), through: None }
+    }
+
+    /// The same database on another way, with options of its own.
+    pub fn through(&self, way: SocketAddr, options: &'static str) -> Directory {
+        Directory { held: self.held.clone(), through: Some((way, options)) }
     }
 
     /// Where a store is opened.
     pub fn place(&self) -> Place {
-        let Some(server) = &self.server else { return Place::Directory(self.path.clone()) };
-        let name = self.database.get_or_init(|| {
-            let name =
-                self.path.file_name().and_then(|name| name.to_str()).expect("a name").replace('-', "_");
-            administer(server, &[format!("create database {name}")]);
-            name
-        });
-        let (url, _) = server.rsplit_once('/').expect("the server's address names a database");
+        let Some(url) = self.url() else { return Place::Directory(self.held.path.clone()) };
+        let url = match self.through {
+            Some((way, options)) => format!("postgres://postgres@{way}/{}{options}", self.database()),
+            None => url,
+        };
         // More than one partition, so that nothing works only because there is one.
-        Place::Postgres(schema::Place {
-            url: format!("{url}/{name}"),
-            partitions: Some(3),
-            distributed: false,
+        Place::Postgres(schema::Place { url, partitions: Some(3), distributed: false })
+    }
+
+    /// The address of its database, on the straight way.
+    pub fn url(&self) -> Option<String> {
+        let (url, _) =
+            self.held.server.as_ref()?.rsplit_once('/').expect("the server's address names a database");
+        Some(format!("{url}/{}", self.database()))
+    }
+
+    fn database(&self) -> &str {
+        self.held.database.get_or_init(|| {
+            let name = name_of(&self.held.path);
+            administer(self.held.server.as_ref().expect("a server"), &[format!("create database {name}")]);
+            name
         })
     }
 
     pub fn is_shared(&self) -> bool {
-        self.server.is_some()
+        self.held.server.is_some()
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.held.path
     }
 
     /// What a crash at this moment would leave, in a place of its own. On a server, whoever was connected is cut off.
     pub fn crashed(&self) -> Directory {
         let after = Directory::new("crash");
-        let (Some(server), Some(name)) = (&self.server, self.database.get()) else {
-            scrip::store::backup(&self.path, &scrip::store::database_file(&after.path))
+        let (Some(server), Some(name)) = (&self.held.server, self.held.database.get()) else {
+            scrip::store::backup(self.path(), &scrip::store::database_file(after.path()))
                 .expect("a copy of this moment");
             return after;
         };
-        let copy = after.path.file_name().and_then(|name| name.to_str()).expect("a name").replace('-', "_");
+        let copy = name_of(after.path());
         administer(
             server,
             &[
@@ -82,7 +115,7 @@ impl Directory {
                 format!("alter database {copy} allow_connections true"),
             ],
         );
-        after.database.set(copy).expect("set once");
+        after.held.database.set(copy).expect("set once");
         after
     }
 
@@ -94,26 +127,37 @@ impl Directory {
 
     /// One number from the database.
     pub fn number(&self, sql: &str) -> i64 {
-        match self.place() {
-            Place::Directory(path) => {
+        match self.url() {
+            None => {
                 let connection =
-                    rusqlite::Connection::open(scrip::store::database_file(&path)).expect("it opens");
+                    rusqlite::Connection::open(scrip::store::database_file(self.path())).expect("it opens");
                 connection.query_row(sql, [], |row| row.get(0)).expect("a number")
             }
-            Place::Postgres(place) => {
-                administer(&place.url, &[sql.to_owned()]).expect("a row").parse().expect("a number")
-            }
+            Some(url) => administer(&url, &[sql.to_owned()]).expect("a row").parse().expect("a number"),
         }
     }
 }
 
-impl Drop for Directory {
+impl Drop for Held {
     fn drop(&mut self) {
         if let (Some(server), Some(name)) = (&self.server, self.database.get()) {
             administer(server, &[format!("drop database if exists {name} with (force)")]);
         }
         let _ = std::fs::remove_dir_all(&self.path);
     }
+}
+
+/// A directory that no other test has.
+pub fn fresh(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::SeqCst);
+    let path = std::env::temp_dir().join(format!("scrip-{name}-{}-{count}", std::process::id()));
+    std::fs::create_dir_all(&path).expect("a directory can be made");
+    path
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().and_then(|name| name.to_str()).expect("a name").replace('-', "_")
 }
 
 /// Runs statements on a server, on a thread of its own; answers the first column of the last one's first row.

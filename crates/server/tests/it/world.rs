@@ -3,6 +3,7 @@
 //! The server has a runtime to itself, so that it can be ended as a crash would end it while the stand-ins live on.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use billing::Time;
@@ -40,9 +41,9 @@ impl Default for Habits {
 
 /// A server, its stand-ins, and a workspace.
 pub struct World {
-    pub sink: SmtpSink,
-    pub notices: SmtpSink,
-    pub fakes: HttpFakes,
+    pub sink: Arc<SmtpSink>,
+    pub notices: Arc<SmtpSink>,
+    pub fakes: Arc<HttpFakes>,
     pub workspace: String,
     directory: Directory,
     habits: Habits,
@@ -74,9 +75,9 @@ impl World {
     pub async fn with(credits: i64, settings: Value, habits: Habits) -> World {
         scrip::providers::install_crypto();
         let mut world = World {
-            sink: SmtpSink::start().await.expect("a free port"),
-            notices: SmtpSink::start().await.expect("a free port"),
-            fakes: HttpFakes::start().await.expect("a free port"),
+            sink: SmtpSink::start().await.expect("a free port").into(),
+            notices: SmtpSink::start().await.expect("a free port").into(),
+            fakes: HttpFakes::start().await.expect("a free port").into(),
             workspace: String::new(),
             directory: Directory::new("world"),
             habits,
@@ -92,6 +93,23 @@ impl World {
         if credits > 0 {
             world.grant(credits).await;
         }
+        world
+    }
+
+    /// One more server on the same database, with the same stand-ins.
+    pub async fn beside(&self) -> World {
+        let mut world = World {
+            sink: self.sink.clone(),
+            notices: self.notices.clone(),
+            fakes: self.fakes.clone(),
+            workspace: self.workspace.clone(),
+            directory: self.directory.clone(),
+            habits: self.habits.clone(),
+            client: Client::new(),
+            running: None,
+            base: String::new(),
+        };
+        world.start().await;
         world
     }
 
@@ -165,6 +183,19 @@ impl World {
         let store = app.store.clone();
         drop(app);
         temp::close(store).await;
+    }
+
+    /// Its database.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// How many pieces of work this server took up.
+    pub async fn pieces(&self) -> i64 {
+        let metrics = self.client.get(format!("{}/metrics", self.base)).send().await.expect("an answer");
+        let metrics = metrics.text().await.expect("text");
+        let line = metrics.lines().find_map(|line| line.strip_prefix("scrip_pieces_total "));
+        line.expect("a counter").parse().expect("a number")
     }
 
     /// Whether several nodes may share its database.

@@ -4,7 +4,7 @@
 
 use billing::Time;
 use tokio_postgres::Config;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use super::super::sqlite::{SCHEMA, SCHEMA_VERSION};
 use super::super::{Error, db::Tx};
@@ -25,6 +25,8 @@ pub struct Place {
 
 /// As many lanes as anybody could want.
 const MOST_PARTITIONS: i64 = 1_024;
+/// The oldest PostgreSQL that is tried.
+const OLDEST: i64 = 13;
 /// Only one node makes the schema.
 const MAKING: &str = "select pg_advisory_xact_lock(7240001)";
 
@@ -35,67 +37,68 @@ impl Place {
     /// One line for the operator.
     pub fn open(&self, start: Option<Time>) -> Result<Server, String> {
         let mut server = Server { config: self.config()?, partitions: 1 };
-        let session = Session::connect(&server).map_err(|error| self.describe(&error))?;
-        let stored = self.migrate(&session, start).and_then(|()| {
-            let tx = Tx::Postgres(&session);
-            let partitions =
-                tx.one("select value from meta where name = 'partitions'", &[], |row| row.text(0))?;
-            Ok(partitions.and_then(|text| text.parse().ok()).unwrap_or(1))
-        });
-        server.partitions = stored.map_err(|error| self.describe(&error))?;
-        match self.partitions {
-            Some(asked) if asked != server.partitions => Err(format!(
-                "--partitions {asked}: the database has {}, which never changes; it was left untouched",
-                server.partitions
-            )),
-            _ => Ok(server),
-        }
+        let describe = |error: Error| {
+            format!("the database at {}: {}", place_of(&server.config), error.sentence().replace('\n', " "))
+        };
+        let session = Session::connect(&server).map_err(describe)?;
+        server.partitions = self.migrate(&session, start).map_err(describe)?;
+        Ok(server)
     }
 
     fn config(&self) -> Result<Config, String> {
-        let mut config: Config =
-            self.url.parse().map_err(|error| format!("--database: not a database's address: {error}"))?;
+        // What is wrong with it may be the password, so it is not said.
+        let wrong = |_| "--database: must be like postgres://user:password@host/database".to_owned();
+        let mut config: Config = self.url.parse().map_err(wrong)?;
         if !(1..=MOST_PARTITIONS).contains(&self.partitions.unwrap_or(1)) {
             return Err(format!("--partitions: must be from 1 to {MOST_PARTITIONS}"));
         }
         let options = format!("{} {LIMITS}", config.get_options().unwrap_or(""));
         // A standby would refuse our first write: whoever takes writes is looked for among the hosts.
         config.options(options.trim()).target_session_attrs(TargetSessionAttrs::ReadWrite);
-        config.connect_timeout(CONNECT).tcp_user_timeout(super::ANSWER);
+        config.connect_timeout(CONNECT);
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(super::ANSWER);
+        }
         if config.get_application_name().is_none() {
             config.application_name("scrip");
         }
         Ok(config)
     }
 
-    /// One line that names the server and never the password.
-    fn describe(&self, error: &Error) -> String {
-        let why = match error {
-            Error::Unavailable(why) | Error::Engine(why) | Error::Again(why) => why.clone(),
-            other => other.to_string(),
-        };
-        let host = self.url.rsplit_once('@').map_or(self.url.as_str(), |(_, host)| host);
-        format!("the database at {}: {}", host.split('?').next().unwrap_or(host), why.replace('\n', " "))
-    }
-
-    fn migrate(&self, session: &Session, start: Option<Time>) -> Result<(), Error> {
+    /// Makes or checks the schema; answers how many partitions there are. What is refused is left as it was.
+    fn migrate(&self, session: &Session, start: Option<Time>) -> Result<i64, Error> {
+        let tx = Tx::Postgres(session);
+        let server = tx.one("select current_setting('server_version_num')", &[], |row| row.text(0))?;
+        let server = server.and_then(|text| text.parse().ok()).unwrap_or(0);
+        if server < OLDEST * 10_000 {
+            return Err(untouched(format!(
+                "it is PostgreSQL {}, and must be {OLDEST} or newer",
+                server / 10_000
+            )));
+        }
         session.run("begin")?;
         session.run(MAKING)?;
-        let tx = Tx::Postgres(session);
         if tx.int("select cast(count(*) as bigint) from pg_tables where schemaname = current_schema() and tablename = 'meta'", &[])? == 0 {
             self.make(session, tx)?;
         }
-        let version = tx.one("select value from meta where name = 'schema'", &[], |row| row.text(0))?;
-        let version = version.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let known = |name: &str| {
+            let text = tx.one("select value from meta where name = ?1", values![name], |row| row.text(0))?;
+            Ok(text.and_then(|text| text.parse().ok()))
+        };
+        let version = match known("schema") {
+            Ok(None) | Err(Error::Engine(_)) => {
+                return Err(untouched("it has a table `meta` that is not ours".to_owned()));
+            }
+            version => version?.unwrap_or(0),
+        };
         if version > SCHEMA_VERSION {
-            return Err(Error::Unavailable(format!(
-                "it has version {version}, this program knows {SCHEMA_VERSION}; it was left untouched"
-            )));
+            let why = format!("its schema has version {version}, this program knows {SCHEMA_VERSION}");
+            return Err(untouched(why));
         }
-        if version == 0 {
-            return Err(Error::Unavailable(
-                "it has a table `meta` that is not ours; it was left untouched".to_owned(),
-            ));
+        let partitions = known("partitions")?.unwrap_or(1);
+        if let Some(asked) = self.partitions.filter(|asked| *asked != partitions) {
+            let why = format!("--partitions {asked}, but it has {partitions}, which never changes");
+            return Err(untouched(why));
         }
         if let Some(start) = start {
             tx.execute(
@@ -103,11 +106,15 @@ impl Place {
                 values![start.0.to_string()],
             )?;
         }
-        session.run("commit")
+        session.run("commit")?;
+        Ok(partitions)
     }
 
     fn make(&self, session: &Session, tx: Tx<'_>) -> Result<(), Error> {
-        session.run(&schema())?;
+        session.run(&schema()).map_err(|error| match error {
+            Error::Engine(why) => untouched(format!("its tables are not ours: {why}")),
+            error => error,
+        })?;
         let partitions = self.partitions.unwrap_or(1);
         if self.distributed {
             distribute(session, partitions)?;
@@ -122,6 +129,23 @@ impl Place {
             known.into_iter().map(|(name, value)| [name.into(), value.to_string().into()]),
         )
     }
+}
+
+fn untouched(why: String) -> Error {
+    Error::Unavailable(format!("{why}; it was left untouched"))
+}
+
+/// Where a server is and which database is meant, without who asks and with what password.
+fn place_of(config: &Config) -> String {
+    let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let port = config.get_ports().get(index).or(config.get_ports().first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(host) => format!("{host}:{port}"),
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+        }
+    });
+    let name = config.get_dbname().or(config.get_user()).unwrap_or_default();
+    format!("{}/{name}", hosts.collect::<Vec<_>>().join(","))
 }
 
 /// Our schema in this server's words.

@@ -109,7 +109,8 @@ impl<'r> FromSql<'r> for Int {
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Error {
         let Some(said) = error.as_db_error() else {
-            return Error::Unavailable(format!("the database cannot be reached: {error}"));
+            let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
+            return Error::Unavailable(format!("the database cannot be reached: {error}{cause}"));
         };
         let text = format!("{} ({})", said.message(), said.code().code());
         let again = [

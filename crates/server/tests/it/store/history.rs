@@ -125,6 +125,16 @@ impl History {
         }
     }
 
+    /// A post whose answer was lost, and that did happen.
+    pub fn happened(&mut self, post_: &Post, now: Time) {
+        let posted = post(&mut self.account, &post_.command, now, &mut Vec::new());
+        if let Ok(Posted::Entry(seq)) = posted {
+            self.remember(&post_.command, seq);
+            let key = post_.key.as_ref();
+            self.keys.extend(key.map(|key| ((key.kind as i64, key.key.clone()), (key.fingerprint, seq))));
+        }
+    }
+
     /// A key that moved credits before: the same answer, or a refusal, and nothing happens.
     fn compare_known(&self, post: &Post, answer: Answered, same: bool, seq: Seq) -> String {
         if !same {
