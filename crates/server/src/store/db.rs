@@ -28,7 +28,7 @@ pub enum Connection {
     /// To the file.
     Sqlite(rusqlite::Connection),
     /// To the server; it connects again when it is lost.
-    Postgres(Server, Option<Session>),
+    Postgres(Server, Option<Box<Session>>),
 }
 
 /// One row of an answer.
@@ -207,10 +207,10 @@ impl Connection {
         match self {
             Connection::Sqlite(connection) => Ok(Tx::Sqlite(connection)),
             Connection::Postgres(server, session) => {
-                if session.as_ref().is_none_or(Session::is_closed) {
-                    *session = Some(Session::connect(server)?);
+                if session.as_ref().is_none_or(|session| session.is_closed()) {
+                    *session = Some(Box::new(Session::connect(server)?));
                 }
-                session.as_ref().map(Tx::Postgres).ok_or_else(|| Error::Unavailable(String::new()))
+                session.as_deref().map(Tx::Postgres).ok_or_else(|| Error::Unavailable(String::new()))
             }
         }
     }
