@@ -249,13 +249,14 @@ impl Store {
     /// Whether a lane's tables have everything, also what other nodes committed.
     async fn is_written(&self, lane: usize) -> Result<bool, Error> {
         let state = self.shared.lanes[lane].state.clone();
+        // In this order: entries of a row that the writer comes to know in between would pass for written.
+        let known = state.journal.load(Ordering::Acquire);
         if state.unwritten.load(Ordering::Acquire) > 0 {
             return Ok(false);
         }
         if !self.is_shared() {
             return Ok(true);
         }
-        let known = state.journal.load(Ordering::Acquire);
         let end = self.read(move |tx| journal::end(tx, lane as i64)).await?;
         Ok(end == known)
     }
