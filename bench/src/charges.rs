@@ -34,7 +34,14 @@ struct Contender {
     site: Site,
     servers: Vec<Server>,
     purses: Vec<Purse>,
-    rows: Vec<(Way, Row)>,
+    rows: Vec<Course>,
+}
+
+/// One way to charge, with so many servers.
+struct Course {
+    way: Way,
+    servers: usize,
+    row: Row,
 }
 
 pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
@@ -57,7 +64,7 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
         }
     }
     let cases = baseline.iter().flat_map(|it| &it.cases).map(|it| &it.row);
-    let table = table(cases.chain(contender.iter().flat_map(|it| it.rows.iter().map(|row| &row.1))));
+    let table = table(cases.chain(contender.iter().flat_map(|it| it.rows.iter().map(|it| &it.row))));
     let compared = match (&baseline, &contender) {
         (Some(baseline), Some(contender)) => {
             Some((ratios(baseline, contender)?, baseline.postgres.version()?))
@@ -76,7 +83,7 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
             let facts = facts(options, scratch, &version);
             publish(
                 options.results.as_deref(),
-                "charges",
+                if options.nodes == 0 { "charges" } else { "charges on PostgreSQL" },
                 &format!("{facts}\n\n{table}\n{ratios}\n{exact}"),
             )?;
         }
@@ -130,30 +137,42 @@ impl Contender {
             servers.push(site.start().await?);
         }
         let purses = create_purses(&servers[0], WORKSPACES).await?;
-        let ways = [
-            (Way::Single, "Scrip over HTTP, 64 connections"),
-            (Way::Batch, "Scrip, batches of 1 000, 4 connections"),
-        ];
-        let row = |(way, name): (Way, &str)| WORKLOADS.map(|(workload, _)| (way, Row::new(name, workload)));
-        Ok(Self { site, servers, purses, rows: ways.into_iter().flat_map(row).collect() })
+        let mut rows = Vec::new();
+        for (way, how) in
+            [(Way::Single, "over HTTP, 64 connections"), (Way::Batch, "batches of 1 000, 4 connections")]
+        {
+            for servers in if options.nodes > 1 { vec![1, options.nodes] } else { vec![1] } {
+                let plural = if servers == 1 { "" } else { "s" };
+                let name = match options.nodes {
+                    0 => format!("Scrip, {how}"),
+                    _ => format!("Scrip on PostgreSQL, {servers} node{plural}, {how}"),
+                };
+                rows.extend(WORKLOADS.map(|(workload, _)| Course {
+                    way,
+                    servers,
+                    row: Row::new(&name, workload),
+                }));
+            }
+        }
+        Ok(Self { site, servers, purses, rows })
     }
 
     async fn round(&mut self, seconds: u64) -> Result<()> {
-        for (way, row) in &mut self.rows {
+        for Course { way, servers, row } in &mut self.rows {
             let (purses, draw) = match row.workload {
                 "W2" => (&mut self.purses[..1], Draw::uniform(1)),
                 "W3" => (&mut self.purses[..], Draw::zipfian(WORKSPACES)),
                 _ => (&mut self.purses[..], Draw::uniform(WORKSPACES)),
             };
             let until = Until::after(Duration::from_secs(seconds));
-            progress(row, charge_all(&self.servers, purses, draw, *way, until).await?);
+            progress(row, charge_all(&self.servers[..*servers], purses, draw, *way, until).await?);
         }
         Ok(())
     }
 
-    fn row(&self, way: Way, workload: &str) -> Result<&Row> {
-        let wanted = |it: &&(Way, Row)| it.0 == way && it.1.workload == workload;
-        self.rows.iter().find(wanted).map(|it| &it.1).context("no such row")
+    fn row(&self, way: Way, workload: &str, servers: usize) -> Result<&Row> {
+        let wanted = |it: &&Course| it.way == way && it.row.workload == workload && it.servers == servers;
+        self.rows.iter().find(wanted).map(|it| &it.row).context("no such row")
     }
 
     /// Every credit accounted for, over the API and by the audit of the stopped server's data.
@@ -178,9 +197,10 @@ fn progress(row: &mut Row, measured: crate::stats::Measured) {
 }
 
 fn facts(options: &Options, scratch: &Path, version: &str) -> String {
-    let Options { rounds, seconds, .. } = options;
+    let Options { rounds, seconds, nodes, .. } = options;
+    let nodes = if *nodes == 0 { String::new() } else { format!(" --nodes {nodes}") };
     format!(
-        "`cargo run --release -p bench -- charges --rounds {rounds} --seconds {seconds}`\n\n\
+        "`cargo run --release -p bench -- charges --rounds {rounds} --seconds {seconds}{nodes}`\n\n\
          {}; {} file system; PostgreSQL {version}. Median [min-max] of {rounds} alternating rounds of {seconds} s. \
          A charge is a hold and its settle, two durable steps; latencies are of both together (for batches: of both \
          requests). W1: {} workspaces at random, W2: one hot workspace, W3: zipfian with 1.07. Keys are random. \
@@ -202,7 +222,7 @@ fn table<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
 }
 
 fn ratios(baseline: &Baseline, contender: &Contender) -> Result<String> {
-    let (uniform, hot) = (contender.row(Way::Single, "W1")?, contender.row(Way::Single, "W2")?);
+    let (uniform, hot) = (contender.row(Way::Single, "W1", 1)?, contender.row(Way::Single, "W2", 1)?);
     let mut text = String::from("| ratio | |\n|---|---|\n");
     let mut line = |label: &str, value: String| text.push_str(&format!("| {label} | {value} |\n"));
     let usual = baseline.row(Variant::Statements, "W1", 32)?;
@@ -210,11 +230,16 @@ fn ratios(baseline: &Baseline, contender: &Contender) -> Result<String> {
     line("charges/s, W1: Scrip / PostgreSQL statements, 32 clients", rate(uniform, usual));
     for (way, name) in [(Way::Single, "Scrip"), (Way::Batch, "Scrip in batches")] {
         for (workload, _) in WORKLOADS {
-            let (row, best) = (contender.row(way, workload)?, baseline.best(workload)?);
+            let (row, best) = (contender.row(way, workload, 1)?, baseline.best(workload)?);
             line(&format!("charges/s, {workload}: {name} / best row ({})", best.system), rate(row, best));
         }
     }
     line("charges/s: Scrip W2 / Scrip W1", rate(hot, uniform));
+    for Course { way, servers, row } in contender.rows.iter().filter(|it| it.servers > 1) {
+        let (one, batch) =
+            (contender.row(*way, row.workload, 1)?, if *way == Way::Batch { ", batches" } else { "" });
+        line(&format!("charges/s, {}{batch}: {servers} nodes / 1 node", row.workload), rate(row, one));
+    }
     for (row, workload) in [(uniform, "W1"), (hot, "W2")] {
         let usual = baseline.row(Variant::Statements, workload, 32)?;
         let value = format!("{}x", ratio(usual.p99_us(), row.p99_us()));
