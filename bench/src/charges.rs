@@ -71,11 +71,11 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
         }
         _ => None,
     };
-    drop(baseline);
     let exact = match contender {
         Some(contender) => contender.finish().await?,
         None => String::new(),
     };
+    drop(baseline);
     match compared {
         // Half a comparison is printed, not recorded.
         None => println!("\n{table}\n{exact}"),

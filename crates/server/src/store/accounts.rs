@@ -4,6 +4,8 @@
 //!
 //! Invariant: a cached account is its rows plus its `unwritten` entries; all of a workspace's rows are written at once.
 
+mod follow;
+
 use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
 use std::sync::Arc;
 
@@ -11,9 +13,9 @@ use billing::account::Hold;
 use billing::{Seq, Time};
 
 use super::Error;
-use super::db::{News, Tx};
+use super::db::Tx;
 use super::entry::{self, Recorded};
-use super::journal::{self, Journaled, Name, Progress, Written};
+use super::journal::{self, Name, Progress, Written};
 use super::keys::{self, Keys, Sealed};
 use super::ledger::{self, Cached};
 use crate::{clock, values};
@@ -34,6 +36,8 @@ pub struct Accounts {
     /// The partition that these accounts are in.
     pub partition: i64,
     cached: HashMap<i64, Cached>,
+    /// Entries of accounts that are not loaded: the last of them, some of which may be in their tables.
+    ahead: HashMap<i64, Vec<Arc<Recorded>>>,
     /// The workspaces with unwritten entries.
     behind: BTreeSet<i64>,
     unwritten: usize,
@@ -67,6 +71,7 @@ impl Accounts {
         let mut accounts = Accounts {
             partition,
             cached: HashMap::new(),
+            ahead: HashMap::new(),
             behind: BTreeSet::new(),
             unwritten: 0,
             keys: Keys::load(tx, partition, before, keys::SEGMENT)?,
@@ -82,108 +87,15 @@ impl Accounts {
         Ok(accounts)
     }
 
-    /// Does what other nodes committed since our last batch: the journal from the row that is the last one here. `false`: what
-    /// is known here is not what the database has any more, and must be made again.
-    pub fn follow(&mut self, tx: &Tx<'_>, mut news: News, now: Time) -> Result<bool, Error> {
-        let Ends { last, name, .. } = self.journal;
-        if last > 0 {
-            match news.first() {
-                Some((id, head)) if *id == last && journal::name(head) == Some(name) => drop(news.remove(0)),
-                _ => return Ok(false),
-            }
-        }
-        self.replay(tx, news, 0, now)
-    }
-
-    /// Applies rows that are new. `false` when one does not begin where the one before ended, but for the `first`.
-    fn replay(&mut self, tx: &Tx<'_>, news: News, first: i64, now: Time) -> Result<bool, Error> {
-        // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
-        let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let rows = news.into_iter().map(|(id, body)| journal::read(id, body));
-            let (mut written, rows) = (HashMap::new(), rows.collect::<Result<Vec<_>, _>>()?);
-            rows.iter().flat_map(|row| &row.progress.written).for_each(|written| self.overtaken(written));
-            for row in rows {
-                let entries = row.entries()?;
-                if row.id != first && row.id - entries.len().max(1) as i64 != self.journal.last {
-                    return Ok(false);
-                }
-                for journaled in entries {
-                    self.again(tx, &journaled, &mut written, now)?;
-                }
-                self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
-                for written in &row.progress.written {
-                    self.wrote(written);
-                }
-                (self.journal.last, self.journal.name) = (row.id, row.name);
-            }
-            Ok(true)
-        }));
-        replayed.unwrap_or_else(|_| Err(broken()))
-    }
-
-    /// Keeps an entry of the journal in mind: its key, and what it did to its account, unless that is known.
-    fn again(
-        &mut self,
-        tx: &Tx<'_>,
-        journaled: &Journaled<'_>,
-        written: &mut HashMap<i64, Seq>,
-        now: Time,
-    ) -> Result<(), Error> {
-        let workspace = journaled.workspace;
-        if let Some(key) = &journaled.key {
-            self.keys.add(workspace, key, journaled.seq);
-        }
-        let known = match self.cached.get(&workspace) {
-            Some(cached) => cached.account.seq,
-            None => match written.entry(workspace) {
-                hash_map::Entry::Occupied(known) => *known.get(),
-                hash_map::Entry::Vacant(vacant) => *vacant.insert(ledger::written_to(tx, workspace)?),
-            },
-        };
-        if journaled.seq <= known {
-            return Ok(());
-        }
-        self.load(tx, workspace, now)?;
-        let recorded = Arc::new(journaled.recorded()?);
-        let entry = &recorded.entry;
-        let grants = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);
-        self.load_named(tx, workspace, entry.hold, grants)?;
-        let cached = self.get_mut(workspace);
-        cached.account.apply(entry);
-        cached.hash = recorded.hash;
-        cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
-        self.keep(workspace, recorded);
-        Ok(())
-    }
-
-    /// Forgets an account whose tables are ahead of it: what it lacks would be read from them as it is after entries that are
-    /// yet to be applied. They have all its entries of the rows before, so that none is lost with it.
-    fn overtaken(&mut self, Written { workspace, until, anew }: &Written) {
-        if self.cached.get(workspace).is_some_and(|cached| *anew || *until > cached.account.seq)
-            && let Some(cached) = self.cached.remove(workspace)
-        {
-            self.unwritten -= cached.unwritten.len();
-            self.behind.remove(workspace);
-        }
-    }
-
-    /// Keeps in mind what somebody wrote into a workspace's tables.
-    fn wrote(&mut self, Written { workspace, until, .. }: &Written) {
-        let Some(cached) = self.cached.get_mut(workspace) else { return };
-        let before = cached.unwritten.len();
-        cached.unwritten.retain(|recorded| recorded.entry.seq > *until);
-        self.unwritten -= before - cached.unwritten.len();
-        if cached.unwritten.is_empty() {
-            self.behind.remove(workspace);
-        }
-    }
-
     /// Loads an account, unless it is here.
     pub fn load(&mut self, tx: &Tx<'_>, workspace: i64, now: Time) -> Result<(), Error> {
-        if let hash_map::Entry::Vacant(vacant) = self.cached.entry(workspace) {
-            vacant.insert(ledger::load(tx, workspace, now)?.ok_or(Error::NotFound)?);
-        }
-        Ok(())
+        let hash_map::Entry::Vacant(vacant) = self.cached.entry(workspace) else { return Ok(()) };
+        let written = vacant.insert(ledger::load(tx, workspace, now)?.ok_or(Error::NotFound)?).account.seq;
+        let Some(ahead) = self.ahead.remove(&workspace) else { return Ok(()) };
+        self.unwritten -= ahead.len();
+        self.behind.remove(&workspace);
+        let mut lacks = ahead.into_iter().filter(|recorded| recorded.entry.seq > written);
+        lacks.try_for_each(|recorded| self.apply(tx, workspace, recorded, now))
     }
 
     /// Loads a hold, what it took from, and other grants into an account that is here, unless they are there.
@@ -318,9 +230,13 @@ impl Accounts {
         while left > most
             && let Some(workspace) = self.next_behind(&whose)
         {
-            left -= self.get(workspace).unwritten.len();
+            let loaded = self.cached.get(&workspace).map(|cached| &cached.unwritten);
+            left -= loaded.or(self.ahead.get(&workspace)).map_or(0, Vec::len);
+            self.load(tx, workspace, now)?;
             whose.push(workspace);
         }
+        // Some of it may have been in the tables already.
+        whose.retain(|workspace| self.behind.contains(workspace));
         self.write_rows(tx, &whose, now, false)
     }
 
@@ -347,7 +263,9 @@ impl Accounts {
         let long: Vec<i64> = batch.changed.iter().filter(long).copied().collect();
         self.write_rows(tx, &long, now, false)?;
         if self.unwritten > MOST_UNWRITTEN {
-            self.write_until(tx, MOST_UNWRITTEN - SWEPT, now)?;
+            // After a start it may be far more than that, and nobody should wait for all of it.
+            let share = self.unwritten.saturating_sub(MOST_OF_ONE + 2 * batch.count);
+            self.write_until(tx, share.max(MOST_UNWRITTEN - SWEPT), now)?;
         }
         // A few workspaces in use never reach that bound, but the journal must not grow behind them.
         if self.journal.last - self.journal.unneeded > 2 * MOST_UNWRITTEN as i64 && self.unwritten > 0 {

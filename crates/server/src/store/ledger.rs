@@ -80,11 +80,6 @@ pub fn load(tx: &Tx<'_>, workspace: i64, now: Time) -> Result<Option<Cached>, Er
     Ok(Some(cached))
 }
 
-/// The last entry of a workspace that is in its tables.
-pub fn written_to(tx: &Tx<'_>, workspace: i64) -> Result<Seq, Error> {
-    tx.int("select seq from account where workspace = ?1", values![workspace]).map(Seq)
-}
-
 fn load_row(tx: &Tx<'_>, workspace: i64) -> Result<Option<(Cached, Seq, Time, i64)>, Error> {
     tx.one(
         "select a.seq, a.at, a.debt, a.hash, a.level, a.low_armed, a.critical_armed, a.low_mailed_at, a.critical_mailed_at,

@@ -127,7 +127,7 @@ type WeakLane = (mpsc::WeakSender<Request>, Arc<LaneState>);
 pub(super) fn keep_up(path: &Path, lanes: Vec<WeakLane>) -> std::io::Result<std::sync::mpsc::Sender<()>> {
     let path = path.to_owned();
     let mut connection = None;
-    keep(lanes, move || {
+    keep(lanes, false, move || {
         if connection.is_none() {
             connection = Connection::open(&path).ok();
             let settings = "pragma busy_timeout = 0; pragma wal_autocheckpoint = 0;";
@@ -151,13 +151,14 @@ enum Checkpointed {
     Broken,
 }
 
-/// Writes journaled entries into their tables while little is posted. Ends when the sender is dropped.
+/// Writes journaled entries into their tables while little is posted, and hears what other nodes did. Ends when the sender is dropped.
 pub(super) fn keep_writing(lanes: Vec<WeakLane>) -> std::io::Result<std::sync::mpsc::Sender<()>> {
-    keep(lanes, || Checkpointed::OrLater)
+    keep(lanes, true, || Checkpointed::OrLater)
 }
 
 fn keep(
     lanes: Vec<WeakLane>,
+    follows: bool,
     mut besides: impl FnMut() -> Checkpointed + Send + 'static,
 ) -> std::io::Result<std::sync::mpsc::Sender<()>> {
     use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -167,8 +168,10 @@ fn keep(
         while ended.recv_timeout(KEEP_UP_PAUSE) == Err(RecvTimeoutError::Timeout) {
             for ((queue, state), before) in lanes.iter().zip(&mut before) {
                 let behind = state.unwritten.load(Ordering::Acquire);
-                if behind > 0 && behind <= QUIET.max(*before) {
-                    let most = behind.saturating_sub(QUIET);
+                let quiet = behind > 0 && behind <= QUIET.max(*before);
+                // A writer that is asked for nothing does not hear what other nodes do: it must not have to learn it all at once.
+                if quiet || follows {
+                    let most = if quiet { behind.saturating_sub(QUIET) } else { usize::MAX };
                     let work = move |batch: &mut Batch<'_>| batch.catch_up_until(most);
                     let request =
                         Request::Work(Box::new(committer::Task { work, reply: None, result: None }));

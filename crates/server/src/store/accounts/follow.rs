@@ -1,0 +1,122 @@
+//! The journal applied to accounts in memory: after a crash, and while other nodes write.
+//!
+//! Owns what is known of accounts that are not loaded: their last entries, applied once somebody needs them.
+//!
+//! Invariant: an account in memory, loaded or not, is its rows plus the entries that are kept for it.
+
+use std::sync::Arc;
+
+use billing::Time;
+
+use super::super::Error;
+use super::super::db::{News, Tx};
+use super::super::entry::Recorded;
+use super::super::journal::{self, Journaled, Written};
+use super::{Accounts, Ends, broken};
+
+impl Accounts {
+    /// Does what other nodes committed since our last batch: the journal from the row that is the last one here. `false`: what
+    /// is known here is not what the database has any more, and must be made again.
+    pub fn follow(&mut self, tx: &Tx<'_>, mut news: News, now: Time) -> Result<bool, Error> {
+        let Ends { last, name, .. } = self.journal;
+        if last > 0 {
+            match news.first() {
+                Some((id, head)) if *id == last && journal::name(head) == Some(name) => drop(news.remove(0)),
+                _ => return Ok(false),
+            }
+        }
+        self.replay(tx, news, 0, now)
+    }
+
+    /// Applies rows that are new. `false` when one does not begin where the one before ended, but for the `first`.
+    pub(super) fn replay(&mut self, tx: &Tx<'_>, news: News, first: i64, now: Time) -> Result<bool, Error> {
+        // The rules refuse by a panic what cannot follow: then nobody may go on with this database.
+        let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let rows = news.into_iter().map(|(id, body)| journal::read(id, body));
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            rows.iter().flat_map(|row| &row.progress.written).for_each(|written| self.overtaken(written));
+            for row in rows {
+                let entries = row.entries()?;
+                if row.id != first && row.id - entries.len().max(1) as i64 != self.journal.last {
+                    return Ok(false);
+                }
+                for journaled in entries {
+                    self.again(tx, &journaled, now)?;
+                }
+                self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
+                for written in &row.progress.written {
+                    self.wrote(written);
+                }
+                (self.journal.last, self.journal.name) = (row.id, row.name);
+            }
+            Ok(true)
+        }));
+        replayed.unwrap_or_else(|_| Err(broken()))
+    }
+
+    /// Keeps an entry of the journal in mind: its key, and what it does to its account, at once or when that is loaded.
+    fn again(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>, now: Time) -> Result<(), Error> {
+        let (workspace, seq) = (journaled.workspace, journaled.seq);
+        if let Some(key) = &journaled.key {
+            self.keys.add(workspace, key, seq);
+        }
+        let loaded = self.cached.get(&workspace).map(|cached| cached.account.seq);
+        if loaded.is_some_and(|known| seq <= known) {
+            return Ok(());
+        }
+        let recorded = Arc::new(journaled.recorded()?);
+        if loaded.is_some() {
+            return self.apply(tx, workspace, recorded, now);
+        }
+        let ahead = self.ahead.entry(workspace).or_default();
+        if ahead.last().is_some_and(|last| last.entry.seq.0 + 1 != seq.0) {
+            return Err(broken());
+        }
+        ahead.push(recorded);
+        self.behind.insert(workspace);
+        self.unwritten += 1;
+        Ok(())
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        tx: &Tx<'_>,
+        workspace: i64,
+        recorded: Arc<Recorded>,
+        now: Time,
+    ) -> Result<(), Error> {
+        let entry = &recorded.entry;
+        let grants = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);
+        self.load_named(tx, workspace, entry.hold, grants)?;
+        let cached = self.get_mut(workspace);
+        cached.account.apply(entry);
+        cached.hash = recorded.hash;
+        cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
+        self.keep(workspace, recorded);
+        Ok(())
+    }
+
+    /// Forgets an account whose tables are ahead of it: what it lacks would be read from them as it is after entries that are
+    /// yet to be applied. They have all its entries of the rows before, so that none is lost with it.
+    fn overtaken(&mut self, Written { workspace, until, anew }: &Written) {
+        if self.cached.get(workspace).is_some_and(|cached| *anew || *until > cached.account.seq)
+            && let Some(cached) = self.cached.remove(workspace)
+        {
+            self.unwritten -= cached.unwritten.len();
+            self.behind.remove(workspace);
+        }
+    }
+
+    /// Keeps in mind what somebody wrote into a workspace's tables.
+    fn wrote(&mut self, Written { workspace, until, .. }: &Written) {
+        let loaded = self.cached.get_mut(workspace).map(|cached| &mut cached.unwritten);
+        let Some(waiting) = loaded.or(self.ahead.get_mut(workspace)) else { return };
+        let before = waiting.len();
+        waiting.retain(|recorded| recorded.entry.seq > *until);
+        self.unwritten -= before - waiting.len();
+        if waiting.is_empty() {
+            self.behind.remove(workspace);
+            self.ahead.remove(workspace);
+        }
+    }
+}
