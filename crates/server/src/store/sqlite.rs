@@ -164,11 +164,14 @@ fn keep(
     use std::sync::mpsc::{RecvTimeoutError, channel};
     let (alive, ended) = channel::<()>();
     let work = move || {
-        let mut before = vec![0; lanes.len()];
+        let mut before = vec![(0, 0); lanes.len()];
         while ended.recv_timeout(KEEP_UP_PAUSE) == Err(RecvTimeoutError::Timeout) {
             for ((queue, state), before) in lanes.iter().zip(&mut before) {
                 let behind = state.unwritten.load(Ordering::Acquire);
-                let quiet = behind > 0 && behind <= QUIET.max(*before);
+                let journal = state.journal.load(Ordering::Acquire);
+                // Whoever is busy writes what it has in memory; another node would only keep it from its lane.
+                let growing = if follows { journal != before.1 } else { behind > QUIET.max(before.0) };
+                let quiet = behind > 0 && !growing;
                 // A writer that is asked for nothing does not hear what other nodes do: it must not have to learn it all at once.
                 if quiet || follows {
                     let most = if quiet { behind.saturating_sub(QUIET) } else { usize::MAX };
@@ -177,7 +180,7 @@ fn keep(
                         Request::Work(Box::new(committer::Task { work, reply: None, result: None }));
                     let _ = queue.upgrade().map(|queue| queue.try_send(request));
                 }
-                *before = behind;
+                *before = (behind, journal);
             }
             if besides() == Checkpointed::Broken {
                 // Which pages are on the disk is not known any more, and a later checkpoint would not move all of them again.
