@@ -10,8 +10,7 @@ use billing::{Command, GrantKind, Time};
 use disk::Disk;
 use rusqlite::Connection;
 use scrip::store::committer::{Answer, Key, KeyKind, Post};
-use scrip::store::jobs::{Act, Definition, JobKind, NewJob, StepText};
-use scrip::store::leads::{EmailState, Lead};
+use scrip::store::jobs::{Act, JobKind};
 use scrip::store::queries::EntryFilter;
 use scrip::store::topups::{TopUp, TopUpStatus};
 use scrip::store::work::{Ending, Held};
@@ -244,28 +243,11 @@ impl Day {
     /// A campaign of one e-mail to one lead.
     async fn campaign(&mut self, store: &Store, disk: &Disk) -> Result<(), Error> {
         let workspace = self.workspace;
-        let lead = Lead {
-            name: "ada".into(),
-            email: Some("ada@example.com".into()),
-            email_state: EmailState::Imported,
-            ..Lead::default()
-        };
-        store.import_leads(workspace, vec![lead]).await?;
+        store.import_leads(workspace, vec![sample::lead("ada")]).await?;
         let leads = store.leads(workspace, None, 10).await?.iter().map(|lead| lead.id).collect();
-        let step = StepText {
-            channel: "email".into(),
-            after_days: 0,
-            condition: "always".into(),
-            subject: None,
-            template: Some("Hello".into()),
-            generate: false,
-        };
-        let definition = Definition { steps: vec![step], ..Definition::default() };
-        let (kind, name) = (JobKind::Campaign, "Spring".into());
-        let new = NewJob { kind, name, definition, credit_cap: None, requested: 0, leads: vec![] };
-        let job = store.create_job(workspace, new).await?.id;
+        let job = store.create_job(workspace, sample::one_mail()).await?.id;
         store.add_leads(workspace, job, leads).await?;
-        store.act_on_job(workspace, job, kind, Act::Launch).await?;
+        store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch).await?;
         for claim in store.claim(10).await? {
             let Held::Yes(hold) = store.hold_piece(&claim, sample::piece(&claim)).await? else {
                 panic!("there are credits")

@@ -64,7 +64,8 @@ struct Ends {
 }
 
 impl Accounts {
-    /// Reads the journal and makes the accounts again as they were when its last row was committed. Writes nothing.
+    /// Reads the journal, so that each account will be as it was when the last row was committed, once it is loaded. Writes
+    /// nothing.
     pub fn recover(tx: &Tx<'_>, partition: i64, now: Time) -> Result<Accounts, Error> {
         let first = tx.int("select min(id) from journal where partition = ?1", values![partition])?;
         let before = (first - 1).max(0);
@@ -185,6 +186,9 @@ impl Accounts {
     }
 
     fn write_rows(&mut self, tx: &Tx<'_>, whose: &[i64], now: Time, anew: bool) -> Result<(), Error> {
+        if whose.is_empty() {
+            return Ok(());
+        }
         let cached: Vec<(i64, &Cached)> =
             whose.iter().map(|workspace| (*workspace, self.get(*workspace))).collect();
         let (mut holds, mut grants, mut usage) = (BTreeSet::new(), BTreeSet::new(), HashMap::new());

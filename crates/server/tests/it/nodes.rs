@@ -5,7 +5,6 @@
 mod servers;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use billing::{Command, GrantKind, Refusal, Time};
 use scrip::store::committer::{Key, KeyKind, Post};
@@ -14,7 +13,7 @@ use scrip::store::{Error, Store};
 
 use crate::chance::{Chance, asked_for};
 use crate::proxy::Proxy;
-use crate::sample::{self, START};
+use crate::sample::{self, START, race};
 use crate::store::history::{self, Answered, History};
 use crate::temp::{self, Directory};
 
@@ -181,24 +180,6 @@ async fn three(name: &str, credits: i64) -> Option<(Directory, Vec<Store>, i64)>
     let grant = Command::Grant(sample::grant(credits, GrantKind::Purchased, START, None));
     stores[1].post(Post::new(workspace, grant, "operator")).await.expect("granted");
     Some((directory, stores, workspace))
-}
-
-/// Each post from a task of its own, to one node after the other.
-async fn race(stores: &[Store], posts: Vec<Post>) -> Vec<Answered> {
-    static TURN: AtomicU64 = AtomicU64::new(0);
-    let racing: Vec<_> = posts
-        .into_iter()
-        .map(|post| {
-            let turn = TURN.fetch_add(1, Ordering::SeqCst) as usize;
-            let store = stores[turn % stores.len()].clone();
-            tokio::spawn(async move { store.post(post).await })
-        })
-        .collect();
-    let mut answers = Vec::with_capacity(racing.len());
-    for post in racing {
-        answers.push(post.await.expect("no panic"));
-    }
-    answers
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

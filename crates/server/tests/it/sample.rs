@@ -1,17 +1,18 @@
 //! A small database, made through the store alone, in which every kind of entry and every way a hold ends occurs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use billing::ledger::{Command, GrantTerms, HoldTerms, Outcome};
 use billing::{Amount, GrantKind, Labels, Price, Seq, Time};
 use scrip::id;
-use scrip::store::Store;
 use scrip::store::committer::{Answer, Key, KeyKind, Post};
 use scrip::store::jobs::{Act, Definition, JobKind, NewJob, StepText};
 use scrip::store::leads::{EmailState, Lead};
 use scrip::store::topups::{TopUp, TopUpStatus};
 use scrip::store::work::{Claim, Ending, Held};
 use scrip::store::workspaces::{NewWorkspace, Period};
+use scrip::store::{Error, Store};
 
 use crate::temp::{self, Directory};
 
@@ -71,16 +72,14 @@ pub fn hold(operation: &str, quantity: i64, unit_price: i64, seconds: i64) -> Ho
     HoldTerms { price, labels: Arc::new(labels), seconds, epoch: 0 }
 }
 
-/// A campaign of one e-mail to these leads, launched.
-pub async fn launched(store: &Store, workspace: i64, names: &[&str]) -> i64 {
-    let lead = |name: &&str| Lead {
-        name: (*name).into(),
-        email: Some(format!("{name}@example.com")),
-        email_state: EmailState::Imported,
-        ..Lead::default()
-    };
-    store.import_leads(workspace, names.iter().map(lead).collect()).await.expect("leads");
-    let leads = store.leads(workspace, None, 10).await.expect("leads").iter().map(|lead| lead.id).collect();
+/// A lead with an address.
+pub fn lead(name: &str) -> Lead {
+    let email = Some(format!("{name}@example.com"));
+    Lead { name: name.into(), email, email_state: EmailState::Imported, ..Lead::default() }
+}
+
+/// A campaign of one e-mail.
+pub fn one_mail() -> NewJob {
     let step = StepText {
         channel: "email".into(),
         after_days: 0,
@@ -91,10 +90,16 @@ pub async fn launched(store: &Store, workspace: i64, names: &[&str]) -> i64 {
     };
     let definition = Definition { steps: vec![step], ..Definition::default() };
     let (kind, name) = (JobKind::Campaign, "Spring".into());
-    let new = NewJob { kind, name, definition, credit_cap: None, requested: 0, leads: vec![] };
-    let job = store.create_job(workspace, new).await.expect("a job").id;
+    NewJob { kind, name, definition, credit_cap: None, requested: 0, leads: vec![] }
+}
+
+/// A campaign of one e-mail to these leads, launched.
+pub async fn launched(store: &Store, workspace: i64, names: &[&str]) -> i64 {
+    store.import_leads(workspace, names.iter().map(|name| lead(name)).collect()).await.expect("leads");
+    let leads = store.leads(workspace, None, 10).await.expect("leads").iter().map(|lead| lead.id).collect();
+    let job = store.create_job(workspace, one_mail()).await.expect("a job").id;
     store.add_leads(workspace, job, leads).await.expect("leads are added");
-    store.act_on_job(workspace, job, kind, Act::Launch).await.expect("it launches");
+    store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch).await.expect("it launches");
     job
 }
 
@@ -254,4 +259,22 @@ impl Sample {
 
 fn key(kind: KeyKind, number: usize) -> Key {
     Key { kind, key: format!("order-{number}").into(), fingerprint: [number as u8; 16] }
+}
+
+/// Each post from a task of its own, so that they race for places in a batch; to one node after the other.
+pub async fn race(stores: &[Store], posts: Vec<Post>) -> Vec<Result<Answer, Error>> {
+    static TURN: AtomicU64 = AtomicU64::new(0);
+    let racing: Vec<_> = posts
+        .into_iter()
+        .map(|post| {
+            let turn = TURN.fetch_add(1, Ordering::SeqCst) as usize;
+            let store = stores[turn % stores.len()].clone();
+            tokio::spawn(async move { store.post(post).await })
+        })
+        .collect();
+    let mut answers = Vec::with_capacity(racing.len());
+    for post in racing {
+        answers.push(post.await.expect("no panic"));
+    }
+    answers
 }

@@ -12,7 +12,7 @@ use scrip::store::committer::{Key, KeyKind, Post};
 use scrip::store::{Error, Store, database_file};
 
 use crate::chance::{Chance, asked_for};
-use crate::sample::{self, START};
+use crate::sample::{self, START, race};
 use crate::temp::{self, Directory};
 use history::History;
 
@@ -60,7 +60,7 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
         store.advance_clock(now).await.expect("the clock is stored");
         let posts: Vec<Post> = histories.iter_mut().map(|history| history.next_post(now)).collect();
         let answers = if chance.once_in(3) {
-            one_by_one(&store, posts.clone()).await
+            race(std::slice::from_ref(&store), posts.clone()).await
         } else {
             store.post_all(posts.clone()).await
         };
@@ -94,22 +94,6 @@ async fn crash(store: &mut Store, directory: &mut Directory, entries: i64) -> u6
     ahead
 }
 
-/// Each post from a task of its own, so that they race for places in a batch.
-async fn one_by_one(store: &Store, posts: Vec<Post>) -> Vec<history::Answered> {
-    let racing: Vec<_> = posts
-        .into_iter()
-        .map(|post| {
-            let store = store.clone();
-            tokio::spawn(async move { store.post(post).await })
-        })
-        .collect();
-    let mut answers = Vec::with_capacity(racing.len());
-    for post in racing {
-        answers.push(post.await.expect("no panic"));
-    }
-    answers
-}
-
 async fn reopen(store: Store, directory: &Directory) -> Store {
     temp::close(store).await;
     Store::open(&directory.place(), Some(START)).expect("it opens again")
@@ -120,7 +104,7 @@ async fn one_key_in_parallel_has_one_effect() {
     let (directory, store, workspace) = funded("same-key", 1_000).await;
     let mut post = Post::new(workspace, Command::Hold(sample::hold("work", 1, 7, 900)), "key_1");
     post.key = Some(Key { kind: KeyKind::Hold, key: "once".into(), fingerprint: [1; 16] });
-    let answers = one_by_one(&store, vec![post.clone(); 64]).await;
+    let answers = race(std::slice::from_ref(&store), vec![post.clone(); 64]).await;
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("accepted or replayed")).collect();
     assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
     let first = answers[0].hold.as_ref().expect("a hold").id;
@@ -138,7 +122,7 @@ async fn nobody_spends_what_is_not_there() {
         let (directory, store, workspace) = funded("race", 100).await;
         let hold = Post::new(workspace, Command::Hold(sample::hold("work", 1, 1, 900)), "key_1");
         let answers = if round % 2 == 0 {
-            one_by_one(&store, vec![hold; 512]).await
+            race(std::slice::from_ref(&store), vec![hold; 512]).await
         } else {
             store.post_all(vec![hold; 512]).await
         };

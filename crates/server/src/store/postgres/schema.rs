@@ -8,7 +8,7 @@ use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use super::super::sqlite::{SCHEMA, SCHEMA_VERSION};
 use super::super::{Error, db::Tx};
-use super::partition::{translate, with_partitions};
+use super::partition::with_partitions;
 use super::{CONNECT, LIMITS, Server, Session};
 use crate::values;
 
@@ -179,7 +179,7 @@ fn distribute(session: &Session, partitions: i64) -> Result<(), Error> {
     session.run(&format!("set local citus.shard_count = {partitions}"))?;
     let tables = schema();
     for table in tables.split("create table ").skip(1) {
-        let name = table.split(" (").next().unwrap_or("").replace('"', "\\\"").replace("\\\"", "\"");
+        let name = table.split(" (").next().unwrap_or("");
         let spread = if table.contains("  partition bigint not null") {
             format!("select create_distributed_table('{name}', 'partition')")
         } else {
@@ -188,9 +188,4 @@ fn distribute(session: &Session, partitions: i64) -> Result<(), Error> {
         session.run(&spread)?;
     }
     Ok(())
-}
-
-/// Statements as they reach the server, for those who check that none crosses partitions.
-pub fn translated(sql: &str) -> String {
-    translate(sql).0
 }
