@@ -82,7 +82,8 @@ export async function buyByForms(browser, server) {
   check("plain: the history has the line", /Credits bought/.test(await page.locator("#history").innerText()));
   await page.locator("#buy form button").click();
   await page.waitForURL(/\/checkout\//);
-  await page.getByRole("button", { name: "Decline" }).click();
+  await page.getByLabel("Card that is declined").check();
+  await page.getByRole("button", { name: "Pay" }).click();
   await page.waitForURL(/\/billing/);
   check("plain: a declined payment adds nothing", (await chip(page)).available === 1_010);
   check("plain: and says so", /declined/.test(await page.locator("main").innerText()));

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, PaymentsConfig};
+use crate::payments::Payments;
 use crate::providers::{Providers, Smtp};
 use crate::store::people::Role;
 use crate::store::{Error, Place, Store};
@@ -40,8 +41,8 @@ pub struct Inner {
     pub providers: Providers,
     /// Sends notices; without it they are in-app only.
     pub mailer: Option<Smtp>,
-    /// Whether the sandbox takes payments.
-    pub sandbox: bool,
+    /// Who takes the money; `None`: nothing can be bought.
+    pub payments: Option<Payments>,
     /// Where links lead.
     pub public_url: String,
     /// Something may be due: the loops look.
@@ -113,7 +114,7 @@ impl App {
             catalog: config.catalog,
             providers,
             mailer,
-            sandbox: matches!(config.payments, Some(PaymentsConfig::Sandbox)),
+            payments: config.payments.map(|PaymentsConfig::Sandbox| Payments::Sandbox),
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),
             advancing: tokio::sync::Mutex::new(()),
@@ -190,14 +191,14 @@ impl App {
         format!("{}/portal?token={}", self.public_url, self.seal(link))
     }
 
-    /// A signed link to a checkout page.
-    pub fn checkout_link(&self, topup: &str) -> String {
-        format!("{}/checkout/{topup}?token={}", self.public_url, self.sign(topup.as_bytes()))
+    /// A signed link to the sandbox's checkout page of a payment.
+    pub fn checkout_link(&self, payment: &str) -> String {
+        format!("{}/checkout/{payment}?token={}", self.public_url, self.sign(payment.as_bytes()))
     }
 
-    /// Whether a checkout page's token belongs to its top-up.
-    pub fn is_checkout_token(&self, topup: &str, token: &str) -> bool {
-        self.sign(topup.as_bytes()).as_bytes().ct_eq(token.as_bytes()).into()
+    /// Whether a checkout page's token belongs to its payment.
+    pub fn is_checkout_token(&self, payment: &str, token: &str) -> bool {
+        self.sign(payment.as_bytes()).as_bytes().ct_eq(token.as_bytes()).into()
     }
 
     /// Reads a portal link's token: `None` when it is forged or too old.

@@ -27,7 +27,7 @@
 //! | I17 | nothing is dispatched but under an earlier hold with the same epoch |
 //! | I18 | per job, step and lead at most one send that went out and was not taken back |
 //! | I19 | an idempotency key names one entry of its kind, no other key names it, and it will be found again |
-//! | I20 | a paid top-up is one purchased grant of its credits; an unpaid one is none |
+//! | I20 | a paid payment is one grant of its credits and one of its bonus, an unpaid one is none; what went back was taken |
 //! | I21 | periods tile from the anchor, each with one grant of the plan's credits |
 //! | I22 | usage totals equal the ledger for every key, both ways |
 //! | I23 | a job's used and held credits are the charges and the open amounts of its holds |

@@ -116,7 +116,7 @@ fn present(connection: &Connection, what: &What) -> rusqlite::Result<Result<(), 
             (found.as_ref() == Some(hash), format!("entry {seq} of {workspace} is lost: {found:?}"))
         }
         What::Paid { workspace, topup } => {
-            let paid = "select count(*) from topup where workspace = ?1 and id = ?2 and status = 1";
+            let paid = "select count(*) from payment where workspace = ?1 and id = ?2 and status = 1";
             (count(paid, *workspace, *topup)? == 1, format!("top-up {topup} was paid"))
         }
         What::Sent { workspace, job } => {

@@ -12,7 +12,6 @@ use rusqlite::Connection;
 use scrip::store::committer::{Answer, Key, KeyKind, Post};
 use scrip::store::jobs::{Act, JobKind};
 use scrip::store::queries::EntryFilter;
-use scrip::store::topups::{TopUp, TopUpStatus};
 use scrip::store::work::{Ending, Held};
 use scrip::store::workspaces::NewWorkspace;
 use scrip::store::{Error, Place, Store, database_file};
@@ -261,22 +260,9 @@ impl Day {
 
     async fn pay(&mut self, store: &Store, disk: &Disk) -> Result<(), Error> {
         let workspace = self.workspace;
-        let new = TopUp {
-            workspace,
-            id: 0,
-            pack: "pack".into(),
-            credits: 500,
-            amount: 4_900,
-            currency: "eur".into(),
-            status: TopUpStatus::Pending,
-            return_url: None,
-            grant: None,
-            refunded: 0,
-            created_at: START,
-        };
         let key = Key { kind: KeyKind::TopUp, key: Arc::from("order"), fingerprint: [7; 16] };
-        let topup = store.create_topup(new, key).await?.0.id;
-        store.topup_paid(workspace, topup).await?;
+        let topup = store.create_payment(sample::topup(workspace, 500), key).await?.0.id;
+        store.apply_payment(workspace, topup, sample::paid(topup)).await?;
         self.promise(disk, What::Paid { workspace, topup });
         Ok(())
     }

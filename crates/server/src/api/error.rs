@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use billing::{HoldStatus, Refusal};
 use serde_json::{Map, Value, json};
 
+use crate::money::Trouble;
 use crate::outreach::{Failure, Fault};
+use crate::payments::Failure as Unpaid;
 use crate::{id, store};
 
 /// A lawful no, or a failure, as callers see it.
@@ -136,6 +138,27 @@ impl From<Failure> for Error {
                 "the provider failed; nothing was charged",
             )
             .fact("reason", reason),
+        }
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Error {
+        match trouble {
+            Trouble::Store(error) => error.into(),
+            Trouble::NotConfigured => Error::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "payments_not_configured",
+                "this server takes no payments: [payments] is not configured",
+            ),
+            Trouble::Provider(Unpaid::Refused(reason)) => {
+                Error::new(StatusCode::CONFLICT, "payment_refused", reason)
+            }
+            Trouble::Provider(Unpaid::Unknown(why)) => {
+                tracing::warn!(why, "the payment provider gave no answer");
+                let detail = "the payment provider did not answer; ask again with the same key";
+                Error::new(StatusCode::SERVICE_UNAVAILABLE, "payments_unavailable", detail)
+            }
         }
     }
 }

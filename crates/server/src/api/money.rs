@@ -12,8 +12,14 @@ use crate::app::{App, LINK_SECONDS, Link, LinkRole};
 use crate::catalog::Price;
 use crate::clock::rfc3339;
 use crate::id;
+use crate::money;
+use crate::payments::Payments;
+use crate::payments::sandbox::Card;
 use crate::store::committer::KeyKind;
-use crate::store::topups::{TopUp, TopUpStatus};
+use crate::store::payments::{Payment, Purpose, Status};
+
+/// What the lists of top-ups show.
+const BOUGHT: &[Purpose] = &[Purpose::TopUp, Purpose::AutoBuy];
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,29 +49,36 @@ pub struct View {
     refunded_credits: i64,
 }
 
-fn view(app: &App, topup: &TopUp) -> View {
-    let name = id::inside("topup", topup.workspace, topup.id);
+fn view(app: &App, topup: &Payment) -> View {
+    let (order, name) = (&topup.order, topup.name());
     View {
         status: status_name(topup.status),
-        pack: topup.pack.clone(),
-        credits: topup.credits,
-        price: Price { amount: topup.amount, currency: topup.currency.clone() },
-        checkout_url: app.checkout_link(&name),
+        pack: order.item.clone(),
+        credits: topup.credits(),
+        price: Price { amount: order.amount, currency: order.currency.clone() },
+        checkout_url: topup.checkout_url.clone().unwrap_or_else(|| app.checkout_link(&name)),
         created_at: rfc3339(topup.created_at),
-        grant: topup.grant.map(|grant| id::inside("grant", topup.workspace, grant)),
-        refunded_credits: topup.refunded,
+        grant: topup.grant.map(|grant| id::inside("grant", order.workspace, grant)),
+        refunded_credits: topup.taken,
         id: name,
     }
 }
 
-fn status_name(status: TopUpStatus) -> &'static str {
+fn status_name(status: Status) -> &'static str {
     match status {
-        TopUpStatus::Pending => "pending",
-        TopUpStatus::Paid => "paid",
-        TopUpStatus::Declined => "declined",
-        TopUpStatus::Expired => "expired",
-        TopUpStatus::Refunded => "refunded",
+        Status::Pending | Status::Processing => "pending",
+        Status::Paid => "paid",
+        Status::Declined => "declined",
+        Status::Expired => "expired",
+        Status::Refunded => "refunded",
     }
+}
+
+/// A top-up of this workspace; other payments are none.
+async fn find(app: &App, workspace: i64, number: i64) -> Result<Payment, Error> {
+    let payment = app.store.payment(workspace, number).await?;
+    let bought = matches!(payment.order.purpose, Purpose::TopUp | Purpose::AutoBuy);
+    if bought { Ok(payment) } else { Err(Error::not_found()) }
 }
 
 /// Order credits; they come when the checkout is paid.
@@ -76,7 +89,7 @@ pub async fn create(
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<Create>,
 ) -> Answer {
-    configured(&app)?;
+    money::provider(&app)?;
     let pack = match (&body.pack, body.credits) {
         (Some(pack), None) => app
             .catalog
@@ -88,35 +101,12 @@ pub async fn create(
         _ => return Err(Error::field("pack", "name a pack").code("missing_field")),
     };
     return_url(body.return_url.as_deref())?;
-    let new = TopUp {
-        workspace: here.workspace,
-        id: 0,
-        pack: pack.pack.clone(),
-        credits: pack.credits,
-        amount: pack.price.amount,
-        currency: pack.price.currency.clone(),
-        status: TopUpStatus::Pending,
-        return_url: body.return_url.clone(),
-        grant: None,
-        refunded: 0,
-        created_at: app.clock.now(),
-    };
-    let (topup, replayed) = app.store.create_topup(new, extract::key(KeyKind::TopUp, &key, &body)).await?;
+    let new = money::pack(here.workspace, Purpose::TopUp, pack, body.return_url.clone());
+    let (topup, replayed) = money::order(&app, new, extract::key(KeyKind::TopUp, &key, &body)).await?;
     // The first answer again, whatever has happened to it since.
-    let first = TopUp { status: TopUpStatus::Pending, grant: None, refunded: 0, ..topup };
+    let first = Payment { status: Status::Pending, grant: None, taken: 0, ..topup };
     let available = app.store.available(here.workspace).await?;
     Ok(with_available(StatusCode::CREATED, &view(&app, &first), available, replayed.into()))
-}
-
-fn configured(app: &App) -> Result<(), Error> {
-    if app.sandbox {
-        return Ok(());
-    }
-    Err(Error::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "payments_not_configured",
-        "this server takes no payments: [payments] is not configured",
-    ))
 }
 
 fn return_url(url: Option<&str>) -> Result<(), Error> {
@@ -131,7 +121,7 @@ fn return_url(url: Option<&str>) -> Result<(), Error> {
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/topups", params(("ws" = String, Path), Page), responses((status = 200, body = Items<View>)))]
 pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) -> Answer {
     let limit = page.limit()?;
-    let rows = app.store.topups(here.workspace, page.cursor()?, limit + 1).await?;
+    let rows = app.store.payments(here.workspace, BOUGHT, page.cursor()?, limit + 1).await?;
     let items = Items::new(rows, limit, |row| row.id.to_string(), |row| view(&app, &row));
     about(&app, here.workspace, StatusCode::OK, &items).await
 }
@@ -140,7 +130,7 @@ pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) ->
 #[utoipa::path(get, path = "/v1/topups/{id}", params(("id" = String, Path)), responses((status = 200, body = View)))]
 pub async fn get(State(app): State<App>, caller: Caller, Path(topup): Path<String>) -> Answer {
     let (workspace, number) = caller.inside("topup", &topup)?;
-    let topup = app.store.topup(workspace, number).await?;
+    let topup = find(&app, workspace, number).await?;
     about(&app, workspace, StatusCode::OK, &view(&app, &topup)).await
 }
 
@@ -167,9 +157,12 @@ pub async fn refund(
     caller.operator()?;
     extract::text("reason", &body.reason, 500)?;
     let (workspace, number) = caller.inside("topup", &topup)?;
+    find(&app, workspace, number).await?;
     let key = extract::key(KeyKind::TopUpRefund, &key, &(number, &body));
-    let (topup, answer) = app.store.topup_refunded(workspace, number, body.credits, body.reason, key).await?;
-    Ok(with_available(StatusCode::OK, &view(&app, &topup), answer.available, answer.replayed.into()))
+    let which = (workspace, number);
+    let (topup, replayed) = money::refund(&app, which, body.credits, body.reason, key).await?;
+    let available = app.store.available(workspace).await?;
+    Ok(with_available(StatusCode::OK, &view(&app, &topup), available, replayed.into()))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -195,12 +188,16 @@ pub async fn sandbox(
     Json(body): Json<Sandbox>,
 ) -> Answer {
     caller.operator()?;
-    configured(&app)?;
+    if !matches!(money::provider(&app)?, Payments::Sandbox) {
+        return Err(Error::not_found());
+    }
     let (workspace, number) = caller.inside("topup", &topup)?;
-    let topup = match body.outcome {
-        SandboxOutcome::Paid => app.store.topup_paid(workspace, number).await?,
-        SandboxOutcome::Declined => app.store.topup_declined(workspace, number).await?,
+    find(&app, workspace, number).await?;
+    let card = match body.outcome {
+        SandboxOutcome::Paid => Card::Pays,
+        SandboxOutcome::Declined => Card::Declined,
     };
+    let topup = money::pay_in_sandbox(&app, (workspace, number), card).await?;
     app.nudge();
     about(&app, workspace, StatusCode::OK, &view(&app, &topup)).await
 }

@@ -1,4 +1,4 @@
-//! What stands around the ledger and must agree with it: the account's row, keys, top-ups and periods.
+//! What stands around the ledger and must agree with it: the account's row, keys, payments and periods.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,13 +10,16 @@ use super::{CHAIN, Findings, HELD, KEYS, PERIOD, SEQ, SIGN, TIME, TOPUP, TOTALS,
 
 const PLAN: i64 = 4;
 const PURCHASED: i64 = 5;
+const BONUS: i64 = 3;
 
 pub const WORKSPACES: &str =
     "select workspace, anchor, next_period, plan_credits from workspace where {here} order by workspace";
 pub const ACCOUNTS: &str =
     "select workspace, seq, at, available, held, debt, hash from account where {here} order by workspace";
-pub const TOPUPS: &str = "select workspace, id, credits, status, grant_id, refunded from topup
-    where {here} order by workspace, id";
+pub const PAYMENTS: &str = "select workspace, id, credits, bonus, purpose, status, grant_id, bonus_grant, amount, refunded, disputed,
+    reinstated, taken, receipt from payment where {here} order by workspace, id";
+pub const REFUNDS: &str = "select workspace, payment, number, amount, credits from refund
+    where {here} order by workspace, payment, number";
 pub const PERIODS: &str = "select workspace, number, starts_at, ends_at, grant_id from period
     where {here} order by workspace, number";
 pub const TAKEN: &str = "select postings, debt from entry where {here} and workspace = ?1 and seq = ?2";
@@ -46,17 +49,38 @@ pub fn read_account(row: &Row<'_>) -> Read<(i64, AccountRow)> {
     Ok((0, AccountRow { seq: row.get(1)?, at: row.get(2)?, totals, hash: row.get(6)? }))
 }
 
-/// A top-up's row but for its id.
-pub struct TopUp {
+/// A payment's row but for its id.
+pub struct Payment {
     credits: i64,
+    bonus: i64,
+    purpose: i64,
     status: i64,
-    grant: Option<i64>,
-    refunded: i64,
+    grants: [Option<i64>; 2],
+    amount: i64,
+    /// Money refunded, disputed, reinstated.
+    sums: [i64; 3],
+    taken: i64,
+    receipt: Option<i64>,
 }
 
-pub fn read_topup(row: &Row<'_>) -> Read<(i64, TopUp)> {
-    let (credits, status) = (row.get(2)?, row.get(3)?);
-    Ok((row.get(1)?, TopUp { credits, status, grant: row.get(4)?, refunded: row.get(5)? }))
+pub fn read_payment(row: &Row<'_>) -> Read<(i64, Payment)> {
+    let payment = Payment {
+        credits: row.get(2)?,
+        bonus: row.get(3)?,
+        purpose: row.get(4)?,
+        status: row.get(5)?,
+        grants: [row.get(6)?, row.get(7)?],
+        amount: row.get(8)?,
+        sums: [row.get(9)?, row.get(10)?, row.get(11)?],
+        taken: row.get(12)?,
+        receipt: row.get(13)?,
+    };
+    Ok((row.get(1)?, payment))
+}
+
+/// A refund's row but for its payment: its number, money and credits.
+pub fn read_refund(row: &Row<'_>) -> Read<(i64, [i64; 3])> {
+    Ok((row.get(1)?, [row.get(2)?, row.get(3)?, row.get(4)?]))
 }
 
 /// A period's row but for its number.
@@ -98,24 +122,27 @@ pub fn account(tables: &mut Tables<'_>, book: &Book, findings: &mut Findings) ->
     Ok(())
 }
 
-/// Keys that stand for something of their own: `paid` top-ups, ordered ones, and periods, each with the number they name.
+/// Keys that stand for something of their own, each with the number they name.
 #[derive(Default)]
 pub struct Keyed {
+    /// Grants of payments: `paid`, `bonus`.
     paid: HashMap<i64, i64>,
+    bonus: HashMap<i64, i64>,
     ordered: Vec<i64>,
+    refunds: usize,
     periods: HashMap<i64, i64>,
-    /// Credits that refunded payments took back.
-    taken: i128,
+    /// Credits that payments took back, less those they returned, by payment.
+    taken: HashMap<i64, i128>,
 }
 
-/// Checks the top-ups and periods that some of the keys belong to, after the keys.
+/// Checks the payments and periods that some of the keys belong to, after the keys.
 pub fn payments(
     tables: &mut Tables<'_>,
     book: &mut Book,
     (keyed, plan): (&Keyed, &Plan),
     findings: &mut Findings,
 ) -> Read<()> {
-    topups(tables, book, keyed, findings)?;
+    paid(tables, book, keyed, findings)?;
     periods(tables, book, (keyed, plan), findings)?;
     let unowned = book.marked(mark::OWED, mark::OWNED);
     for seq in unowned {
@@ -132,11 +159,23 @@ pub fn key(
     (kind, key, seq): (i64, &str, i64),
     findings: &mut Findings,
 ) -> Read<()> {
-    // No caller can write this key: it has a space in it.
-    let paid = key.strip_prefix("paid ").and_then(|id| id.parse().ok()).filter(|_| kind == 6);
-    if kind == 6 && paid.is_none() {
-        keyed.ordered.push(seq);
-        return Ok(());
+    // No caller can write a key with a space in it: what it is about, and of which payment.
+    let mut words = key.split(' ');
+    let named = (words.next().unwrap_or_default(), words.next().and_then(|id| id.parse().ok()));
+    let (about, payment) = match named {
+        (about, Some(payment)) => (about, payment),
+        _ => ("", 0),
+    };
+    match (kind, about) {
+        (6, "") => {
+            keyed.ordered.push(seq);
+            return Ok(());
+        }
+        (7, "") => {
+            keyed.refunds += 1;
+            return Ok(());
+        }
+        _ => {}
     }
     let known = book.mark(seq);
     let entry = i64::from(known & mark::KIND) - 1;
@@ -159,9 +198,16 @@ pub fn key(
     if known != 0 {
         book.set(seq, mark::KEYED);
     }
-    match (kind, paid) {
-        (6, Some(topup)) => drop(keyed.paid.insert(topup, seq)),
-        (7, _) if fits => keyed.taken += taken(takes, book.workspace, seq)?,
+    match (kind, about) {
+        (6, "paid") => drop(keyed.paid.insert(payment, seq)),
+        (6, "bonus") => drop(keyed.bonus.insert(payment, seq)),
+        (6, _) => {
+            *keyed.taken.entry(payment).or_default() -= taken(takes, book.workspace, seq)?;
+            own(book, seq, TOPUP, findings);
+        }
+        (7, _) if fits => {
+            *keyed.taken.entry(payment).or_default() += taken(takes, book.workspace, seq)?;
+        }
         (8, _) => match key.parse() {
             Ok(number) => drop(keyed.periods.insert(number, seq)),
             Err(_) => findings.broken(KEYS, format!("the key of entry {seq} names no period")),
@@ -180,40 +226,85 @@ fn taken(statement: &mut Statement<'_>, workspace: i64, seq: i64) -> Read<i128> 
     Ok(moved.iter().map(|posting| i128::from(posting.credits)).sum::<i128>() + debt)
 }
 
-fn topups(tables: &mut Tables<'_>, book: &mut Book, keyed: &Keyed, findings: &mut Findings) -> Read<()> {
-    let (mut credited, mut known, mut refunds) = (0, Vec::new(), 0);
-    while let Some((id, TopUp { credits, status, grant, refunded })) = tables.topups.next(book.workspace)? {
+fn paid(tables: &mut Tables<'_>, book: &mut Book, keyed: &Keyed, findings: &mut Findings) -> Read<()> {
+    let (mut credited, mut known, mut receipts, mut asked) = (0, Vec::new(), Vec::new(), 0);
+    while let Some((id, payment)) = tables.payments.next(book.workspace)? {
         known.push(id);
-        refunds += i128::from(refunded);
+        while let Some([number, amount, credits]) = tables.refunds.take(book.workspace, id, |of, _| {
+            findings.broken(TOPUP, format!("a refund belongs to payment {of}, which does not exist"));
+        })? {
+            asked += 1;
+            findings.check(number >= 1 && amount >= 0 && credits >= 1, TOPUP, || {
+                format!("refund {number} of payment {id} gives {amount} for {credits} credits")
+            });
+        }
+        sums(id, &payment, keyed, findings);
+        let Payment { credits, bonus, status, grants, receipt, .. } = payment;
         let paid = matches!(status, 1 | 4);
-        findings.check((0..=4).contains(&status) && paid == grant.is_some(), TOPUP, || {
-            format!("top-up {id} has status {status} and grant {grant:?}")
+        receipts.extend(receipt);
+        findings.check(paid == receipt.is_some(), TOPUP, || {
+            format!("payment {id} has status {status} and receipt {receipt:?}")
         });
-        let bounded = (0..=if paid { credits } else { 0 }).contains(&refunded);
-        findings.check(bounded && (status == 4) == (paid && refunded == credits), TOPUP, || {
-            format!("top-up {id} of {credits} has status {status} with {refunded} refunded")
-        });
-        findings.check(keyed.paid.get(&id).copied() == grant, TOPUP, || {
-            format!("top-up {id} and the key of its payment name different grants")
-        });
-        let Some(grant) = grant else { continue };
-        credited += 1;
-        let terms = book.grants.get(&grant).map(|grant| (grant.terms.credits, grant.terms.kind));
-        findings.check(terms == Some((credits, PURCHASED)), TOPUP, || {
-            format!("top-up {id} of {credits} is not what grant {grant} gave")
-        });
-        own(book, grant, TOPUP, findings);
+        for (grant, credits, kinds, keys) in [
+            (grants[0], credits, &[PURCHASED, PLAN][..], &keyed.paid),
+            (grants[1], bonus, &[BONUS], &keyed.bonus),
+        ] {
+            findings.check((paid && credits > 0) == grant.is_some(), TOPUP, || {
+                format!("payment {id} has status {status} and grant {grant:?} for {credits} credits")
+            });
+            findings.check(keys.get(&id).copied() == grant, TOPUP, || {
+                format!("payment {id} and the key of its grant name different grants")
+            });
+            let Some(grant) = grant else { continue };
+            credited += 1;
+            let terms = book.grants.get(&grant).map(|grant| (grant.terms.credits, grant.terms.kind));
+            let right = terms.is_some_and(|(given, kind)| given == credits && kinds.contains(&kind));
+            findings
+                .check(right, TOPUP, || format!("payment {id} of {credits} is not what grant {grant} gave"));
+            own(book, grant, TOPUP, findings);
+        }
     }
-    findings.check(keyed.paid.len() == credited, TOPUP, || {
-        format!("{} payments were credited for {credited} paid top-ups", keyed.paid.len())
+    while let Some((of, _)) = tables.refunds.next(book.workspace)? {
+        findings.broken(TOPUP, format!("a refund belongs to payment {of}, which does not exist"));
+    }
+    let made = keyed.paid.len() + keyed.bonus.len();
+    findings.check(made == credited, TOPUP, || format!("{made} grants were made for {credited} of payments"));
+    findings.check(asked == keyed.refunds, TOPUP, || {
+        format!("{asked} refunds are kept, {} have a key", keyed.refunds)
     });
+    receipts.sort_unstable();
+    let gapless = receipts.iter().zip(1..).all(|(receipt, number)| *receipt == number);
+    findings.check(gapless, TOPUP, || "the numbers of receipts have a gap, or one twice".to_owned());
     for id in &keyed.ordered {
-        findings.check(known.contains(id), KEYS, || format!("a key names top-up {id}, which does not exist"));
+        findings
+            .check(known.contains(id), KEYS, || format!("a key names payment {id}, which does not exist"));
     }
-    findings.check(refunds == keyed.taken, TOPUP, || {
-        format!("{refunds} credits of top-ups are refunded, the ledger took {} back", keyed.taken)
-    });
+    let strays = keyed.taken.keys().filter(|id| !known.contains(id)).count();
+    findings
+        .check(strays == 0, TOPUP, || format!("credits were taken for {strays} payments that do not exist"));
     Ok(())
+}
+
+/// What went back of one payment, in money and in credits.
+fn sums(id: i64, payment: &Payment, keyed: &Keyed, findings: &mut Findings) {
+    let Payment { credits, bonus, status, amount, sums: [refunded, disputed, reinstated], taken, .. } =
+        *payment;
+    let (all, paid) = (credits.saturating_add(bonus), matches!(status, 1 | 4));
+    findings.check((0..=5).contains(&status) && (0..=3).contains(&payment.purpose), TOPUP, || {
+        format!("payment {id} has status {status} and purpose {}", payment.purpose)
+    });
+    let bounded = (0..=if paid { all } else { 0 }).contains(&taken);
+    let money = refunded >= 0 && reinstated >= 0 && reinstated <= disputed;
+    findings.check(bounded && money && amount >= 0, TOPUP, || {
+        format!("payment {id} of {all} has {taken} taken, {refunded} refunded, {disputed} disputed, {reinstated} won back")
+    });
+    findings.check((status == 4) == (paid && taken == all && disputed == reinstated), TOPUP, || {
+        format!("payment {id} of {all} has status {status} with {taken} taken")
+    });
+    let ledger = keyed.taken.get(&id).copied().unwrap_or_default();
+    findings.check(ledger == i128::from(taken), TOPUP, || {
+        format!("payment {id} took {taken} credits back, the ledger {ledger}")
+    });
 }
 
 /// Marks a grant as somebody's; it can be so only once.

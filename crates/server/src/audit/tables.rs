@@ -36,7 +36,8 @@ tables! {
     grants: rows::GrantRow = rows::GRANTS, rows::read_grant;
     holds: rows::HoldRow = rows::HOLDS, rows::read_hold;
     usage: usage::Stored = usage::ROWS, usage::read;
-    topups: money::TopUp = money::TOPUPS, money::read_topup;
+    payments: money::Payment = money::PAYMENTS, money::read_payment;
+    refunds: [i64; 3] = money::REFUNDS, money::read_refund;
     periods: money::Period = money::PERIODS, money::read_period;
     steps: around::Step = around::STEPS, around::read_step;
     pieces: around::Piece = around::PIECES, around::read_piece;

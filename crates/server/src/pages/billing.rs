@@ -22,9 +22,9 @@ use crate::app::App;
 use crate::catalog::Interval;
 use crate::store::committer::{Key, KeyKind};
 use crate::store::jobs::{Job, JobKind};
-use crate::store::topups::{TopUp, TopUpStatus};
+use crate::store::payments::{Payment, Purpose};
 use crate::store::{self};
-use crate::{calendar, id, outreach};
+use crate::{calendar, money, outreach};
 
 /// Lines of history on one page.
 const LINES: i64 = 25;
@@ -146,7 +146,7 @@ async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
 }
 
 fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
-    if !app.sandbox || app.catalog.packs.is_empty() {
+    if app.payments.is_none() || app.catalog.packs.is_empty() {
         return Buy::Unavailable;
     }
     if scene.role == view::Role::Member {
@@ -197,7 +197,7 @@ pub struct Order {
 /// Orders a pack and leads to its checkout. A double click is one order.
 pub async fn top_up(State(app): State<App>, visitor: Visitor, Form(order): Form<Order>) -> Page {
     visitor.admin()?;
-    if !app.sandbox {
+    if app.payments.is_none() {
         return Err(Trouble::unavailable("Credits cannot be bought here: no payments are configured."));
     }
     let unknown = || Trouble::unprocessable("There is no such pack.");
@@ -207,32 +207,20 @@ pub async fn top_up(State(app): State<App>, visitor: Visitor, Form(order): Form<
     fingerprint.copy_from_slice(&digest[..16]);
     let key = session::stored_key(&order.form_key)?;
     let key = Key { kind: KeyKind::TopUp, key: key.as_str().into(), fingerprint };
-    let new = TopUp {
-        workspace: visitor.workspace,
-        id: 0,
-        pack: pack.pack.clone(),
-        credits: pack.credits,
-        amount: pack.price.amount,
-        currency: pack.price.currency.clone(),
-        status: TopUpStatus::Pending,
-        return_url: None,
-        grant: None,
-        refunded: 0,
-        created_at: app.clock.now(),
-    };
-    match app.store.create_topup(new, key).await {
-        Ok((topup, _)) => Ok(to_checkout(&app, &topup)),
-        Err(store::Error::Refused(billing::Refusal::IdempotencyKeyReused)) => {
+    let new = money::pack(visitor.workspace, Purpose::TopUp, pack, None);
+    match money::order(&app, new, key).await {
+        Ok((payment, _)) => Ok(to_checkout(&app, &payment)),
+        Err(money::Trouble::Store(store::Error::Refused(billing::Refusal::IdempotencyKeyReused))) => {
             Ok(go(&app, "/billing#buy", "form-used"))
         }
-        Err(error) => Err(error.into()),
+        Err(trouble) => Err(trouble.into()),
     }
 }
 
 /// Stays on the host that the browser knows: the public name may be another, and a session does not follow there.
-fn to_checkout(app: &App, topup: &TopUp) -> Response {
-    let link = app.checkout_link(&id::inside("topup", topup.workspace, topup.id));
-    Redirect::to(link.strip_prefix(&app.public_url).unwrap_or(&link)).into_response()
+fn to_checkout(app: &App, payment: &Payment) -> Response {
+    let link = payment.checkout_url.as_deref().unwrap_or("/billing");
+    Redirect::to(link.strip_prefix(&app.public_url).unwrap_or(link)).into_response()
 }
 
 /// Asks the admins for credits, with the numbers.

@@ -8,24 +8,29 @@ use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
 use super::frame::{Page, Trouble, go, page as draw, policy_towards};
-use super::session::{Token, is_web};
+use super::session::is_web;
 use super::view::Checkout;
+use super::view::format::QueryValue;
 use crate::app::App;
-use crate::id;
-use crate::store::topups::{TopUp, TopUpStatus};
+use crate::money;
+use crate::payments::Payments;
+use crate::payments::sandbox::Card;
+use crate::store::payments::{Payment, Status, parse_name};
 
-/// The page of one top-up.
-pub async fn page(State(app): State<App>, Path(topup): Path<String>, Query(query): Query<Token>) -> Page {
-    let found = find(&app, &topup, &query.token).await?;
-    let workspace = app.store.workspace(found.workspace).await?.name;
+/// The page of one payment.
+pub async fn page(State(app): State<App>, Path(payment): Path<String>, Query(query): Query<Paying>) -> Page {
+    let found = find(&app, &payment, &query.token).await?;
+    let workspace = app.store.workspace(found.order.workspace).await?.name;
     let return_url = return_url(&found);
     let mut response = draw(&Checkout {
-        topup,
+        payment,
         token: query.token,
         workspace,
-        credits: found.credits,
-        price_minor: found.amount,
-        currency: found.currency,
+        title: found.order.label.clone(),
+        price_minor: found.order.amount,
+        currency: found.order.currency,
+        cards: Card::ALL.map(|card| (card.name(), card.label())).to_vec(),
+        second_step: query.card.as_deref() == Some(Card::NeedsStep.name()),
         status: status(found.status).to_owned(),
         return_url: return_url.clone(),
     })?;
@@ -38,62 +43,69 @@ pub async fn page(State(app): State<App>, Path(topup): Path<String>, Query(query
 }
 
 #[derive(Deserialize)]
-pub struct End {
-    outcome: Outcome,
+pub struct Paying {
+    #[serde(default)]
+    token: String,
+    /// The card whose second step is shown.
+    card: Option<String>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Outcome {
-    Paid,
-    Declined,
+pub struct End {
+    card: String,
+    /// Whether the second step was done.
+    confirmed: Option<String>,
 }
 
 /// The payment ends. However often it is confirmed, the credits come once.
 pub async fn end(
     State(app): State<App>,
-    Path(topup): Path<String>,
-    Query(query): Query<Token>,
+    Path(payment): Path<String>,
+    Query(query): Query<Paying>,
     Form(form): Form<End>,
 ) -> Page {
-    let TopUp { workspace, id, .. } = find(&app, &topup, &query.token).await?;
-    let ended = match form.outcome {
-        Outcome::Paid => app.store.topup_paid(workspace, id).await?,
-        Outcome::Declined => app.store.topup_declined(workspace, id).await?,
-    };
+    let found = find(&app, &payment, &query.token).await?;
+    let card = Card::of(&form.card).ok_or_else(|| Trouble::unprocessable("There is no such card."))?;
+    if card == Card::NeedsStep && form.confirmed.is_none() && !found.is_paid() {
+        let step = format!("/checkout/{payment}?token={}&card={}", query.token.query_value(), card.name());
+        return Ok(Redirect::to(&step).into_response());
+    }
+    let ended = money::pay_in_sandbox(&app, (found.order.workspace, found.id), card).await?;
+    let workspace = ended.order.workspace;
     app.nudge();
     let to = return_url(&ended);
     let flash = match ended.status {
-        TopUpStatus::Paid => format!("paid.{}", ended.credits),
+        Status::Paid => format!("paid.{}", ended.credits()),
         _ => "declined".to_owned(),
     };
     // Credits that brought everything back are told of by the banner; another site has words of its own.
     let told = app.store.standing(workspace).await?.restored.is_some_and(|it| it.is_told(app.clock.now()));
-    let quiet = !to.starts_with('/') || (told && ended.status == TopUpStatus::Paid);
+    let quiet = !to.starts_with('/') || (told && ended.status == Status::Paid);
     Ok(if quiet { Redirect::to(&to).into_response() } else { go(&app, &to, &flash) })
 }
 
-async fn find(app: &App, topup: &str, token: &str) -> Result<TopUp, Trouble> {
-    if !app.sandbox || !app.is_checkout_token(topup, token) {
+async fn find(app: &App, payment: &str, token: &str) -> Result<Payment, Trouble> {
+    if !matches!(app.payments, Some(Payments::Sandbox)) || !app.is_checkout_token(payment, token) {
         return Err(Trouble::not_found());
     }
-    let (workspace, number) = id::parse_inside("topup", topup).ok_or_else(Trouble::not_found)?;
-    Ok(app.store.topup(workspace, number).await?)
+    let (workspace, number) = parse_name(payment).ok_or_else(Trouble::not_found)?;
+    Ok(app.store.payment(workspace, number).await?)
 }
 
 /// Back to where the person came from: the web or a path of ours, never a script or another scheme.
-fn return_url(topup: &TopUp) -> String {
+fn return_url(payment: &Payment) -> String {
     let local = |url: &str| url.starts_with('/') && !url[1..].starts_with(['/', '\\']);
-    let known = topup.return_url.as_deref().filter(|url| is_web(url) || local(url));
+    let known = payment.order.return_url.as_deref().filter(|url| is_web(url) || local(url));
     known.unwrap_or("/billing").to_owned()
 }
 
-fn status(status: TopUpStatus) -> &'static str {
+fn status(status: Status) -> &'static str {
     match status {
-        TopUpStatus::Pending => "pending",
-        TopUpStatus::Paid => "paid",
-        TopUpStatus::Declined => "declined",
-        TopUpStatus::Expired => "expired",
-        TopUpStatus::Refunded => "refunded",
+        Status::Pending => "pending",
+        Status::Processing => "processing",
+        Status::Paid => "paid",
+        Status::Declined => "declined",
+        Status::Expired => "expired",
+        Status::Refunded => "refunded",
     }
 }

@@ -12,6 +12,8 @@ use super::scene::Scene;
 use super::session::{self, Cookies};
 use super::view::{ErrorPage, SignedOut};
 use crate::app::App;
+use crate::money;
+use crate::payments::Failure;
 use crate::store;
 
 /// What a handler answers.
@@ -72,6 +74,23 @@ impl Trouble {
                 "A field is missing or malformed.",
             ),
             _ => Trouble::unavailable("Nothing was changed. Try again in a moment."),
+        }
+    }
+}
+
+impl From<money::Trouble> for Trouble {
+    fn from(trouble: money::Trouble) -> Trouble {
+        match trouble {
+            money::Trouble::Store(error) => error.into(),
+            money::Trouble::NotConfigured => {
+                Trouble::unavailable("Nothing can be bought here: no payments are configured.")
+            }
+            money::Trouble::Provider(Failure::Refused(reason)) => {
+                Trouble::failed(StatusCode::CONFLICT, "The payment provider refused this", sentence(&reason))
+            }
+            money::Trouble::Provider(Failure::Unknown(_)) => Trouble::unavailable(
+                "The payment provider did not answer. Send it again: nothing is paid twice.",
+            ),
         }
     }
 }

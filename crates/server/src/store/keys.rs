@@ -221,6 +221,15 @@ pub fn insert_direct(batch: &Batch<'_>, workspace: i64, key: &Key, made: i64) ->
     Ok(())
 }
 
+/// Forgets a key that stands for something else than an entry, which was undone.
+pub fn remove_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<(), Error> {
+    batch.tx.execute(
+        "delete from request where partition = ?1 and segment = ?2 and workspace = ?3 and kind = ?4 and key = ?5",
+        values![batch.partition(), DIRECT, workspace, key.kind as i64, &*key.key],
+    )?;
+    Ok(())
+}
+
 /// A Bloom filter: a power of two of bits.
 struct Filter(Vec<u8>);
 

@@ -22,13 +22,13 @@ pub mod messages;
 pub mod notices;
 pub mod open;
 pub mod outbox;
+pub mod payments;
 pub mod people;
 pub mod postgres;
 pub mod queries;
 pub mod sqlite;
 pub mod summary;
 pub mod syncer;
-pub mod topups;
 pub mod work;
 pub mod workspaces;
 

@@ -202,7 +202,7 @@ async fn a_top_up_is_paid_once_however_often_it_is_sent() {
     assert!(page.contains("5,000 credits") && page.contains("no money moves"), "{page}");
     let form = after(&page, "<form method=\"post\" action=\"").replace("&#38;", "&");
     for _ in 0..2 {
-        let (status, to) = admin.post(&form, &[("outcome", "paid")]).await;
+        let (status, to) = admin.post(&form, &[("card", "pays")]).await;
         assert_eq!((status, to.as_str()), (StatusCode::SEE_OTHER, "/billing"));
     }
     assert_eq!(site.available(workspace).await, 15_000);

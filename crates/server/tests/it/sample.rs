@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use billing::ledger::{Command, GrantTerms, HoldTerms, Outcome};
 use billing::{Amount, GrantKind, Labels, Price, Seq, Time};
 use scrip::id;
+use scrip::payments::{Said, Stands};
 use scrip::store::committer::{Answer, Key, KeyKind, Post};
 use scrip::store::jobs::{Act, Definition, JobKind, NewJob, StepText};
 use scrip::store::leads::{EmailState, Lead};
-use scrip::store::topups::{TopUp, TopUpStatus};
+use scrip::store::payments::{NewPayment, Purpose};
 use scrip::store::work::{Claim, Ending, Held};
 use scrip::store::workspaces::{NewWorkspace, Period};
 use scrip::store::{Error, Store};
@@ -219,42 +220,58 @@ impl Sample {
         let (store, workspace) = (self.store.clone(), self.workspace);
         let mut ids = Vec::new();
         for (number, credits) in [500, 5_000, 700, 900].into_iter().enumerate() {
-            let new = TopUp {
-                workspace,
-                id: 0,
-                pack: "pack".into(),
-                credits,
-                amount: 4_900,
-                currency: "eur".into(),
-                status: TopUpStatus::Pending,
-                return_url: None,
-                grant: None,
-                refunded: 0,
-                created_at: self.now,
-            };
-            ids.push(store.create_topup(new, key(KeyKind::TopUp, number)).await.expect("ordered").0.id);
+            let new = topup(workspace, credits);
+            let bonus = if number == 1 { 50 } else { 0 };
+            let new = NewPayment { bonus, ..new };
+            ids.push(store.create_payment(new, key(KeyKind::TopUp, number)).await.expect("ordered").0.id);
         }
-        store.topup_paid(workspace, ids[0]).await.expect("paid");
-        store.topup_paid(workspace, ids[0]).await.expect("paid again changes nothing");
-        store.topup_paid(workspace, ids[1]).await.expect("paid");
-        store.topup_declined(workspace, ids[2]).await.expect("declined");
-        let back = |id, credits, number| {
-            store.topup_refunded(
-                workspace,
-                id,
-                credits,
-                "asked for".into(),
-                key(KeyKind::TopUpRefund, number),
-            )
+        let says = |id, said| store.apply_payment(workspace, id, said);
+        says(ids[0], paid(ids[0])).await.expect("paid");
+        says(ids[0], paid(ids[0])).await.expect("paid again changes nothing");
+        says(ids[1], paid(ids[1])).await.expect("paid");
+        says(ids[2], Said { stands: Stands::Declined, ..Said::default() }).await.expect("declined");
+        let back = async |id, credits, number| {
+            let (reason, key) = ("asked for".into(), key(KeyKind::TopUpRefund, number));
+            let (payment, row, _) =
+                store.plan_refund(workspace, id, credits, reason, key).await.expect("planned");
+            let refunded = row.refund.before + row.refund.amount;
+            says(id, Said { refunded, ..payment.known() }).await.expect("refunded")
         };
-        back(ids[0], Some(100), 0).await.expect("some is refunded");
+        back(ids[0], Some(100), 0).await;
+        let disputed = Said { disputed: 2_000, refunded: 980, ..paid(ids[0]) };
+        says(ids[0], disputed.clone()).await.expect("disputed");
+        says(ids[0], Said { reinstated: 2_000, ..disputed }).await.expect("and won");
         let all = store.available(workspace).await.expect("a balance");
         self.keyed(KeyKind::Charge, Command::Charge(hold("work", 1, all, 900))).await;
-        back(ids[1], None, 1).await.expect("all is refunded");
+        back(ids[1], None, 1).await;
         let (kind, now) = (GrantKind::Goodwill, self.now);
         self.keyed(KeyKind::Grant, Command::Grant(grant(6_000, kind, now, None))).await;
         self.keyed(KeyKind::Adjust, Command::Adjust(-90)).await;
     }
+}
+
+/// A top-up of so many credits for 49 euros.
+pub fn topup(workspace: i64, credits: i64) -> NewPayment {
+    NewPayment {
+        workspace,
+        purpose: Purpose::TopUp,
+        item: "pack".into(),
+        label: "Pack".into(),
+        credits,
+        bonus: 0,
+        expires_days: None,
+        terms: None,
+        amount: 4_900,
+        tax: 0,
+        currency: "EUR".into(),
+        return_url: None,
+    }
+}
+
+/// What a provider says of such a top-up once it is paid.
+pub fn paid(payment: i64) -> Said {
+    let (object, currency) = (Some(format!("object_{payment}")), "eur".into());
+    Said { object, stands: Stands::Paid, amount: 4_900, currency, ..Said::default() }
 }
 
 fn key(kind: KeyKind, number: usize) -> Key {

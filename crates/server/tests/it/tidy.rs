@@ -49,6 +49,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("server/providers/", &["crate::store", "crate::app", "crate::api", "crate::pages", "billing::"]),
+    (
+        "server/payments/",
+        &["crate::store", "crate::app", "crate::api", "crate::pages", "billing::ledger", "values!["],
+    ),
+    ("server/money.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/app.rs", &["crate::api", "crate::pages", "crate::runner", "crate::scheduler"]),
     ("server/runner.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/scheduler.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),

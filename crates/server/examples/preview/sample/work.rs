@@ -241,13 +241,15 @@ pub(crate) fn admin() -> Admin {
 
 pub(crate) fn checkout(status: &str) -> Checkout {
     Checkout {
-        topup: text("topup_0001"),
+        payment: text("topup_0001"),
         token: text("token-0001"),
         return_url: text("/billing"),
         workspace: text("Workspace 0001"),
-        credits: 10_000,
+        title: text("10,000 credits"),
         price_minor: 10_000,
         currency: text("usd"),
+        cards: vec![("pays", "Card that pays"), ("declined", "Card that is declined")],
+        second_step: false,
         status: text(status),
     }
 }

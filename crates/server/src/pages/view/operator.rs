@@ -33,20 +33,29 @@ pub struct AdminWorkspace {
 #[derive(Debug, Clone, Template)]
 #[template(path = "checkout.html")]
 pub struct Checkout {
-    pub topup: String,
+    pub payment: String,
     /// What shows that the link to this page is ours; the form carries it on.
     pub token: String,
     /// Where the person came from; `/billing` if that is not known.
     pub return_url: String,
     pub workspace: String,
-    pub credits: i64,
+    /// What is paid for.
+    pub title: String,
     pub price_minor: i64,
     pub currency: String,
-    /// `pending`, `paid`, `declined`, `expired`: the buttons show only for a pending one.
+    /// Names and labels of the sandbox's cards.
+    pub cards: Vec<(&'static str, &'static str)>,
+    /// Whether a card was chosen that must be confirmed.
+    pub second_step: bool,
+    /// `pending`, `processing`, `paid`, `declined`, `expired`, `refunded`.
     pub status: String,
 }
 
 impl Checkout {
+    fn is_open(&self) -> bool {
+        matches!(self.status.as_str(), "pending" | "processing" | "declined")
+    }
+
     fn price(&self) -> String {
         money(self.price_minor, &self.currency)
     }

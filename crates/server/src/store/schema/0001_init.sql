@@ -194,20 +194,69 @@ create table period (
   constraint period_key primary key (workspace, number)
 ) without rowid;
 
-create table topup (
+-- One row for each payment object of the provider, whatever it is for. Money is in minor units, tax included.
+create table payment (
   workspace integer not null,
   id integer not null,
-  pack text not null,
+  purpose integer not null,
+  item text not null,
+  label text not null,
   credits integer not null,
+  bonus integer not null,
+  expires_days integer,
+  terms text,
   amount integer not null,
+  tax integer not null,
   currency text not null,
   status integer not null,
+  reason text,
   return_url text,
+  checkout text,
+  checkout_url text,
+  object text,
+  attempts integer not null,
+  next_attempt integer,
   grant_id integer,
+  bonus_grant integer,
   refunded integer not null,
+  disputed integer not null,
+  reinstated integer not null,
+  taken integer not null,
+  moves integer not null,
+  receipt integer,
   created_at integer not null,
+  paid_at integer,
   ended_at integer,
-  constraint topup_key primary key (workspace, id)
+  constraint payment_key primary key (workspace, id)
+) without rowid;
+create index payment_due on payment (next_attempt) where next_attempt is not null;
+
+-- What we asked to be given back, in order: the credits that the money stands for are exact, not pro rata.
+create table refund (
+  workspace integer not null,
+  payment integer not null,
+  number integer not null,
+  amount integer not null,
+  credits integer not null,
+  reason text not null,
+  at integer not null,
+  constraint refund_key primary key (workspace, payment, number)
+) without rowid;
+
+-- Whose a provider's checkout session, payment object or customer is.
+create table provider_object (
+  object text not null primary key,
+  owner integer not null,
+  payment integer
+) without rowid;
+
+-- How a workspace pays: its customer at the provider, and the saved method.
+create table payer (
+  workspace integer not null,
+  customer text,
+  method text,
+  method_label text,
+  constraint payer_key primary key (workspace)
 ) without rowid;
 
 create table notice (

@@ -1,0 +1,169 @@
+//! What API, pages and scheduler share about money: orders from the catalog, their checkout, charges without a person, refunds.
+//!
+//! Owns the way between the store and the provider. No transaction is open while the provider is asked: what is about to be
+//! asked is committed first, and what it said is applied afterwards, so a crash anywhere in between is healed by asking again.
+
+use crate::app::App;
+use crate::catalog::Pack;
+use crate::id;
+use crate::payments::sandbox::{Card, Sandbox};
+use crate::payments::{Failure, Order, Payments, Said, Stands};
+use crate::store::committer::Key;
+use crate::store::payments::{NewPayment, Payer, Payment, Purpose};
+use crate::store::{self};
+
+/// Why money did not move.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The store's answer.
+    Store(store::Error),
+    /// There is no `[payments]`.
+    NotConfigured,
+    /// The provider's answer.
+    Provider(Failure),
+}
+
+impl From<store::Error> for Trouble {
+    fn from(error: store::Error) -> Trouble {
+        Trouble::Store(error)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Trouble {
+        Trouble::Provider(failure)
+    }
+}
+
+/// The provider, or the trouble that there is none.
+///
+/// # Errors
+/// `NotConfigured`.
+pub fn provider(app: &App) -> Result<&Payments, Trouble> {
+    app.payments.as_ref().ok_or(Trouble::NotConfigured)
+}
+
+/// A top-up of a pack.
+pub fn pack(workspace: i64, purpose: Purpose, pack: &Pack, return_url: Option<String>) -> NewPayment {
+    NewPayment {
+        workspace,
+        purpose,
+        item: pack.pack.clone(),
+        label: pack.label.clone(),
+        credits: pack.credits,
+        bonus: 0,
+        expires_days: None,
+        terms: None,
+        amount: pack.price.amount,
+        tax: 0,
+        currency: pack.price.currency.clone(),
+        return_url,
+    }
+}
+
+/// Orders a payment and opens its checkout. The same key and order: the first ones again (`true`).
+///
+/// # Errors
+/// When nothing can be bought, the key was used for something else, or the provider does not answer: ask again with the key.
+pub async fn order(app: &App, new: NewPayment, key: Key) -> Result<(Payment, bool), Trouble> {
+    provider(app)?;
+    let (payment, replayed) = app.store.create_payment(new, key).await?;
+    Ok((open_checkout(app, payment).await?, replayed))
+}
+
+/// Opens the checkout of a payment, unless it was opened before.
+///
+/// # Errors
+/// When the provider does not answer.
+pub async fn open_checkout(app: &App, payment: Payment) -> Result<Payment, Trouble> {
+    if payment.checkout_url.is_some() || payment.is_paid() {
+        return Ok(payment);
+    }
+    let payer = app.store.payer(payment.order.workspace).await?;
+    let checkout = provider(app)?.checkout(&in_words(app, &payment, payer).await?).await?;
+    Ok(app.store.keep_checkout(payment.order.workspace, payment.id, checkout).await?)
+}
+
+/// Charges the saved method for a payment that is due, if nobody else does, and applies what became of it.
+///
+/// # Errors
+/// When the store cannot write. A provider that does not answer is asked again later, under the same key.
+pub async fn charge(app: &App, workspace: i64, id: i64) -> Result<(), Trouble> {
+    let provider = provider(app)?;
+    let Some((payment, payer)) = app.store.begin_attempt(workspace, id).await? else { return Ok(()) };
+    let order = in_words(app, &payment, payer).await?;
+    match provider.charge_saved(&order).await {
+        Ok(said) => drop(app.store.apply_payment(workspace, id, said).await?),
+        Err(Failure::Refused(reason)) => {
+            let said = Said { stands: Stands::Declined, reason: Some(reason), ..order.known };
+            app.store.apply_payment(workspace, id, said).await?;
+        }
+        Err(Failure::Unknown(why)) => {
+            tracing::warn!(why, payment = order.payment, "a charge has no outcome yet");
+        }
+    }
+    Ok(())
+}
+
+/// Gives money back: all that is not refunded yet, or what so many credits cost; and takes the credits. The same key and
+/// command: the first refund again (`true`).
+///
+/// # Errors
+/// When the provider refuses, or does not answer: ask again with the key.
+pub async fn refund(
+    app: &App,
+    (workspace, id): (i64, i64),
+    credits: Option<i64>,
+    reason: String,
+    key: Key,
+) -> Result<(Payment, bool), Trouble> {
+    let (payment, row, replayed) = app.store.plan_refund(workspace, id, credits, reason, key.clone()).await?;
+    let said = if row.refund.amount == 0 {
+        payment.known()
+    } else {
+        let payer = app.store.payer(workspace).await?;
+        let asked = provider(app)?.refund(&in_words(app, &payment, payer).await?, row.refund).await;
+        if let Err(Failure::Refused(_)) = &asked {
+            app.store.drop_refund(workspace, id, row.refund.number, key).await?;
+        }
+        asked?
+    };
+    Ok((app.store.apply_payment(workspace, id, said).await?, replayed))
+}
+
+/// What a card does on the sandbox's checkout page.
+///
+/// # Errors
+/// When the store refuses.
+pub async fn pay_in_sandbox(app: &App, (workspace, id): (i64, i64), card: Card) -> Result<Payment, Trouble> {
+    let payment = app.store.payment(workspace, id).await?;
+    let payer = app.store.payer(workspace).await?;
+    let said = Sandbox::in_person(&in_words(app, &payment, payer).await?, card);
+    Ok(app.store.apply_payment(workspace, id, said).await?)
+}
+
+/// A payment in the words of a provider.
+///
+/// # Errors
+/// When the store cannot read.
+pub async fn in_words(app: &App, payment: &Payment, payer: Payer) -> Result<Order, store::Error> {
+    let order = &payment.order;
+    let name = payment.name();
+    Ok(Order {
+        attempt: payment.attempts,
+        workspace: id::workspace(order.workspace),
+        title: order.label.clone(),
+        amount: order.amount,
+        tax: order.tax,
+        currency: order.currency.clone(),
+        email: app.store.workspace(order.workspace).await?.admin_email,
+        customer: payer.customer,
+        method: payer.method.map(|(method, _)| method),
+        keeps_method: true,
+        return_url: order.return_url.clone().unwrap_or_else(|| format!("{}/billing", app.public_url)),
+        sandbox_url: app.checkout_link(&name),
+        checkout: payment.checkout.clone(),
+        known: payment.known(),
+        payment: name,
+    })
+}

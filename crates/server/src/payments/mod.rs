@@ -1,0 +1,172 @@
+//! Who takes the money: one interface, and the sandbox that stands for a provider.
+//!
+//! Owns the words that are spoken with a provider. It knows no account and no table: an [`Order`] goes in, and what the
+//! provider says of it comes out, as a [`Said`]. `store.apply_payment` is the only place where that becomes credits.
+
+pub mod sandbox;
+
+use billing::Time;
+
+use sandbox::Sandbox;
+
+/// The provider that is configured.
+#[derive(Clone, Debug)]
+pub enum Payments {
+    /// A local checkout page that takes no money.
+    Sandbox,
+}
+
+/// What a provider is asked to take money for. Everything in it is ours: nothing comes from a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// The payment's id in the API: unique, the base of idempotency keys, and what goes into the provider's metadata.
+    pub payment: String,
+    /// Which attempt at the saved method this is, from 1.
+    pub attempt: i64,
+    /// The workspace's id in the API.
+    pub workspace: String,
+    /// What the payer reads: `5,000 credits`.
+    pub title: String,
+    /// Minor units of the currency, tax included.
+    pub amount: i64,
+    /// Minor units of tax in it.
+    pub tax: i64,
+    /// Three uppercase letters.
+    pub currency: String,
+    /// Where a receipt may be sent.
+    pub email: Option<String>,
+    /// The payer at the provider, once there is one.
+    pub customer: Option<String>,
+    /// The saved method, once there is one.
+    pub method: Option<String>,
+    /// Whether the checkout keeps the method for renewals and auto-buy.
+    pub keeps_method: bool,
+    /// Where the provider's page leads back to, whatever happened there.
+    pub return_url: String,
+    /// The page of ours that is the sandbox's checkout.
+    pub sandbox_url: String,
+    /// The checkout session that was opened for it.
+    pub checkout: Option<String>,
+    /// What is known of it already.
+    pub known: Said,
+}
+
+/// An opened checkout.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checkout {
+    /// The provider's session; none in the sandbox.
+    pub session: Option<String>,
+    /// Where the payer goes.
+    pub url: String,
+}
+
+/// How a payment object stands at the provider.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Stands {
+    /// Nothing was tried yet.
+    #[default]
+    Open,
+    /// The money is on its way.
+    Processing,
+    /// The last try failed.
+    Declined,
+    /// Nobody can pay it any more.
+    Expired,
+    /// Paid, whatever was given back since.
+    Paid,
+}
+
+/// What the provider says of one payment object now. All sums only ever grow, so that of two reports the later one is known
+/// by its sums, in whatever order they arrive.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Said {
+    /// The payment object, once there is one.
+    pub object: Option<String>,
+    /// How it stands.
+    pub stands: Stands,
+    /// Minor units that it is about, tax included. Looked at once it is paid.
+    pub amount: i64,
+    /// Its currency, in any case.
+    pub currency: String,
+    /// Tax in the amount, where the provider computed it; then the amount is ours without tax, and this.
+    pub tax: Option<i64>,
+    /// Minor units given back by refunds so far.
+    pub refunded: i64,
+    /// Minor units that disputes ever took.
+    pub disputed: i64,
+    /// Minor units of those that came back.
+    pub reinstated: i64,
+    /// The payer.
+    pub customer: Option<String>,
+    /// The method that was kept: its id, and words for a person such as `Visa 4242`.
+    pub method: Option<(String, String)>,
+    /// Why it was declined, in words for the payer.
+    pub reason: Option<String>,
+}
+
+/// Why the provider did not do what was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// It will not: asking the same again makes no sense.
+    Refused(String),
+    /// Nobody knows whether it did: ask again under the same key.
+    Unknown(String),
+}
+
+impl Payments {
+    /// Opens a checkout page. Asked again for the same order, it is the same page.
+    pub async fn checkout(&self, order: &Order) -> Result<Checkout, Failure> {
+        match self {
+            Payments::Sandbox => Ok(Sandbox::checkout(order)),
+        }
+    }
+
+    /// Charges the saved method, without a person. Declined is an answer. Asked again with the same attempt, it is the same
+    /// charge.
+    pub async fn charge_saved(&self, order: &Order) -> Result<Said, Failure> {
+        match self {
+            Payments::Sandbox => Ok(Sandbox::charge_saved(order)),
+        }
+    }
+
+    /// Gives money back, as refund `number` of this payment, and says how the payment stands then. Asked again with the same
+    /// number, it is the same refund. The first `before` minor units were given back by earlier numbers.
+    pub async fn refund(&self, order: &Order, refund: Refund) -> Result<Said, Failure> {
+        match self {
+            Payments::Sandbox => Ok(Sandbox::refund(order, refund)),
+        }
+    }
+
+    /// How the payment stands now.
+    pub async fn fetch(&self, order: &Order) -> Result<Said, Failure> {
+        match self {
+            Payments::Sandbox => Ok(order.known.clone()),
+        }
+    }
+
+    /// The payment objects that changed since a moment, each with our payment's id: what heals lost events.
+    pub async fn paid_since(&self, _since: Time) -> Result<Vec<(String, Said)>, Failure> {
+        match self {
+            // Whoever pays in the sandbox tells the store at once.
+            Payments::Sandbox => Ok(Vec::new()),
+        }
+    }
+
+    /// The page where a payer changes the saved method, if the provider has one.
+    pub async fn portal(&self, _customer: &str, _return_url: &str) -> Result<Option<String>, Failure> {
+        match self {
+            Payments::Sandbox => Ok(None),
+        }
+    }
+}
+
+/// One refund.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refund {
+    /// Its number within the payment, from 1.
+    pub number: i64,
+    /// Minor units, above zero.
+    pub amount: i64,
+    /// Minor units of all refunds before it.
+    pub before: i64,
+}

@@ -1,0 +1,257 @@
+//! What the provider says of a payment, applied: the only way in which money becomes credits, and credits go back with it.
+//!
+//! Whatever is said, in whatever order and however often, the same is left: a payment is credited once, and the credits that
+//! went back follow from sums that only grow. One transaction holds the row, the ledger's entries and the notices.
+//!
+//! Invariant: an error has written nothing.
+
+use billing::ledger::{Command, GrantTerms, MAX_GRANTS};
+use billing::units::DAY;
+use billing::{Amount, GrantKind, Refusal, Seq, Time};
+
+use super::super::alerts::thousands;
+use super::super::batch::Batch;
+use super::super::committer::{Key, KeyKind, Post};
+use super::super::{Error, Store, alerts};
+use super::{Payment, Purpose, Status, claim, find, may_claim, refund};
+use crate::payments::{Said, Stands};
+use crate::values;
+
+impl Store {
+    /// Applies what the provider says of a payment. The object must have been asked for it: events are only hints.
+    ///
+    /// # Errors
+    /// `foreign_object` when the object or the amount is not this payment's, and whatever the store refuses; nothing was
+    /// written then.
+    pub async fn apply_payment(&self, workspace: i64, id: i64, said: Said) -> Result<Payment, Error> {
+        self.write(workspace, move |batch| apply(batch, workspace, id, &said)).await
+    }
+}
+
+pub(in crate::store) fn apply(
+    batch: &mut Batch<'_>,
+    workspace: i64,
+    id: i64,
+    said: &Said,
+) -> Result<Payment, Error> {
+    let payment = find(&batch.tx, workspace, id)?;
+    check(batch, &payment, said)?;
+    let said = &Said {
+        refunded: said.refunded.max(payment.refunded),
+        disputed: said.disputed.max(payment.disputed),
+        reinstated: said.reinstated.max(payment.reinstated),
+        ..said.clone()
+    };
+    // From here only the first grant can be refused, and nothing is written before it.
+    if said.stands == Stands::Paid && !payment.is_paid() {
+        credit(batch, &payment, said)?;
+    } else if !payment.is_paid() {
+        not_paid(batch, &payment, said)?;
+    }
+    if said.stands == Stands::Paid || payment.is_paid() {
+        give_back(batch, find(&batch.tx, workspace, id)?, said)?;
+    }
+    remember(batch, &payment, said)?;
+    find(&batch.tx, workspace, id)
+}
+
+/// Whether this is said of this payment, and can be true.
+fn check(batch: &Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error> {
+    let differs = |detail| Err(Error::Conflict("payment_differs", detail));
+    let order = &payment.order;
+    if let Some(object) = &said.object {
+        may_claim(&batch.tx, object, order.workspace, Some(payment.id))?;
+        // An attempt that was given up may still speak; only money makes it matter.
+        if payment.is_paid() && payment.object.as_ref() != Some(object) {
+            return differs("another object of this payment is paid already");
+        }
+    }
+    if let Some(customer) = &said.customer {
+        may_claim(&batch.tx, customer, order.workspace, None)?;
+    }
+    if said.stands == Stands::Paid {
+        let amount = said.tax.map_or(order.amount, |tax| order.amount - order.tax + tax);
+        if said.object.is_none() {
+            return differs("a payment is paid by an object of the provider");
+        }
+        if said.amount != amount || !said.currency.eq_ignore_ascii_case(&order.currency) {
+            return differs("the amount or the currency is not the one that was ordered");
+        }
+    }
+    let lawful = said.refunded >= 0 && said.reinstated >= 0 && said.reinstated <= said.disputed;
+    if lawful { Ok(()) } else { differs("no such sums of refunds and disputes exist") }
+}
+
+/// The money arrived: its credits, once.
+fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error> {
+    let (order, id, now) = (&payment.order, payment.id, batch.now);
+    let live = batch.account(order.workspace)?.grants.values().filter(|grant| grant.is_live()).count();
+    if live + 2 > MAX_GRANTS {
+        return Err(Error::Refused(Refusal::TooManyGrants));
+    }
+    let grant = match order.purpose {
+        Purpose::TopUp | Purpose::AutoBuy => {
+            bought(batch, payment, GrantKind::Purchased, order.credits, "paid")?
+        }
+        Purpose::Period | Purpose::Upgrade => bought(batch, payment, GrantKind::Plan, order.credits, "paid")?,
+    };
+    let bonus = match order.bonus {
+        0 => None,
+        credits => bought(batch, payment, GrantKind::Bonus, credits, "bonus")?,
+    };
+    let receipt = "select coalesce(max(receipt), 0) + 1 from payment where workspace = ?1";
+    let receipt = batch.tx.int(receipt, values![order.workspace])?;
+    let tax = said.tax.unwrap_or(order.tax);
+    batch.tx.execute(
+        "update payment set status = 1, grant_id = ?3, bonus_grant = ?4, receipt = ?5, paid_at = ?6, ended_at = ?6, object = ?7,
+           amount = ?8, tax = ?9, next_attempt = null, reason = null where workspace = ?1 and id = ?2",
+        values![order.workspace, id, grant, bonus, receipt, now, said.object.as_ref(), said.amount, tax],
+    )?;
+    let title = match order.purpose {
+        Purpose::TopUp => format!("{} credits bought.", thousands(payment.credits())),
+        _ => format!("{} paid.", order.label),
+    };
+    alerts::add(&batch.tx, order.workspace, "topup", now, &title, "They were added to the balance.")
+}
+
+/// One grant of a payment. No caller can write its key: there is a space in it.
+fn bought(
+    batch: &mut Batch<'_>,
+    payment: &Payment,
+    kind: GrantKind,
+    credits: i64,
+    what: &str,
+) -> Result<Option<i64>, Error> {
+    let Some(credits) = Amount::new(credits) else { return Ok(None) };
+    let effective_at = batch.now;
+    let expires_at = payment.order.expires_days.map(|days| Time(effective_at.0.saturating_add(days * DAY)));
+    let terms = GrantTerms { credits, kind, priority: 0, effective_at, expires_at };
+    let mut post = Post::new(payment.order.workspace, Command::Grant(terms), "payment");
+    post.key = Some(key(KeyKind::TopUp, format!("{what} {}", payment.id)));
+    post.reason = Some(match what {
+        "bonus" => format!("Bonus with {}", payment.order.label).into(),
+        _ => format!("Bought {} credits", thousands(credits.get())).into(),
+    });
+    let answer = batch.post(&post)?;
+    Ok(answer.entry.and_then(|recorded| recorded.entry.grant).map(|seq| seq.0))
+}
+
+fn key(kind: KeyKind, key: String) -> Key {
+    Key { kind, key: key.into(), fingerprint: [0; 16] }
+}
+
+/// The money did not arrive, or not yet. A state is only left for a later one; a new attempt begins from the first.
+fn not_paid(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error> {
+    let order = &payment.order;
+    let given_up = said.object.is_some() && payment.object.is_some() && said.object != payment.object;
+    let now = match said.stands {
+        Stands::Processing => Status::Processing,
+        Stands::Declined => Status::Declined,
+        Stands::Expired => Status::Expired,
+        Stands::Open | Stands::Paid => return Ok(()),
+    };
+    let rank = |status| match status {
+        Status::Pending => 0,
+        Status::Processing => 1,
+        Status::Declined => 2,
+        _ => 3,
+    };
+    if given_up || rank(now) <= rank(payment.status) {
+        return Ok(());
+    }
+    let ended = (now != Status::Processing).then_some(batch.now);
+    batch.tx.execute(
+        "update payment set status = ?3, reason = ?4, ended_at = ?5, next_attempt = null where workspace = ?1 and id = ?2",
+        values![order.workspace, payment.id, now as i64, said.reason.as_ref(), ended],
+    )?;
+    if now == Status::Declined {
+        let title = "The payment was declined.";
+        let body = "Nothing was added and nothing was charged.";
+        alerts::add(&batch.tx, order.workspace, "payment_failed", batch.now, title, body)?;
+    }
+    Ok(())
+}
+
+/// Takes back the credits whose money went back, the payment's own first, or returns those of a dispute that was won.
+fn give_back(batch: &mut Batch<'_>, payment: Payment, said: &Said) -> Result<(), Error> {
+    let (workspace, id) = (payment.order.workspace, payment.id);
+    let refunds = refund::all(&batch.tx, workspace, id)?;
+    let withheld = said.disputed - said.reinstated;
+    let gone = refund::credits_gone(&payment, &refunds, said.refunded, withheld);
+    let sums = (said.refunded, said.disputed, said.reinstated);
+    if sums == (payment.refunded, payment.disputed, payment.reinstated) && gone == payment.taken {
+        return Ok(());
+    }
+    let mut moves = payment.moves;
+    if let Some(credits) = Amount::new(gone - payment.taken) {
+        moves += take(batch, &payment, credits, said.disputed > payment.disputed)?;
+    } else if let Some(credits) = Amount::new(payment.taken - gone) {
+        let (kind, effective_at) = (GrantKind::Purchased, batch.now);
+        let terms = GrantTerms { credits, kind, priority: 0, effective_at, expires_at: None };
+        let mut post = Post::new(workspace, Command::Grant(terms), "payment");
+        post.key = Some(key(KeyKind::TopUp, format!("returned {id} {moves}")));
+        post.reason = Some("Returned: a dispute ended".into());
+        batch.post(&post)?;
+        moves += 1;
+    }
+    let status = if gone == payment.credits() && withheld == 0 { Status::Refunded } else { Status::Paid };
+    batch.tx.execute(
+        "update payment set refunded = ?3, disputed = ?4, reinstated = ?5, taken = ?6, moves = ?7, status = ?8
+         where workspace = ?1 and id = ?2",
+        values![workspace, id, said.refunded, said.disputed, said.reinstated, gone, moves, status as i64],
+    )?;
+    Ok(())
+}
+
+/// Takes credits back in one or two entries: from the bonus what is left of it, once the payment's own grant is empty.
+fn take(batch: &mut Batch<'_>, payment: &Payment, credits: Amount, is_dispute: bool) -> Result<i64, Error> {
+    let workspace = payment.order.workspace;
+    let left = |batch: &mut Batch<'_>, grant: Option<i64>| -> Result<i64, Error> {
+        let grant = grant.and_then(|grant| batch.account(workspace).ok()?.grants.get(&Seq(grant)).cloned());
+        Ok(grant.map_or(0, |grant| grant.available + grant.scheduled))
+    };
+    let own = left(batch, payment.grant)?;
+    let from_bonus = left(batch, payment.bonus_grant)?.min((credits.get() - own).max(0));
+    let reason = if is_dispute { "The payment was disputed" } else { "The payment was refunded" };
+    let mut moves = 0;
+    for (grant, credits) in [(payment.bonus_grant, from_bonus), (payment.grant, credits.get() - from_bonus)] {
+        let (Some(grant), Some(credits)) = (grant, Amount::new(credits)) else { continue };
+        let command = Command::TakeBack { grant: Seq(grant), credits };
+        let mut post = Post::new(workspace, command, "payment");
+        let name = format!("taken {} {}", payment.id, payment.moves + moves);
+        (post.key, post.reason) = (Some(key(KeyKind::TopUpRefund, name)), Some(reason.into()));
+        batch.post(&post)?;
+        moves += 1;
+    }
+    Ok(moves)
+}
+
+/// Keeps what else was said: the objects' names, and how the workspace pays.
+fn remember(batch: &Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error> {
+    let (tx, workspace) = (&batch.tx, payment.order.workspace);
+    if let Some(object) = &said.object {
+        claim(tx, object, workspace, Some(payment.id))?;
+        if payment.object.is_none() {
+            tx.execute(
+                "update payment set object = ?3 where workspace = ?1 and id = ?2",
+                values![workspace, payment.id, object],
+            )?;
+        }
+    }
+    if let Some(customer) = &said.customer {
+        claim(tx, customer, workspace, None)?;
+        tx.execute(
+            "insert into payer (workspace, customer) values (?1, ?2)
+             on conflict (workspace) do update set customer = excluded.customer",
+            values![workspace, customer],
+        )?;
+    }
+    if let Some((method, label)) = &said.method {
+        tx.execute(
+            "insert into payer (workspace, method, method_label) values (?1, ?2, ?3)
+             on conflict (workspace) do update set method = excluded.method, method_label = excluded.method_label",
+            values![workspace, method, label],
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Money that is given back because we asked for it: which credits it stands for is exact.
+//!
+//! Owns the rows of `refund`. The ledger is touched only by `apply`, when the provider says that the money went back.
+
+use super::super::committer::{Key, KeyKind};
+use super::super::db::Tx;
+use super::super::{Error, Store, keys};
+use super::{Payment, find};
+use crate::payments::Refund;
+use crate::values;
+
+/// A refund that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RefundRow {
+    /// What the provider is asked.
+    pub refund: Refund,
+    /// Credits that the money stands for.
+    pub credits: i64,
+}
+
+/// The refunds of a payment, in order.
+pub(super) fn all(tx: &Tx<'_>, workspace: i64, payment: i64) -> Result<Vec<RefundRow>, Error> {
+    let all =
+        "select number, amount, credits from refund where workspace = ?1 and payment = ?2 order by number";
+    let mut before = 0;
+    tx.query(all, values![workspace, payment], |row| {
+        let refund = Refund { number: row.int(0)?, amount: row.int(1)?, before };
+        before += refund.amount;
+        Ok(RefundRow { refund, credits: row.int(2)? })
+    })
+}
+
+/// Credits of a payment that stand for so much money that went back: exactly those of our own refunds, and in proportion,
+/// rounded in the payer's favour, what the provider gave back otherwise.
+pub(super) fn credits_gone(payment: &Payment, refunds: &[RefundRow], refunded: i64, withheld: i64) -> i64 {
+    let (amount, all) = (payment.order.amount, payment.credits());
+    if refunded + withheld >= amount && amount > 0 {
+        return all;
+    }
+    let (mut ours, mut credits) = (0, 0);
+    for row in refunds.iter().take_while(|row| row.refund.before + row.refund.amount <= refunded) {
+        ours = row.refund.before + row.refund.amount;
+        credits += row.credits;
+    }
+    let other = i128::from((refunded - ours + withheld).max(0));
+    let other = if amount == 0 { 0 } else { i128::from(all) * other / i128::from(amount) };
+    (credits + i64::try_from(other).unwrap_or(all)).min(all)
+}
+
+/// Minor units for so many credits of a payment, of which `left` are not refunded yet.
+fn money_for(payment: &Payment, credits: i64, left: i64, money_left: i64) -> i64 {
+    if credits >= left {
+        return money_left;
+    }
+    let share = i128::from(payment.order.amount) * i128::from(credits) / i128::from(payment.credits().max(1));
+    i64::try_from(share).unwrap_or(money_left).min(money_left)
+}
+
+impl Store {
+    /// Writes down a refund that is about to be asked for: all that is not refunded yet, or so many credits. The same key and
+    /// command: the first one again (`true`).
+    pub async fn plan_refund(
+        &self,
+        workspace: i64,
+        id: i64,
+        credits: Option<i64>,
+        reason: String,
+        key: Key,
+    ) -> Result<(Payment, RefundRow, bool), Error> {
+        self.write(workspace, move |batch| {
+            let payment = find(&batch.tx, workspace, id)?;
+            let refunds = all(&batch.tx, workspace, id)?;
+            if let Some((fingerprint, number)) = keys::find_direct(batch, workspace, &key)? {
+                let known = refunds.into_iter().find(|row| row.refund.number == number.0);
+                return match known.filter(|_| fingerprint == key.fingerprint) {
+                    Some(row) => Ok((payment, row, true)),
+                    None => Err(Error::Refused(billing::Refusal::IdempotencyKeyReused)),
+                };
+            }
+            if !payment.is_paid() {
+                return Err(Error::Conflict("topup_not_paid", "only a paid top-up can be refunded"));
+            }
+            let planned: i64 = refunds.iter().map(|row| row.credits).sum();
+            let left = payment.credits() - planned.max(payment.taken);
+            let credits = credits.unwrap_or(left);
+            if credits < 1 || credits > left {
+                let range = format!("must be from 1 to the {left} that are not refunded yet");
+                return Err(Error::Invalid("credits", range));
+            }
+            let before: i64 = refunds.iter().map(|row| row.refund.amount).sum();
+            let back = before.max(payment.refunded) + payment.disputed - payment.reinstated;
+            let amount = money_for(&payment, credits, left, (payment.order.amount - back).max(0));
+            let refund = Refund { number: refunds.len() as i64 + 1, amount, before };
+            batch.tx.execute(
+                "insert into refund (workspace, payment, number, amount, credits, reason, at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                values![workspace, id, refund.number, amount, credits, &reason, batch.now],
+            )?;
+            keys::insert_direct(batch, workspace, &key, refund.number)?;
+            Ok((payment, RefundRow { refund, credits }, false))
+        })
+        .await
+    }
+
+    /// Forgets a refund that the provider refuses, and its key: nothing happened. Only the last one can be forgotten.
+    pub async fn drop_refund(&self, workspace: i64, id: i64, number: i64, key: Key) -> Result<(), Error> {
+        debug_assert_eq!(key.kind, KeyKind::TopUpRefund);
+        self.write(workspace, move |batch| {
+            if all(&batch.tx, workspace, id)?.len() as i64 != number {
+                return Err(Error::Conflict("refund_pending", "another refund of this payment is under way"));
+            }
+            keys::remove_direct(batch, workspace, &key)?;
+            batch.tx.execute(
+                "delete from refund where workspace = ?1 and payment = ?2 and number = ?3",
+                values![workspace, id, number],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
