@@ -45,6 +45,18 @@ impl Stripe {
         self.find("refund", &id, "id")
     }
 
+    /// Somebody gives money back on Stripe's own page.
+    pub fn give_back(&mut self, intent: &str, amount: i64) {
+        let refund = json!({ "payment_intent": intent, "amount": amount.to_string() });
+        self.create_refund(&refund).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    }
+
+    /// Minor units of a payment that are not given back yet.
+    pub fn left(&self, intent: &str) -> i64 {
+        let charge = self.get(intent).and_then(|intent| self.get(intent["latest_charge"].as_str()?));
+        charge.map_or(0, |charge| whole(&charge["amount_captured"]) - whole(&charge["amount_refunded"]))
+    }
+
     /// The bank could not take a refund back in: the money is with the seller again.
     pub fn fail_refund(&mut self, id: &str) {
         let refund = self.known(id);

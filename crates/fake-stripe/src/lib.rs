@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use checkout::Shown;
 pub use stripe::{Fault, Stripe};
 
 /// The key that it wants.

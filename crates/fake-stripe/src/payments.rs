@@ -64,6 +64,19 @@ impl Stripe {
         Some(id)
     }
 
+    /// A customer that a test makes.
+    pub fn customer(&mut self) -> String {
+        let made = self.create_customer(&json!({})).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        made["id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A test card that this customer saved.
+    pub fn save(&mut self, customer: &str, card: &str) -> String {
+        let saved = self.attach(card, &json!({ "customer": customer }));
+        let saved = saved.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        saved["id"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// A payment method by its id, or a new one of a test card.
     fn method(&mut self, name: &str, customer: &Value) -> Result<String, Refusal> {
         match self.make_method(name, customer) {

@@ -114,6 +114,19 @@ impl Stripe {
         self.order.get(kind).into_iter().flatten().filter_map(|id| self.things.get(id)).collect()
     }
 
+    /// Changes an object behind everybody's back.
+    pub fn change(&mut self, id: &str, members: Value) {
+        let thing = self.known(id);
+        for (name, value) in members.as_object().into_iter().flatten() {
+            thing[name] = value.clone();
+        }
+    }
+
+    /// Forgets all keys, as Stripe does after a day.
+    pub fn forget_keys(&mut self) {
+        self.answers.clear();
+    }
+
     /// How many requests there were that began like this.
     pub fn count(&self, request: &str) -> usize {
         self.calls.iter().filter(|call| call.starts_with(request)).count()

@@ -16,11 +16,14 @@ use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, PaymentsConfig};
+use crate::config::Config;
+use crate::money;
 use crate::payments::Payments;
 use crate::providers::{Providers, Smtp};
 use crate::store::people::Role;
 use crate::store::{Error, Place, Store};
+
+pub use crate::hex::{from_hex, hex};
 
 /// How long a signed link works, in seconds.
 pub const LINK_SECONDS: i64 = 15 * 60;
@@ -104,17 +107,23 @@ impl App {
         let Start { config, place, manual, operator_key, public_url } = start;
         let providers = Providers::new(&config.providers)?;
         let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
+        let payments = config.payments.as_ref().map(Payments::new).transpose()?;
+        if manual.is_some() && payments.as_ref().is_some_and(Payments::moves_real_money) {
+            return Err(
+                "--clock manual: refused with a live key in [payments]: money moves in real time".to_owned()
+            );
+        }
         let store = Store::open(place, manual)?;
         let link_secret =
             store.link_secret().await.map_err(|error| format!("cannot write the database: {error}"))?;
         let rates = config.catalog.operations.iter().map(|o| (Arc::from(o.operation.as_str()), o.price));
-        Ok(App(Arc::new(Inner {
+        let app = App(Arc::new(Inner {
             clock: store.clock().clone(),
             rate_card: RateCard::new(config.catalog.version, rates),
             catalog: config.catalog,
             providers,
             mailer,
-            payments: config.payments.map(|PaymentsConfig::Sandbox| Payments::Sandbox),
+            payments,
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),
             advancing: tokio::sync::Mutex::new(()),
@@ -124,7 +133,9 @@ impl App {
             keys: RwLock::default(),
             stopping: AtomicBool::new(false),
             store,
-        })))
+        }));
+        money::know_account(&app).await?;
+        Ok(app)
     }
 
     /// What so many units cost today; `None` for an operation that the catalog does not have.
@@ -272,21 +283,4 @@ impl From<LinkRole> for Role {
             LinkRole::Operator => Role::Operator,
         }
     }
-}
-
-/// Bytes as lowercase hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Reads hexadecimal; `None` for anything else.
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::catalog::Catalog;
 use crate::toml_reader::{self, Table};
 
+mod payments;
 mod providers;
 
 /// The largest configuration or catalog file, in bytes.
@@ -102,10 +103,32 @@ pub struct MailConfig {
 }
 
 /// Who collects money.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentsConfig {
     /// A local checkout page that takes no money.
     Sandbox,
+    /// Stripe.
+    Stripe(StripeConfig),
+}
+
+/// How Stripe is called, and how its events are told from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StripeConfig {
+    /// The secret or restricted key; its beginning says whether it moves real money.
+    pub secret_key: Secret,
+    /// What events are signed with; several while one is being replaced.
+    pub webhook_secrets: Vec<Secret>,
+    /// Where the API is.
+    pub api_url: String,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+}
+
+impl StripeConfig {
+    /// Whether it moves real money.
+    pub fn is_live(&self) -> bool {
+        ["sk_live_", "rk_live_"].iter().any(|begin| self.secret_key.reveal().starts_with(begin))
+    }
 }
 
 /// Something that must not be printed.
@@ -184,7 +207,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
         Ok(Config {
             catalog: catalog(&root, directory)?,
             providers,
-            payments: payments(&root)?,
+            payments: root.table("payments")?.map(|table| payments::read(&table, environment)).transpose()?,
             mail,
             public_url: root
                 .text("public_url", 2_000)?
@@ -202,19 +225,6 @@ fn catalog(root: &Table, directory: &Path) -> Result<Catalog, String> {
             Catalog::parse(&path.display().to_string(), &text)
         }
         None => Ok(Catalog::builtin()),
-    }
-}
-
-fn payments(root: &Table) -> Result<Option<PaymentsConfig>, String> {
-    let Some(table) = root.table("payments")? else { return Ok(None) };
-    match table.text("kind", 64)? {
-        Some("sandbox") => {
-            table.only(&["kind"])?;
-            Ok(Some(PaymentsConfig::Sandbox))
-        }
-        Some("stripe") => Err(table.error("kind", "\"stripe\" is not available in this version")),
-        Some(_) => Err(table.error("kind", "must be \"sandbox\" or \"stripe\"")),
-        None => Err(table.error("kind", "is missing")),
     }
 }
 

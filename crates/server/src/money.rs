@@ -43,6 +43,31 @@ pub fn provider(app: &App) -> Result<&Payments, Trouble> {
     app.payments.as_ref().ok_or(Trouble::NotConfigured)
 }
 
+/// Makes sure that the money goes where it always went: a database belongs to one account, in one mode. A provider that does not
+/// answer now is asked again before anything is reconciled.
+///
+/// # Errors
+/// One line for the operator.
+pub async fn know_account(app: &App) -> Result<(), String> {
+    let Some(payments) = &app.payments else { return Ok(()) };
+    match payments.account().await {
+        Ok(None) => Ok(()),
+        Ok(Some(account)) => {
+            let bound = app.store.bind_account(account.clone()).await;
+            let bound = bound.map_err(|error| format!("cannot write the database: {error}"))?;
+            if bound == account {
+                return Ok(());
+            }
+            Err(format!("[payments]: the key is of {account}, and this database belongs to {bound}"))
+        }
+        Err(Failure::Refused(reason)) => Err(format!("[payments]: {reason}")),
+        Err(Failure::Unknown(why)) => {
+            tracing::warn!(why, "the payment provider's account is not known yet");
+            Ok(())
+        }
+    }
+}
+
 /// A top-up of a pack.
 pub fn pack(workspace: i64, purpose: Purpose, pack: &Pack, return_url: Option<String>) -> NewPayment {
     NewPayment {
@@ -150,6 +175,7 @@ pub async fn in_words(app: &App, payment: &Payment, payer: Payer) -> Result<Orde
     let order = &payment.order;
     let name = payment.name();
     Ok(Order {
+        created_at: payment.created_at,
         attempt: payment.attempts,
         workspace: id::workspace(order.workspace),
         title: order.label.clone(),

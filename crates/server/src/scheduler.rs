@@ -14,7 +14,7 @@ use crate::catalog::Interval;
 use crate::store::Error;
 use crate::store::committer::Post;
 use crate::store::workspaces::{Period, Workspace};
-use crate::{delivery, runner};
+use crate::{delivery, reconcile, runner};
 
 /// How many workspaces are looked at in one go.
 const BATCH: i64 = 256;
@@ -92,6 +92,7 @@ pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
             app.store.next_in_ledger().await?,
             app.store.next_piece().await?,
             app.store.next_mail().await?,
+            reconcile::next(app).await?,
         ];
         match moments.into_iter().flatten().min() {
             Some(next) if next <= target => app.store.advance_clock(next).await?,
@@ -105,7 +106,9 @@ pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
 /// Runs all loops until nothing that is due now remains.
 async fn settle_down(app: &App) -> Result<(), Error> {
     loop {
-        let done = work_off(app).await? + runner::work_off(app).await? + delivery::work_off(app).await?;
+        let paid = reconcile::work_off(app).await?;
+        let done =
+            paid + work_off(app).await? + runner::work_off(app).await? + delivery::work_off(app).await?;
         if done == 0 {
             return Ok(());
         }

@@ -19,6 +19,7 @@ mod messages;
 mod money;
 mod notices;
 mod searches;
+mod stripe;
 mod system;
 mod usage;
 mod workspaces;
@@ -83,6 +84,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(money::refund))
         .routes(routes!(money::sandbox))
         .routes(routes!(money::portal))
+        .routes(routes!(stripe::events))
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))

@@ -125,7 +125,12 @@ fn token(table: &Table, environment: Environment) -> Result<Option<Secret>, Stri
 }
 
 /// `env:NAME` is the value of that variable; anything else is the secret itself.
-fn secret(table: &Table, key: &str, text: &str, environment: Environment) -> Result<Secret, String> {
+pub(super) fn secret(
+    table: &Table,
+    key: &str,
+    text: &str,
+    environment: Environment,
+) -> Result<Secret, String> {
     let Some(name) = text.strip_prefix("env:") else { return Ok(Secret::new(text)) };
     match environment(name).filter(|value| !value.is_empty()) {
         Some(value) => Ok(Secret::new(value)),
@@ -133,7 +138,7 @@ fn secret(table: &Table, key: &str, text: &str, environment: Environment) -> Res
     }
 }
 
-fn timeout(table: &Table) -> Result<Duration, String> {
+pub(super) fn timeout(table: &Table) -> Result<Duration, String> {
     let seconds = table.number("timeout_seconds", 1..=600, "a whole number of seconds, 1 to 600")?;
     Ok(Duration::from_secs(seconds.unwrap_or(20).unsigned_abs()))
 }
@@ -151,6 +156,6 @@ fn cost_micros(table: &Table) -> Result<i64, String> {
     micros.ok_or_else(|| table.error("cost", "must be 0 to 999999 with at most six decimal places"))
 }
 
-fn required<'a>(table: &Table<'a>, key: &str, longest: usize) -> Result<&'a str, String> {
+pub(super) fn required<'a>(table: &Table<'a>, key: &str, longest: usize) -> Result<&'a str, String> {
     table.text(key, longest)?.ok_or_else(|| table.error(key, "is missing"))
 }

@@ -42,6 +42,8 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "DISCOVERY_TOKEN" => Some("secret-token".into()),
         "MAIL_URL" => Some("smtps://notices.example.com".into()),
+        "STRIPE_KEY" => Some("rk_test_restricted".into()),
+        "STRIPE_EVENTS" => Some("whsec_first".into()),
         "SPACED" => Some("two words".into()),
         _ => None,
     }
@@ -209,15 +211,62 @@ fn a_bad_file_is_refused_in_one_line() {
         "Sales",
         "scrip.toml:28: providers.email.from: must be an e-mail address, or \"Name <address>\"",
     );
-    check(
-        "\"sandbox\"",
-        "\"stripe\"",
-        "scrip.toml:30: payments.kind: \"stripe\" is not available in this version",
-    );
+    check("\"sandbox\"", "\"stripe\"", "scrip.toml:29: payments.secret_key: is missing");
     check("\"sandbox\"", "\"cash\"", "scrip.toml:30: payments.kind: must be \"sandbox\" or \"stripe\"");
     check("env:MAIL_URL", "env:", "scrip.toml:32: mail.url: the environment variable  is not set");
     check("from = \"notices@example.com\"", "", "scrip.toml:31: mail.from: is missing");
     check("[mail]", "[payments]", "scrip.toml:31: payments: duplicate key");
+}
+
+const STRIPE: &str = r#"[payments]
+kind = "stripe"
+secret_key = "env:STRIPE_KEY"
+webhook_secrets = ["env:STRIPE_EVENTS", "whsec_second"]
+timeout_seconds = 9
+"#;
+
+#[test]
+fn stripe_is_configured_with_keys_that_can_be_stripes() {
+    let Some(PaymentsConfig::Stripe(stripe)) = parse_in_directory(STRIPE).unwrap().payments else {
+        panic!("Stripe")
+    };
+    assert_eq!(stripe.secret_key.reveal(), "rk_test_restricted");
+    let secrets: Vec<&str> = stripe.webhook_secrets.iter().map(Secret::reveal).collect();
+    assert_eq!(secrets, ["whsec_first", "whsec_second"]);
+    assert_eq!((stripe.api_url.as_str(), stripe.is_live()), ("https://api.stripe.com", false));
+    for live in ["sk_live_1", "rk_live_1"] {
+        let text = STRIPE.replace("env:STRIPE_KEY", live);
+        let Ok(Some(PaymentsConfig::Stripe(stripe))) =
+            parse_in_directory(&text).map(|config| config.payments)
+        else {
+            panic!("{live}")
+        };
+        assert!(stripe.is_live());
+        assert!(!format!("{stripe:?}").contains(live), "a key is never printed");
+        let elsewhere = text.replace("timeout_seconds = 9", "api_url = \"https://api.example.com\"");
+        let error = parse_in_directory(&elsewhere).unwrap_err();
+        assert_eq!(error, "scrip.toml:5: payments.api_url: must be left out with a live key");
+    }
+    let refused = |from: &str, to: &str, error: &str| {
+        assert_eq!(parse_in_directory(&STRIPE.replace(from, to)).unwrap_err(), error);
+    };
+    let kinds = "scrip.toml:3: payments.secret_key: must be a key that begins with sk_test_, rk_test_, sk_live_ or rk_live_";
+    refused("env:STRIPE_KEY", "pk_test_public", kinds);
+    refused("env:STRIPE_KEY", "sk_test_two words", kinds);
+    refused(
+        "env:STRIPE_KEY",
+        "env:NOBODY",
+        "scrip.toml:3: payments.secret_key: the environment variable NOBODY is not set",
+    );
+    let secrets = "scrip.toml:4: payments.webhook_secrets: must be 1 to 8 secrets that begin with whsec_";
+    refused("whsec_second", "second", secrets);
+    refused("whsec_second", "whsec_", secrets);
+    refused("[\"env:STRIPE_EVENTS\", \"whsec_second\"]", "[]", secrets);
+    refused(
+        "kind = \"stripe\"",
+        "kind = \"sandbox\"",
+        "scrip.toml:3: payments.secret_key: unknown key (known here: kind)",
+    );
 }
 
 #[test]

@@ -1,24 +1,33 @@
-//! Who takes the money: one interface, and the sandbox that stands for a provider.
+//! Who takes the money: one interface, Stripe behind it, and the sandbox that stands for a provider.
 //!
 //! Owns the words that are spoken with a provider. It knows no account and no table: an [`Order`] goes in, and what the
 //! provider says of it comes out, as a [`Said`]. `store.apply_payment` is the only place where that becomes credits.
 
 pub mod sandbox;
+pub mod stripe;
+
+use std::sync::Arc;
 
 use billing::Time;
 
+use crate::config::PaymentsConfig;
 use sandbox::Sandbox;
+use stripe::Stripe;
 
 /// The provider that is configured.
 #[derive(Clone, Debug)]
 pub enum Payments {
     /// A local checkout page that takes no money.
     Sandbox,
+    /// Stripe.
+    Stripe(Arc<Stripe>),
 }
 
 /// What a provider is asked to take money for. Everything in it is ours: nothing comes from a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
+    /// When it was ordered.
+    pub created_at: Time,
     /// The payment's id in the API: unique, the base of idempotency keys, and what goes into the provider's metadata.
     pub payment: String,
     /// Which attempt at the saved method this is, from 1.
@@ -114,10 +123,35 @@ pub enum Failure {
 }
 
 impl Payments {
+    /// Builds the client; connects to nothing.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub fn new(config: &PaymentsConfig) -> Result<Payments, String> {
+        Ok(match config {
+            PaymentsConfig::Sandbox => Payments::Sandbox,
+            PaymentsConfig::Stripe(stripe) => Payments::Stripe(Arc::new(Stripe::new(stripe)?)),
+        })
+    }
+
+    /// Whether it does.
+    pub fn moves_real_money(&self) -> bool {
+        matches!(self, Payments::Stripe(stripe) if stripe.is_live())
+    }
+
+    /// The account that the money goes to, in words that tell it from any other; none in the sandbox.
+    pub async fn account(&self) -> Result<Option<String>, Failure> {
+        match self {
+            Payments::Sandbox => Ok(None),
+            Payments::Stripe(stripe) => stripe.account().await.map(Some),
+        }
+    }
+
     /// Opens a checkout page. Asked again for the same order, it is the same page.
     pub async fn checkout(&self, order: &Order) -> Result<Checkout, Failure> {
         match self {
             Payments::Sandbox => Ok(Sandbox::checkout(order)),
+            Payments::Stripe(stripe) => stripe.checkout(order).await,
         }
     }
 
@@ -126,6 +160,7 @@ impl Payments {
     pub async fn charge_saved(&self, order: &Order) -> Result<Said, Failure> {
         match self {
             Payments::Sandbox => Ok(Sandbox::charge_saved(order)),
+            Payments::Stripe(stripe) => stripe.charge_saved(order).await,
         }
     }
 
@@ -134,6 +169,7 @@ impl Payments {
     pub async fn refund(&self, order: &Order, refund: Refund) -> Result<Said, Failure> {
         match self {
             Payments::Sandbox => Ok(Sandbox::refund(order, refund)),
+            Payments::Stripe(stripe) => stripe.refund(order, refund).await,
         }
     }
 
@@ -141,21 +177,24 @@ impl Payments {
     pub async fn fetch(&self, order: &Order) -> Result<Said, Failure> {
         match self {
             Payments::Sandbox => Ok(order.known.clone()),
+            Payments::Stripe(stripe) => stripe.fetch(order).await,
         }
     }
 
-    /// The payment objects that changed since a moment, each with our payment's id: what heals lost events.
-    pub async fn paid_since(&self, _since: Time) -> Result<Vec<(String, Said)>, Failure> {
+    /// The payment objects that changed between two moments, each with our payment's id: what heals lost events.
+    pub async fn paid_since(&self, since: Time, now: Time) -> Result<Vec<(String, Said)>, Failure> {
         match self {
             // Whoever pays in the sandbox tells the store at once.
             Payments::Sandbox => Ok(Vec::new()),
+            Payments::Stripe(stripe) => stripe.paid_since(since, now).await,
         }
     }
 
     /// The page where a payer changes the saved method, if the provider has one.
-    pub async fn portal(&self, _customer: &str, _return_url: &str) -> Result<Option<String>, Failure> {
+    pub async fn portal(&self, customer: &str, return_url: &str) -> Result<Option<String>, Failure> {
         match self {
             Payments::Sandbox => Ok(None),
+            Payments::Stripe(stripe) => stripe.portal(customer, return_url).await,
         }
     }
 }

@@ -17,6 +17,7 @@ mod smtp;
 pub use enrichment::{Enrichment, EnrichmentProvider};
 pub use http::{Accepted, Contact, Field, HttpProvider, LinkedinAction, SearchPage, Status};
 pub use openai::MessageWriter;
+pub(crate) use post::{Body, careful, read_bounded};
 pub use smtp::{Email, Smtp};
 
 /// What came of one call, and with it what happens to the hold behind it.
@@ -108,7 +109,7 @@ pub fn install_crypto() {
 }
 
 /// Provider text as one short line that is fit for a screen and a log.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

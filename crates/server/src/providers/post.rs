@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, StatusCode, Url};
 use serde_json::Value;
 
 use super::{Outcome, install_crypto, one_line};
@@ -64,22 +64,12 @@ impl Endpoint {
         idempotent: bool,
         timeout: Duration,
     ) -> Result<Endpoint, String> {
-        install_crypto();
         let url = Url::parse(url).map_err(|error| format!("{name}: {error}"))?;
-        let mut builder = Client::builder()
-            .timeout(timeout)
-            // Shorter than the whole, so that a connection that never came about is told from a lost answer.
-            .connect_timeout(Duration::from_secs(5).min(timeout / 2))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
+        let mut builder = careful(&url, timeout);
         if !idempotent {
             // A kept connection may be closed by the other end just as it is used again, which would look like a
             // lost answer. Where nothing can be repeated, a fresh connection avoids that doubt.
             builder = builder.pool_max_idle_per_host(0);
-        }
-        if url.scheme() == "http" {
-            // Without TLS there is no need for the machine's certificates, which a bare container lacks.
-            builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|error| format!("{name}: {error}"))?;
         Ok(Endpoint { name: name.to_owned(), client, url, token, idempotent })
@@ -213,13 +203,28 @@ impl Endpoint {
     }
 }
 
-enum Body {
+/// A client that follows nobody and waits for nobody longer than this.
+pub(crate) fn careful(url: &Url, timeout: Duration) -> ClientBuilder {
+    install_crypto();
+    let builder = Client::builder()
+        .timeout(timeout)
+        // Shorter than the whole, so that a connection that never came about is told from a lost answer.
+        .connect_timeout(Duration::from_secs(5).min(timeout / 2))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    // Without TLS there is no need for the machine's certificates, which a bare container lacks.
+    if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder }
+}
+
+/// The body of an answer.
+pub(crate) enum Body {
     Whole(Vec<u8>),
     TooLarge,
     Lost,
 }
 
-async fn read_bounded(mut response: reqwest::Response) -> Body {
+/// Reads an answer of at most 1 MiB.
+pub(crate) async fn read_bounded(mut response: reqwest::Response) -> Body {
     let mut bytes = Vec::new();
     loop {
         match response.chunk().await {

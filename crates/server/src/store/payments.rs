@@ -8,6 +8,7 @@
 
 mod apply;
 mod attempt;
+mod reconcile;
 mod refund;
 
 use billing::Time;

@@ -7,7 +7,7 @@ use super::{Error, Store};
 use crate::{clock, values};
 
 /// What belongs to no workspace is written by the first partition's writer.
-const NOBODY: i64 = 0;
+pub(super) const NOBODY: i64 = 0;
 
 /// An API key as it is listed.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ mod sample;
 mod spread;
 mod start;
 mod store;
+mod stripe;
 mod temp;
 mod tenants;
 mod world;

@@ -51,6 +51,7 @@ GET /v1/workspaces/{ws}/topups own
 GET /v1/topups/{id} own
 POST /v1/topups/{id}/refund operator {"reason": "x"}
 POST /v1/sandbox/topups/{id} operator {"outcome": "paid"}
+POST /v1/payments/stripe/events open
 POST /v1/workspaces/{ws}/portal_sessions own {"role": "member"}
 POST /v1/workspaces/{ws}/leads own {"leads": []}
 GET /v1/workspaces/{ws}/leads own

@@ -31,11 +31,17 @@ pub struct Habits {
     pub timeout: Duration,
     pub idempotent: bool,
     pub query: bool,
+    pub payments: PaymentsConfig,
 }
 
 impl Default for Habits {
     fn default() -> Habits {
-        Habits { timeout: Duration::from_secs(5), idempotent: true, query: false }
+        Habits {
+            timeout: Duration::from_secs(5),
+            idempotent: true,
+            query: false,
+            payments: PaymentsConfig::Sandbox,
+        }
     }
 }
 
@@ -135,7 +141,7 @@ impl World {
     }
 
     fn config(&self) -> Config {
-        let Habits { timeout, idempotent, query } = self.habits;
+        let Habits { timeout, idempotent, query, payments } = self.habits.clone();
         let token = || Some(Secret::new(self.fakes.token.clone()));
         let http = |path: &str| HttpConfig {
             url: format!("{}/{path}", self.fakes.url),
@@ -169,7 +175,7 @@ impl World {
                 }),
                 email: Some(mail(&self.sink)),
             },
-            payments: Some(PaymentsConfig::Sandbox),
+            payments: Some(payments),
             mail: Some(mail(&self.notices)),
             public_url: None,
         }
@@ -234,6 +240,11 @@ impl World {
         let (status, answer) = self.send(Method::GET, path, Value::Null).await;
         assert!(status.is_success(), "{path}: {status} {answer}");
         answer
+    }
+
+    /// Where a path is served now.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     /// A path inside the workspace.

@@ -230,6 +230,7 @@ create table payment (
   constraint payment_key primary key (workspace, id)
 ) without rowid;
 create index payment_due on payment (next_attempt) where next_attempt is not null;
+create index payment_open on payment (id) where status in (0, 5);
 
 -- What we asked to be given back, in order: the credits that the money stands for are exact, not pro rata.
 create table refund (

@@ -1,0 +1,366 @@
+//! Stripe takes the money; when it is taken is Scrip's decision, so of Stripe's own subscriptions and invoices nothing is used.
+//!
+//! Owns the words between our orders and Stripe's objects. A payment is a Checkout session with its payment intent, or one payment
+//! intent that is confirmed with the saved method, again at each attempt: an intent can be paid once only, whatever is lost.
+//!
+//! Invariant: what is said of a payment was read from Stripe just now, in our mode; nothing is taken from an event.
+
+mod objects;
+mod webhook;
+mod wire;
+mod words;
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use billing::Time;
+use billing::units::{DAY, SECOND};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::objects::{Account, Customer, Dispute, Intent, List, Named, Portal, Session};
+use self::wire::{Field, Wire, Wrong};
+use super::{Checkout, Failure, Order, Refund, Said, Stands};
+use crate::config::{Secret, StripeConfig};
+
+pub use webhook::Forged;
+
+/// Our payment's id in the metadata of Stripe's objects.
+const PAYMENT: &str = "scrip_payment";
+/// Whether an intent is confirmed without a person.
+const SAVED: &str = "scrip_saved";
+/// A refund's number within its payment.
+const REFUND: &str = "scrip_refund";
+/// How long a dispute may take to end, in seconds: so long it is looked at.
+const DISPUTE_SECONDS: i64 = 120 * 86_400;
+
+/// How far Stripe's clock may be from ours, in seconds, when its lists are asked by time.
+const SKEW_SECONDS: i64 = 3_600;
+
+/// The client.
+#[derive(Debug)]
+pub struct Stripe {
+    wire: Wire,
+    livemode: bool,
+    webhook_secrets: Vec<Secret>,
+    account: OnceLock<String>,
+}
+
+/// What an event hints at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hint {
+    /// A payment intent.
+    Intent(String),
+    /// A Checkout session that nobody has tried to pay.
+    Session(String),
+}
+
+impl From<Wrong> for Failure {
+    fn from(wrong: Wrong) -> Failure {
+        match wrong {
+            Wrong::Declined { reason, .. } | Wrong::NeedsAction { reason, .. } | Wrong::Invalid(reason) => {
+                Failure::Refused(reason)
+            }
+            Wrong::RateLimited(reason) | Wrong::Unknown(reason) => Failure::Unknown(reason),
+        }
+    }
+}
+
+impl Stripe {
+    /// Builds the client; connects to nothing.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub fn new(config: &StripeConfig) -> Result<Stripe, String> {
+        Ok(Stripe {
+            wire: Wire::new(config)?,
+            livemode: config.is_live(),
+            webhook_secrets: config.webhook_secrets.clone(),
+            account: OnceLock::new(),
+        })
+    }
+
+    /// Whether it moves real money.
+    pub fn is_live(&self) -> bool {
+        self.livemode
+    }
+
+    /// The account behind the key and its mode, in words that tell it from any other.
+    ///
+    /// # Errors
+    /// When Stripe does not say.
+    pub async fn account(&self) -> Result<String, Failure> {
+        let account: Account = self.wire.get("account", &[]).await?;
+        let mode = if self.livemode { "live" } else { "test" };
+        Ok(format!("{} {mode}", self.account.get_or_init(|| account.id)))
+    }
+
+    /// Whether an event is Stripe's and meant for us, and what it hints at. `now` is the clock's.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn hint(&self, body: &[u8], signature: &str, now: Time) -> Result<Option<Hint>, Forged> {
+        webhook::verify(body, signature, &self.webhook_secrets, now)?;
+        webhook::hint(body, self.livemode, self.account.get().map(String::as_str))
+    }
+
+    /// What Stripe says now of what an event hinted at: our payment's id and how it stands; `None` when it is not ours.
+    ///
+    /// # Errors
+    /// When Stripe does not say.
+    pub async fn look(&self, hint: &Hint) -> Result<Option<(String, Said)>, Failure> {
+        match hint {
+            Hint::Intent(id) => self.said(self.intent(id).await?).await,
+            Hint::Session(id) => {
+                let session = self.session(id).await?;
+                let payment = session.metadata.as_ref().and_then(|metadata| metadata.get(PAYMENT).cloned());
+                let Some(payment) = payment else { return Ok(None) };
+                Ok(Some((payment, self.said_of_session(session).await?)))
+            }
+        }
+    }
+
+    pub(super) async fn checkout(&self, order: &Order) -> Result<Checkout, Failure> {
+        let mut fields: Vec<Field<'_>> = vec![
+            ("mode", "payment".to_owned()),
+            ("line_items[0][quantity]", "1".to_owned()),
+            ("line_items[0][price_data][currency]", order.currency.to_lowercase()),
+            ("line_items[0][price_data][unit_amount]", order.amount.to_string()),
+            ("line_items[0][price_data][product_data][name]", order.title.clone()),
+            ("success_url", order.return_url.clone()),
+            ("cancel_url", order.return_url.clone()),
+            ("client_reference_id", order.payment.clone()),
+            ("metadata[scrip_payment]", order.payment.clone()),
+            ("payment_intent_data[metadata][scrip_payment]", order.payment.clone()),
+        ];
+        if order.keeps_method {
+            fields.push(("payment_intent_data[setup_future_usage]", "off_session".to_owned()));
+        }
+        match (&order.customer, &order.email) {
+            (Some(customer), _) => fields.push(("customer", customer.clone())),
+            (None, email) => {
+                fields.push(("customer_creation", "always".to_owned()));
+                fields.extend(email.clone().map(|email| ("customer_email", email)));
+            }
+        }
+        let key = format!("checkout {}", order.payment);
+        let session: Session = self.wire.post("checkout/sessions", &key, &fields).await?;
+        self.in_our_mode(session.livemode)?;
+        let url = session
+            .url
+            .ok_or_else(|| Failure::Unknown("Stripe opened a checkout without an address".to_owned()))?;
+        Ok(Checkout { session: Some(session.id), url })
+    }
+
+    pub(super) async fn charge_saved(&self, order: &Order) -> Result<Said, Failure> {
+        let Some(customer) = &order.customer else {
+            return Ok(declined(order, "No payment method is saved."));
+        };
+        // What the payer chose on Stripe's own page counts.
+        let known: Customer = self.wire.get(&format!("customers/{customer}"), &[]).await?;
+        let chosen = known.invoice_settings.default_payment_method.map(|method| method.0);
+        let Some(method) = chosen.or_else(|| order.method.clone()) else {
+            return Ok(declined(order, "No payment method is saved."));
+        };
+        let intent = self.saved_intent(order, customer).await?;
+        if matches!(intent.status.as_str(), "succeeded" | "processing" | "canceled") {
+            return self.said_alone(order, intent).await;
+        }
+        let fields = [
+            ("payment_method", method),
+            ("off_session", "true".to_owned()),
+            ("expand[]", "latest_charge".to_owned()),
+        ];
+        let key = format!("attempt {} {}", order.attempt, order.payment);
+        match self.wire.post(&format!("payment_intents/{}/confirm", intent.id), &key, &fields).await {
+            Ok(intent) => self.said_alone(order, intent).await,
+            Err(Wrong::Declined { reason, .. } | Wrong::NeedsAction { reason, .. }) => {
+                Ok(Said { object: Some(intent.id), ..declined(order, &reason) })
+            }
+            Err(wrong) => Err(wrong.into()),
+        }
+    }
+
+    pub(super) async fn refund(&self, order: &Order, refund: Refund) -> Result<Said, Failure> {
+        let Some(object) = &order.known.object else {
+            return Err(Failure::Refused("nothing was paid at Stripe".to_owned()));
+        };
+        // Stripe forgets keys after a day; what it has done it remembers.
+        let done: Vec<objects::Refund> = self.all("refunds", &[("payment_intent", object.clone())]).await?;
+        let number = refund.number.to_string();
+        let is_done = |done: &objects::Refund| {
+            done.metadata.as_ref().and_then(|metadata| metadata.get(REFUND)) == Some(&number)
+        };
+        if !done.iter().any(is_done) {
+            let fields = [
+                ("payment_intent", object.clone()),
+                ("amount", refund.amount.to_string()),
+                ("metadata[scrip_refund]", number.clone()),
+            ];
+            let key = format!("refund {number} {}", order.payment);
+            let _: objects::Refund = self.wire.post("refunds", &key, &fields).await?;
+        }
+        let intent = self.intent(object).await?;
+        self.said_alone(order, intent).await
+    }
+
+    pub(super) async fn fetch(&self, order: &Order) -> Result<Said, Failure> {
+        let paid = order.known.stands == Stands::Paid;
+        match (&order.known.object, &order.checkout) {
+            (_, Some(session)) if !paid => self.said_of_session(self.session(session).await?).await,
+            (Some(object), _) => {
+                let intent = self.intent(object).await?;
+                self.said_alone(order, intent).await
+            }
+            (None, _) => Ok(order.known.clone()),
+        }
+    }
+
+    pub(super) async fn paid_since(&self, since: Time, now: Time) -> Result<Vec<(String, Said)>, Failure> {
+        // A dispute may end months after it began, and no list says which did: once a day all of them are looked at.
+        let is_new_day = since.0 / DAY != now.0 / DAY;
+        let from = since.0 / SECOND - SKEW_SECONDS;
+        let long_ago = if is_new_day { from - DISPUTE_SECONDS } else { from };
+        let since = [("created[gte]", from.to_string())];
+        let expanded = [since[0].clone(), ("expand[]", "data.latest_charge".to_owned())];
+        let intents: Vec<Intent> = self.all("payment_intents", &expanded).await?;
+        let refunds: Vec<objects::Refund> = self.all("refunds", &since).await?;
+        let long_ago = [("created[gte]", long_ago.to_string())];
+        let disputes: Vec<Dispute> = self.all("disputes", &long_ago).await?;
+        let mut said = Vec::new();
+        let mut seen = BTreeSet::new();
+        for intent in intents {
+            seen.insert(intent.id.clone());
+            said.extend(self.said(intent).await?);
+        }
+        let refunded = refunds.into_iter().filter_map(|refund| refund.payment_intent);
+        let disputed = disputes.into_iter().filter_map(|dispute| dispute.payment_intent);
+        for Named(intent) in refunded.chain(disputed) {
+            if seen.insert(intent.clone()) {
+                said.extend(self.said(self.intent(&intent).await?).await?);
+            }
+        }
+        Ok(said)
+    }
+
+    pub(super) async fn portal(&self, customer: &str, return_url: &str) -> Result<Option<String>, Failure> {
+        let fields = [("customer", customer.to_owned()), ("return_url", return_url.to_owned())];
+        // A page that nobody has seen may be made twice, so each asking is its own.
+        let key = format!("portal {}", crate::clock::fresh_id());
+        let portal: Portal = self.wire.post("billing_portal/sessions", &key, &fields).await?;
+        Ok(Some(portal.url))
+    }
+
+    /// The one intent of a payment without a person: the known one, one whose answer was lost, or a new one.
+    async fn saved_intent(&self, order: &Order, customer: &str) -> Result<Intent, Failure> {
+        if let Some(object) = &order.known.object {
+            return self.intent(object).await;
+        }
+        let latest = [
+            ("customer", customer.to_owned()),
+            ("created[gte]", (order.created_at.0 / SECOND - SKEW_SECONDS).to_string()),
+            ("expand[]", "data.latest_charge".to_owned()),
+        ];
+        let latest: Vec<Intent> = self.all("payment_intents", &latest).await?;
+        let ours = |intent: &Intent| {
+            let metadata = intent.metadata.as_ref();
+            let is = |name: &str, value: &str| {
+                metadata.and_then(|all| all.get(name)).is_some_and(|it| it == value)
+            };
+            is(PAYMENT, &order.payment) && is(SAVED, "true")
+        };
+        if let Some(intent) = latest.into_iter().find(ours) {
+            self.in_our_mode(intent.livemode)?;
+            return Ok(intent);
+        }
+        let fields = [
+            ("amount", order.amount.to_string()),
+            ("currency", order.currency.to_lowercase()),
+            ("customer", customer.to_owned()),
+            ("description", order.title.clone()),
+            ("metadata[scrip_payment]", order.payment.clone()),
+            ("metadata[scrip_saved]", "true".to_owned()),
+            ("automatic_payment_methods[enabled]", "true".to_owned()),
+            ("automatic_payment_methods[allow_redirects]", "never".to_owned()),
+        ];
+        let intent: Intent =
+            self.wire.post("payment_intents", &format!("intent {}", order.payment), &fields).await?;
+        self.in_our_mode(intent.livemode)?;
+        Ok(intent)
+    }
+
+    async fn intent(&self, id: &str) -> Result<Intent, Failure> {
+        let expand = [("expand[]", "latest_charge".to_owned())];
+        let intent: Intent = self.wire.get(&format!("payment_intents/{id}"), &expand).await?;
+        self.in_our_mode(intent.livemode)?;
+        Ok(intent)
+    }
+
+    async fn session(&self, id: &str) -> Result<Session, Failure> {
+        let session: Session = self.wire.get(&format!("checkout/sessions/{id}"), &[]).await?;
+        self.in_our_mode(session.livemode)?;
+        Ok(session)
+    }
+
+    /// Every page of a list, newest first.
+    async fn all<T: DeserializeOwned>(&self, path: &str, fields: &[Field<'_>]) -> Result<Vec<T>, Failure> {
+        let mut found: Vec<Value> = Vec::new();
+        loop {
+            let mut fields = fields.to_vec();
+            fields.push(("limit", "100".to_owned()));
+            fields.extend(
+                found.last().and_then(|last| Some(("starting_after", last["id"].as_str()?.to_owned()))),
+            );
+            let page: List = self.wire.get(path, &fields).await?;
+            let ended = !page.has_more || page.data.is_empty();
+            found.extend(page.data);
+            if ended {
+                break;
+            }
+        }
+        let read = |one| serde_json::from_value(one);
+        let garbled = |_| Failure::Unknown("Stripe gave a list that cannot be read".to_owned());
+        found.into_iter().map(read).collect::<Result<_, _>>().map_err(garbled)
+    }
+
+    fn in_our_mode(&self, livemode: bool) -> Result<(), Failure> {
+        if livemode == self.livemode {
+            return Ok(());
+        }
+        Err(Failure::Refused("Stripe's object is of the other mode, test or live".to_owned()))
+    }
+
+    /// A payment intent in our words; `None` when no payment of ours is named in it.
+    async fn said(&self, intent: Intent) -> Result<Option<(String, Said)>, Failure> {
+        let metadata = intent.metadata.clone().unwrap_or_default();
+        let Some(payment) = metadata.get(PAYMENT).cloned() else { return Ok(None) };
+        self.in_our_mode(intent.livemode)?;
+        Ok(Some((payment, self.said_of(intent, &metadata).await?)))
+    }
+
+    /// The same of an intent that is known to be this order's.
+    async fn said_alone(&self, order: &Order, intent: Intent) -> Result<Said, Failure> {
+        match self.said(intent).await? {
+            Some((payment, said)) if payment == order.payment => Ok(said),
+            _ => Err(Failure::Refused("Stripe's object belongs to another payment".to_owned())),
+        }
+    }
+
+    async fn said_of_session(&self, session: Session) -> Result<Said, Failure> {
+        let stands = match session.status.as_deref() {
+            Some("expired") => Stands::Expired,
+            Some("complete") if session.payment_intent.is_some() => {
+                let Named(intent) = session.payment_intent.unwrap_or_else(|| Named(String::new()));
+                let intent = self.intent(&intent).await?;
+                let metadata = intent.metadata.clone().unwrap_or_default();
+                return self.said_of(intent, &metadata).await;
+            }
+            _ => Stands::Open,
+        };
+        Ok(Said { stands, ..Said::default() })
+    }
+}
+
+fn declined(order: &Order, reason: &str) -> Said {
+    Said { stands: Stands::Declined, reason: Some(reason.to_owned()), ..order.known.clone() }
+}

@@ -1,0 +1,153 @@
+//! What the payment provider did and we may not have heard of: its events, and its lists, which are read again and again because
+//! an event may be late, lost, or never made.
+//!
+//! Owns when lists are read and how far. What is said of a payment is `payments`', what becomes of it `store.apply_payment`'s.
+//!
+//! Invariant: an event is only a hint; whatever is applied was asked for.
+
+use billing::Time;
+use futures_util::{StreamExt, stream};
+
+use crate::app::App;
+use crate::money::{self, Trouble};
+use crate::payments::stripe::{Hint, Stripe};
+use crate::payments::{Failure, Payments, Said, Stands};
+use crate::scheduler::pause;
+use crate::store::Error;
+use crate::store::payments::parse_name;
+
+/// How often the lists are read, in seconds: so late is a payment whose event was lost.
+const INTERVAL_SECONDS: i64 = 15 * 60;
+/// After how many seconds a provider that did not answer is asked again.
+const AGAIN_SECONDS: i64 = 60;
+/// How many open payments are asked for at a time, and how many of those side by side.
+const BATCH: i64 = 256;
+const SIDE_BY_SIDE: usize = 8;
+
+/// Asks for what an event hinted at, and applies what is said.
+///
+/// # Errors
+/// When the provider does not say, or what it says is not of the payment that it names.
+pub async fn heard(app: &App, stripe: &Stripe, hint: &Hint) -> Result<(), Trouble> {
+    match stripe.look(hint).await? {
+        Some((payment, said)) => Ok(apply(app, &payment, said).await?),
+        None => Ok(()),
+    }
+}
+
+/// Applies what is said of a payment. One of another installation on the same account is none of ours.
+async fn apply(app: &App, payment: &str, said: Said) -> Result<(), Error> {
+    let Some((workspace, id)) = parse_name(payment) else { return Ok(()) };
+    if let Ok(payment) = app.store.payment(workspace, id).await
+        && is_told(&payment.known(), &said)
+    {
+        return Ok(());
+    }
+    match app.store.apply_payment(workspace, id, said).await {
+        Ok(_) | Err(Error::NotFound) => Ok(()),
+        Err(error) => {
+            tracing::error!(%error, payment, "what the payment provider says of a payment cannot be applied");
+            Err(error)
+        }
+    }
+}
+
+/// Whether a paid payment stands as it is known to: most events say again what others said, and then nothing is written.
+fn is_told(known: &Said, said: &Said) -> bool {
+    let sums =
+        |said: &Said| (said.stands, said.object.clone(), said.refunded, said.disputed, said.reinstated);
+    said.stands == Stands::Paid && sums(known) == sums(said)
+}
+
+/// Reads the provider's lists, if it is time to. Answers how many payments were looked at.
+///
+/// # Errors
+/// When the store fails. A provider that does not answer is asked again later.
+pub async fn work_off(app: &App) -> Result<usize, Error> {
+    let Some(Payments::Stripe(_)) = &app.payments else { return Ok(0) };
+    let now = app.clock.now();
+    let Some(last) = app.store.reconciled_at().await? else {
+        app.store.reconciled(now).await?;
+        return Ok(0);
+    };
+    if last.plus_seconds(INTERVAL_SECONDS) > now {
+        return Ok(0);
+    }
+    match heal(app, last, now).await {
+        Ok(looked_at) => {
+            app.store.reconciled(now).await?;
+            Ok(looked_at)
+        }
+        Err(Trouble::Store(error)) => Err(error),
+        Err(trouble) => {
+            tracing::warn!(?trouble, "the payment provider's lists cannot be read now");
+            Ok(0)
+        }
+    }
+}
+
+async fn heal(app: &App, since: Time, now: Time) -> Result<usize, Trouble> {
+    money::know_account(app).await.map_err(|why| Trouble::Provider(Failure::Refused(why)))?;
+    let provider = money::provider(app)?;
+    let mut looked_at = 0;
+    for (payment, said) in provider.paid_since(since, now).await? {
+        looked_at += 1;
+        survive(apply(app, &payment, said).await)?;
+    }
+    let (before, mut after) = (now.plus_seconds(-INTERVAL_SECONDS), 0);
+    loop {
+        let open = app.store.open_payments(before, after, BATCH).await?;
+        let Some((_, last)) = open.last().copied() else { return Ok(looked_at) };
+        (after, looked_at) = (last, looked_at + open.len());
+        let asked = stream::iter(open).map(|which| ask(app, which)).buffer_unordered(SIDE_BY_SIDE);
+        let asked: Vec<Result<(), Trouble>> = asked.collect().await;
+        asked.into_iter().collect::<Result<(), Trouble>>()?;
+    }
+}
+
+/// Asks how an open payment stands.
+async fn ask(app: &App, (workspace, id): (i64, i64)) -> Result<(), Trouble> {
+    let payment = app.store.payment(workspace, id).await?;
+    let payer = app.store.payer(workspace).await?;
+    let order = money::in_words(app, &payment, payer).await?;
+    match money::provider(app)?.fetch(&order).await {
+        Ok(said) => Ok(survive(apply(app, &order.payment, said).await)?),
+        // One payment that Stripe does not know must not hide all others.
+        Err(Failure::Refused(reason)) => {
+            tracing::error!(reason, payment = order.payment, "an open payment cannot be asked for");
+            Ok(())
+        }
+        Err(unknown) => Err(unknown.into()),
+    }
+}
+
+/// One payment that does not fit was told of; the others go on.
+fn survive(applied: Result<(), Error>) -> Result<(), Error> {
+    match applied {
+        Err(Error::Conflict(..) | Error::Refused(_)) => Ok(()),
+        other => other,
+    }
+}
+
+/// The next moment at which the lists are read; none without a provider that has any.
+///
+/// # Errors
+/// When the store cannot read.
+pub async fn next(app: &App) -> Result<Option<Time>, Error> {
+    let Some(Payments::Stripe(_)) = &app.payments else { return Ok(None) };
+    let now = app.clock.now();
+    let due = app.store.reconciled_at().await?.map(|last| last.plus_seconds(INTERVAL_SECONDS));
+    Ok(due.map(|due| if due > now { due } else { now.plus_seconds(AGAIN_SECONDS) }))
+}
+
+/// Runs the loop until the server stops. Only for the system's clock.
+pub async fn run(app: App) {
+    while !app.is_stopping() {
+        match work_off(&app).await {
+            Ok(0) => {}
+            Ok(_) => app.nudge(),
+            Err(error) => tracing::error!(%error, "payments could not be reconciled"),
+        }
+        pause(&app).await;
+    }
+}

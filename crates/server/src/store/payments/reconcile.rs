@@ -1,0 +1,60 @@
+//! What the provider is asked about again, because it may not have told.
+//!
+//! Owns which payments are still open, how far the provider's lists were read, and whose database this is.
+
+use billing::Time;
+
+use super::super::people::NOBODY;
+use super::super::{Error, Store};
+use crate::values;
+
+impl Store {
+    /// The account that this database belongs to: the one that is given, if it belongs to nobody yet.
+    pub async fn bind_account(&self, account: String) -> Result<String, Error> {
+        self.write(NOBODY, move |batch| {
+            batch.tx.execute(
+                "insert into meta (name, value) values ('payments_account', ?1) on conflict (name) do nothing",
+                values![&account],
+            )?;
+            let bound = "select value from meta where name = 'payments_account'";
+            batch.tx.one(bound, &[], |row| row.text(0))?.ok_or(Error::NotFound)
+        })
+        .await
+    }
+
+    /// When the provider's lists were last read to their end.
+    pub async fn reconciled_at(&self) -> Result<Option<Time>, Error> {
+        let at = self.read(move |tx| {
+            tx.one("select value from meta where name = 'reconciled_at'", &[], |row| row.text(0))
+        });
+        Ok(at.await?.and_then(|at| at.parse().ok()).map(Time))
+    }
+
+    /// Keeps that they were read to their end at this moment.
+    pub async fn reconciled(&self, at: Time) -> Result<(), Error> {
+        self.write(NOBODY, move |batch| {
+            batch.tx.execute(
+                "insert into meta (name, value) values ('reconciled_at', ?1)
+                 on conflict (name) do update set value = excluded.value",
+                values![&at.0.to_string()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Payments behind `after` that were ordered before a moment and that a person may have paid since, by their number.
+    pub async fn open_payments(
+        &self,
+        before: Time,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<(i64, i64)>, Error> {
+        let open = "select workspace, id from payment where status in (0, 5) and created_at < ?1 and id > ?2
+            and (status = 5 or checkout is not null) order by id limit ?3";
+        self.read(move |tx| {
+            tx.query(open, values![before, after, limit], |row| Ok((row.int(0)?, row.int(1)?)))
+        })
+        .await
+    }
+}
