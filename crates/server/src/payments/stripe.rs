@@ -17,11 +17,13 @@ use billing::Time;
 use billing::units::{DAY, SECOND};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use self::objects::{Account, Customer, Dispute, Intent, List, Named, Portal, Session};
 use self::wire::{Field, Wire, Wrong};
 use super::{Checkout, Failure, Order, Refund, Said, Stands};
 use crate::config::{Secret, StripeConfig};
+use crate::hex::hex;
 
 pub use webhook::Forged;
 
@@ -61,7 +63,9 @@ impl From<Wrong> for Failure {
             Wrong::Declined { reason, .. } | Wrong::NeedsAction { reason, .. } | Wrong::Invalid(reason) => {
                 Failure::Refused(reason)
             }
-            Wrong::RateLimited(reason) | Wrong::Unknown(reason) => Failure::Unknown(reason),
+            Wrong::Closed(reason) | Wrong::RateLimited(reason) | Wrong::Unknown(reason) => {
+                Failure::Unknown(reason)
+            }
         }
     }
 }
@@ -143,7 +147,10 @@ impl Stripe {
                 fields.extend(email.clone().map(|email| ("customer_email", email)));
             }
         }
-        let key = format!("checkout {}", order.payment);
+        // Asked again with other words, such as another address, it is another page; nobody has seen the first.
+        let words = fields.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
+        let digest: [u8; 32] = Sha256::digest(words.as_bytes()).into();
+        let key = format!("checkout {} {}", order.payment, &hex(&digest)[..16]);
         let session: Session = self.wire.post("checkout/sessions", &key, &fields).await?;
         self.in_our_mode(session.livemode)?;
         let url = session

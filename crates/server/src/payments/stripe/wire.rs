@@ -28,6 +28,8 @@ pub(super) enum Wrong {
     NeedsAction { intent: Option<String>, reason: String },
     /// The request makes no sense to Stripe, and never will.
     Invalid(String),
+    /// Stripe does not serve us with this key, and nothing happened: it is the operator's to mend, and nobody's card was declined.
+    Closed(String),
     /// Too many requests: nothing happened.
     RateLimited(String),
     /// It may have happened.
@@ -138,10 +140,9 @@ async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Wrong> {
             }
         }
         (429, _) => Wrong::RateLimited(described),
-        // A key that was revoked is the operator's to mend: nobody's card was declined.
         (401 | 403, _) => {
             tracing::error!(reason, "Stripe does not serve us with this key");
-            Wrong::Unknown(described)
+            Wrong::Closed(described)
         }
         (408 | 409 | 425 | 500..=599, _) => Wrong::Unknown(described),
         _ => Wrong::Invalid(described),

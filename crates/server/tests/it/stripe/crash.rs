@@ -78,7 +78,7 @@ async fn a_crash_anywhere_in_a_payment_leaves_it_to_be_begun_again() {
     for fault in [Fault::Hang, Fault::HangAfterEffect] {
         let mut till = Till::open().await;
         let topups = till.world.here("topups");
-        let order = json!({ "pack": "pack_1000" });
+        let order = json!({ "pack": "pack_1000", "return_url": "https://example.com/back" });
         let request = till.post(&topups, "order", &order);
         till.crash_in("POST /v1/checkout/sessions", &fault, request).await;
         let topup = till.done(till.post(&topups, "order", &order)).await;

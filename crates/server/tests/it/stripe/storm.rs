@@ -88,7 +88,7 @@ async fn buy_all(shop: &mut Shop, count: usize, seed: u64) -> Vec<Bought> {
     let (shop, workspaces) = (&*shop, &workspaces);
     let buying = fates.into_iter().enumerate().map(|(index, fate)| async move {
         let ws = workspaces[index / OF_ONE].clone();
-        let topup = shop.order_for(&ws, &format!("order {index}")).await;
+        let topup = shop.order_for(&ws, &format!("order-{index}")).await;
         let session = session(&topup);
         let mut stripe = shop.fake.stripe();
         stripe.pay(&session, if matches!(fate, 1 | 2) { DISPUTES } else { PAYS });
