@@ -19,6 +19,7 @@ mod messages;
 mod money;
 mod notices;
 mod searches;
+mod subscription;
 mod system;
 mod usage;
 mod workspaces;
@@ -83,6 +84,10 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(money::refund))
         .routes(routes!(money::sandbox))
         .routes(routes!(money::portal))
+        .routes(routes!(subscription::get, subscription::put))
+        .routes(routes!(subscription::cancel))
+        .routes(routes!(subscription::resume))
+        .routes(routes!(subscription::preview))
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))
