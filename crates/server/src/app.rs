@@ -17,7 +17,6 @@ use tokio::sync::Notify;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::money;
 use crate::payments::Payments;
 use crate::providers::{Providers, Smtp};
 use crate::store::people::Role;
@@ -39,8 +38,8 @@ pub struct App(Arc<Inner>);
 pub struct Inner {
     pub store: Store,
     pub clock: Clock,
-    pub catalog: Catalog,
-    pub rate_card: RateCard,
+    /// By the moment since which they hold; never empty.
+    prices: Vec<(Time, Catalog, RateCard)>,
     pub providers: Providers,
     /// Sends notices; without it they are in-app only.
     pub mailer: Option<Smtp>,
@@ -116,11 +115,14 @@ impl App {
         let store = Store::open(place, manual)?;
         let link_secret =
             store.link_secret().await.map_err(|error| format!("cannot write the database: {error}"))?;
-        let rates = config.catalog.operations.iter().map(|o| (Arc::from(o.operation.as_str()), o.price));
-        let app = App(Arc::new(Inner {
+        let with_rates = |catalog: Catalog| {
+            let rates = catalog.operations.iter().map(|o| (Arc::from(o.operation.as_str()), o.price));
+            let rate_card = RateCard::new(catalog.version, rates);
+            (catalog.since(), catalog, rate_card)
+        };
+        Ok(App(Arc::new(Inner {
             clock: store.clock().clone(),
-            rate_card: RateCard::new(config.catalog.version, rates),
-            catalog: config.catalog,
+            prices: config.catalogs.into_iter().map(with_rates).collect(),
             providers,
             mailer,
             payments,
@@ -133,9 +135,22 @@ impl App {
             keys: RwLock::default(),
             stopping: AtomicBool::new(false),
             store,
-        }));
-        money::know_account(&app).await?;
-        Ok(app)
+        })))
+    }
+
+    /// The price list that holds now.
+    pub fn catalog(&self) -> &Catalog {
+        &self.prices().1
+    }
+
+    fn rate_card(&self) -> &RateCard {
+        &self.prices().2
+    }
+
+    fn prices(&self) -> &(Time, Catalog, RateCard) {
+        let now = self.clock.now();
+        let begun = self.prices.iter().rev().find(|(since, ..)| *since <= now);
+        begun.unwrap_or(&self.prices[0])
     }
 
     /// What so many units cost today; `None` for an operation that the catalog does not have.
@@ -143,7 +158,7 @@ impl App {
     /// # Errors
     /// A refusal when the amount is more than one command may move.
     pub fn price(&self, operation: &str, quantity: Quantity) -> Result<Option<Price>, Error> {
-        Ok(self.rate_card.price(operation, quantity)?)
+        Ok(self.rate_card().price(operation, quantity)?)
     }
 
     /// The price of one unit of an operation that campaigns use. A catalog that lacks it gives it away for nothing.
@@ -153,9 +168,9 @@ impl App {
             operation: operation.into(),
             quantity: quantity.get(),
             unit_price: 0,
-            version: self.rate_card.version,
+            version: self.rate_card().version,
         };
-        self.rate_card.price(operation, quantity).ok().flatten().unwrap_or_else(free)
+        self.rate_card().price(operation, quantity).ok().flatten().unwrap_or_else(free)
     }
 
     /// Whether a secret is the operator's. Takes equally long for every wrong one.

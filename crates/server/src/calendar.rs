@@ -6,25 +6,15 @@ use billing::Time;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan, Zoned};
 
-/// How long a period is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Cadence {
-    Month,
-    Year,
-}
-
 /// Whether the tz database knows this zone.
 pub fn zone_exists(name: &str) -> bool {
     name.len() <= 64 && TimeZone::get(name).is_ok()
 }
 
-/// The start of period `number`, counted from the anchor: the 31st becomes the last day of a shorter month, and the 31st again.
-pub fn period_start(anchor: Time, zone: &str, cadence: Cadence, number: i64) -> Time {
-    let span: Span = match cadence {
-        Cadence::Month => number.months(),
-        Cadence::Year => number.years(),
-    };
+/// The start of period `number` of so many months each, counted from the anchor: the 31st becomes the last day of a shorter
+/// month, and the 31st again.
+pub fn period_start(anchor: Time, zone: &str, months: i64, number: i64) -> Time {
+    let Ok(span) = Span::new().try_months(number.saturating_mul(months)) else { return Time(i64::MAX) };
     local(anchor, zone)
         .checked_add(span)
         .map_or(Time(i64::MAX), |start| Time(start.timestamp().as_microsecond()))

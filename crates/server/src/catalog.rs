@@ -5,10 +5,13 @@
 //!
 //! Invariant: a `Catalog` that exists is valid: names are unique and well formed, every number is within bounds.
 
+mod read;
+
+use billing::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::toml_reader::{self, Table};
+use crate::toml_reader;
 
 /// The largest number of credits a plan or pack may give.
 pub const MAX_CREDITS: i64 = 1_000_000_000_000;
@@ -22,12 +25,44 @@ pub const MAX_ENTRIES: usize = 1_000;
 pub struct Catalog {
     /// Chosen by whoever writes the file; shown, never compared.
     pub version: i64,
+    /// Since when it holds, RFC 3339; from the beginning when it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub from: Option<String>,
+    /// Tax on top of every price of a plan or pack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tax: Option<Tax>,
     /// In the order of the file.
     pub operations: Vec<Operation>,
     /// In the order of the file.
     pub plans: Vec<Plan>,
     /// In the order of the file.
     pub packs: Vec<Pack>,
+    /// Amounts without a pack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Custom>,
+}
+
+/// A tax that is added to prices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Tax {
+    /// What the line is called.
+    pub label: String,
+    /// Hundredths of a percent.
+    pub rate: i64,
+}
+
+/// Credits bought without a pack: so much for so many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Custom {
+    /// The fewest credits.
+    pub minimum: i64,
+    /// The most credits.
+    pub maximum: i64,
+    /// How many credits the price is for.
+    pub per: i64,
+    /// Money for them; a part is rounded up to a whole minor unit.
+    pub price: Price,
 }
 
 /// Something that costs credits.
@@ -52,12 +87,52 @@ pub struct Plan {
     pub plan: String,
     /// Its name on the screen.
     pub label: String,
-    /// Credits added at the start and at every renewal.
+    /// Credits added at the start and at every renewal; where `grants` is shorter than `interval`, as often as that says.
     pub credits: i64,
-    /// The length of a period.
+    /// How often it is paid.
     pub interval: Interval,
-    /// Money per period.
+    /// How often its credits are added.
+    pub grants: Interval,
+    /// Money per interval.
     pub price: Price,
+    /// When what is unused expires; nothing does by default.
+    pub expires: Expires,
+    /// The most unused credits of the plan that a renewal leaves; all by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollover: Option<i64>,
+    /// Credits for a first time without money, once for each workspace that pays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// What changing to it within a period means.
+    pub upgrade: Upgrade,
+}
+
+/// Credits for a first time without money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Trial {
+    /// How long it is.
+    pub days: i64,
+    /// Credits that end with it.
+    pub credits: i64,
+}
+
+/// When unused credits of a plan expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Expires {
+    Never,
+    PeriodEnd,
+}
+
+/// What changing to a larger plan within a period means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Upgrade {
+    /// The difference in money and credits for what is left of the period.
+    Prorated,
+    /// A whole new period at the full price, from now on.
+    NewPeriod,
 }
 
 /// Credits bought once.
@@ -69,6 +144,11 @@ pub struct Pack {
     pub label: String,
     /// Credits in it.
     pub credits: i64,
+    /// Credits on top, as a grant of their own.
+    pub bonus: i64,
+    /// Days after which they are gone; never by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_days: Option<i64>,
     /// Money for all of them.
     pub price: Price,
 }
@@ -88,29 +168,51 @@ pub struct Price {
 pub enum Interval {
     /// A calendar month.
     Month,
+    /// Three calendar months.
+    Quarter,
+    /// Six calendar months.
+    HalfYear,
     /// A calendar year.
     Year,
+}
+
+impl Interval {
+    /// In calendar months.
+    pub fn months(self) -> i64 {
+        match self {
+            Interval::Month => 1,
+            Interval::Quarter => 3,
+            Interval::HalfYear => 6,
+            Interval::Year => 12,
+        }
+    }
+
+    /// On the screen.
+    pub fn label(self) -> &'static str {
+        match self {
+            Interval::Month => "month",
+            Interval::Quarter => "quarter",
+            Interval::HalfYear => "half-year",
+            Interval::Year => "year",
+        }
+    }
 }
 
 impl Catalog {
     /// Parses a catalog file. `file_name` is only used in the error, which is one line: file, line, key, problem.
     pub fn parse(file_name: &str, text: &str) -> Result<Catalog, String> {
-        toml_reader::read(file_name, text, |root| {
-            root.only(&["version", "operations", "plans", "packs"])?;
-            let version = root.number("version", 1..=MAX_PRICE, "a whole number, 1 or more")?;
-            Ok(Catalog {
-                version: present(&root, "version", version)?,
-                operations: named(&root, "operations", operation)?,
-                plans: named(&root, "plans", plan)?,
-                packs: named(&root, "packs", pack)?,
-            })
-        })
+        toml_reader::read(file_name, text, |root| read::catalog(&root))
     }
 
     /// The example catalog that serves when no other is configured.
     pub fn builtin() -> Catalog {
         let text = include_str!("../../../catalog.toml");
         Catalog::parse("catalog.toml", text).expect("the embedded catalog is valid: a test parses it")
+    }
+
+    /// Since when it holds.
+    pub fn since(&self) -> Time {
+        self.from.as_deref().and_then(crate::clock::parse_rfc3339).unwrap_or(Time(i64::MIN))
     }
 
     /// The operation of this name.
@@ -129,92 +231,20 @@ impl Catalog {
     }
 }
 
-fn operation(name: &str, table: &Table) -> Result<Operation, String> {
-    table.only(&["label", "unit", "price", "charged_on"])?;
-    let price = table.number("price", 0..=MAX_PRICE, "a whole number of credits, 0 to 1000000000")?;
-    Ok(Operation {
-        operation: name.to_owned(),
-        label: text(table, "label")?,
-        unit: text(table, "unit")?,
-        price: present(table, "price", price)?,
-        charged_on: text(table, "charged_on")?,
-    })
-}
-
-fn plan(name: &str, table: &Table) -> Result<Plan, String> {
-    table.only(&["label", "credits", "interval", "price"])?;
-    let interval = match text(table, "interval")?.as_str() {
-        "month" => Interval::Month,
-        "year" => Interval::Year,
-        _ => return Err(table.error("interval", "must be \"month\" or \"year\"")),
-    };
-    Ok(Plan {
-        plan: name.to_owned(),
-        label: text(table, "label")?,
-        credits: credits(table)?,
-        interval,
-        price: price(table)?,
-    })
-}
-
-fn pack(name: &str, table: &Table) -> Result<Pack, String> {
-    table.only(&["label", "credits", "price"])?;
-    Ok(Pack {
-        pack: name.to_owned(),
-        label: text(table, "label")?,
-        credits: credits(table)?,
-        price: price(table)?,
-    })
-}
-
-fn credits(table: &Table) -> Result<i64, String> {
-    let credits =
-        table.number("credits", 1..=MAX_CREDITS, "a whole number of credits, 1 to 1000000000000")?;
-    present(table, "credits", credits)
-}
-
-fn price(table: &Table) -> Result<Price, String> {
-    let price = present(table, "price", table.table("price")?)?;
-    price.only(&["amount", "currency"])?;
-    let amount = price.number("amount", 0..=MAX_PRICE, "a whole number of minor units, 0 to 1000000000")?;
-    let currency = text(&price, "currency")?;
-    if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(price.error("currency", "must be three uppercase letters"));
+impl Custom {
+    /// Minor units for so many credits, rounded up; `None` when that is beyond what may be paid at once.
+    pub fn price_of(&self, credits: i64) -> Option<i64> {
+        let money = i128::from(self.price.amount) * i128::from(credits);
+        let money = (money + i128::from(self.per) - 1) / i128::from(self.per);
+        i64::try_from(money).ok().filter(|money| *money <= MAX_PRICE)
     }
-    Ok(Price { amount: present(&price, "amount", amount)?, currency })
 }
 
-/// Reads the tables inside `key`, whose names are the names of the things read.
-fn named<T>(root: &Table, key: &str, read: fn(&str, &Table) -> Result<T, String>) -> Result<Vec<T>, String> {
-    let Some(parent) = root.table(key)? else { return Ok(Vec::new()) };
-    let tables = parent.named_tables()?;
-    if tables.len() > MAX_ENTRIES {
-        return Err(root.error(key, "must be at most 1000 tables"));
+impl Tax {
+    /// Minor units of tax on a price, rounded half up.
+    pub fn on(&self, amount: i64) -> i64 {
+        billing::subscription::tax_on(amount, self.rate)
     }
-    tables
-        .iter()
-        .map(|(name, table)| {
-            if well_formed(name) {
-                read(name, table)
-            } else {
-                Err(parent.error(name, "the name must be 1 to 64 of a-z, 0-9 and _"))
-            }
-        })
-        .collect()
-}
-
-fn well_formed(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-fn text(table: &Table, key: &str) -> Result<String, String> {
-    let text = table.text(key, 200)?;
-    present(table, key, text).map(str::to_owned)
-}
-
-fn present<T>(table: &Table, key: &str, value: Option<T>) -> Result<T, String> {
-    value.ok_or_else(|| table.error(key, "is missing"))
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// Everything that is configured. `Config::default()` is what serves without a file.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The price list; the built-in example when none is named.
-    pub catalog: Catalog,
+    /// The price lists, by the moment since which they hold; the built-in example when none is named.
+    pub catalogs: Vec<Catalog>,
     /// What campaigns call.
     pub providers: ProvidersConfig,
     /// Who collects money; `None`: nobody, top-ups are refused.
@@ -156,7 +156,7 @@ impl fmt::Debug for Secret {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            catalog: Catalog::builtin(),
+            catalogs: vec![Catalog::builtin()],
             providers: ProvidersConfig::default(),
             payments: None,
             mail: None,
@@ -205,7 +205,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
             None => None,
         };
         Ok(Config {
-            catalog: catalog(&root, directory)?,
+            catalogs: catalogs(&root, directory)?,
             providers,
             payments: root.table("payments")?.map(|table| payments::read(&table, environment)).transpose()?,
             mail,
@@ -217,15 +217,26 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
     })
 }
 
-fn catalog(root: &Table, directory: &Path) -> Result<Catalog, String> {
-    match root.text("catalog", 4_000)? {
-        Some(name) => {
-            let path = directory.join(name);
-            let text = read_file(&path).map_err(|problem| root.error("catalog", &problem))?;
-            Catalog::parse(&path.display().to_string(), &text)
-        }
-        None => Ok(Catalog::builtin()),
+/// One file, or several that hold one after the other.
+fn catalogs(root: &Table, directory: &Path) -> Result<Vec<Catalog>, String> {
+    let names = match root.texts("catalog") {
+        Ok(names) => names.unwrap_or_default(),
+        Err(_) => root.text("catalog", 4_000)?.into_iter().collect(),
+    };
+    if names.is_empty() {
+        return Ok(vec![Catalog::builtin()]);
     }
+    let read = |name: &&str| {
+        let path = directory.join(name);
+        let text = read_file(&path).map_err(|problem| root.error("catalog", &problem))?;
+        Catalog::parse(&path.display().to_string(), &text)
+    };
+    let mut catalogs = names.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    catalogs.sort_by_key(Catalog::since);
+    if catalogs.windows(2).any(|pair| pair[0].since() == pair[1].since()) {
+        return Err(root.error("catalog", "two files hold since the same moment: give each its own `from`"));
+    }
+    Ok(catalogs)
 }
 
 /// An `http://` or `https://` address, without its trailing slash.

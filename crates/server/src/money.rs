@@ -4,13 +4,15 @@
 //! asked is committed first, and what it said is applied afterwards, so a crash anywhere in between is healed by asking again.
 
 use crate::app::App;
-use crate::catalog::Pack;
+use crate::catalog::{Catalog, Expires, Pack, Upgrade};
 use crate::id;
 use crate::payments::sandbox::{Card, Sandbox};
 use crate::payments::{Failure, Order, Payments, Said, Stands};
+use crate::store;
 use crate::store::committer::Key;
-use crate::store::payments::{NewPayment, Payer, Payment, Purpose};
-use crate::store::{self};
+use crate::store::payments::{NewPayment, Payer, Payment, Purpose, Status};
+use crate::store::subscriptions::Terms;
+use crate::store::subscriptions::change::{Subscription, Wish};
 
 /// Why money did not move.
 #[derive(Debug)]
@@ -43,29 +45,48 @@ pub fn provider(app: &App) -> Result<&Payments, Trouble> {
     app.payments.as_ref().ok_or(Trouble::NotConfigured)
 }
 
-/// Makes sure that the money goes where it always went: a database belongs to one account, in one mode. A provider that does not
-/// answer now is asked again before anything is reconciled.
+/// What subscribing to a plan of a price list means.
+pub fn terms(catalog: &Catalog, plan: &str) -> Option<Terms> {
+    let plan = catalog.plan(plan)?;
+    Some(Terms {
+        plan: plan.plan.clone(),
+        label: plan.label.clone(),
+        version: catalog.version,
+        credits: plan.credits,
+        amount: plan.price.amount,
+        tax_rate: catalog.tax.as_ref().map_or(0, |tax| tax.rate),
+        currency: plan.price.currency.clone(),
+        months: plan.interval.months(),
+        grant_months: plan.grants.months(),
+        expires: plan.expires == Expires::PeriodEnd,
+        rollover: plan.rollover,
+        trial: plan.trial.as_ref().map(|trial| (trial.days, trial.credits)),
+        prorates: plan.upgrade == Upgrade::Prorated,
+    })
+}
+
+/// Does what a person wishes for the subscription. What it costs is charged at once where a method is saved; otherwise, or when
+/// that is declined, its checkout is opened.
 ///
 /// # Errors
-/// One line for the operator.
-pub async fn know_account(app: &App) -> Result<(), String> {
-    let Some(payments) = &app.payments else { return Ok(()) };
-    match payments.account().await {
-        Ok(None) => Ok(()),
-        Ok(Some(account)) => {
-            let bound = app.store.bind_account(account.clone()).await;
-            let bound = bound.map_err(|error| format!("cannot write the database: {error}"))?;
-            if bound == account {
-                return Ok(());
-            }
-            Err(format!("[payments]: the key is of {account}, and this database belongs to {bound}"))
-        }
-        Err(Failure::Refused(reason)) => Err(format!("[payments]: {reason}")),
-        Err(Failure::Unknown(why)) => {
-            tracing::warn!(why, "the payment provider's account is not known yet");
-            Ok(())
-        }
+/// When there is nothing to do, the key was used for something else, or the provider does not answer: ask again with the key.
+pub async fn change(
+    app: &App,
+    workspace: i64,
+    wish: Wish,
+    key: Key,
+) -> Result<(Subscription, Option<Payment>, bool), Trouble> {
+    let (is, ordered, replayed) = app.store.change_subscription(workspace, wish, key).await?;
+    let Some(ordered) = ordered else { return Ok((is, None, replayed)) };
+    if ordered.next_attempt.is_some() && ordered.attempts == 0 {
+        charge(app, workspace, ordered.id).await?;
     }
+    let ordered = app.store.payment(workspace, ordered.id).await?;
+    let ordered = match ordered.status {
+        Status::Pending | Status::Declined => open_checkout(app, ordered).await?,
+        _ => ordered,
+    };
+    Ok((app.store.subscription(workspace).await?, Some(ordered), replayed))
 }
 
 /// A top-up of a pack.

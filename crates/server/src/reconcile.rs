@@ -24,6 +24,31 @@ const AGAIN_SECONDS: i64 = 60;
 const BATCH: i64 = 256;
 const SIDE_BY_SIDE: usize = 8;
 
+/// Makes sure that the money goes where it always went: a database belongs to one account, in one mode. A provider that does not
+/// answer now is asked again before anything is reconciled.
+///
+/// # Errors
+/// One line for the operator.
+pub async fn know_account(app: &App) -> Result<(), String> {
+    let Some(payments) = &app.payments else { return Ok(()) };
+    match payments.account().await {
+        Ok(None) => Ok(()),
+        Ok(Some(account)) => {
+            let bound = app.store.bind_account(account.clone()).await;
+            let bound = bound.map_err(|error| format!("cannot write the database: {error}"))?;
+            if bound == account {
+                return Ok(());
+            }
+            Err(format!("[payments]: the key is of {account}, and this database belongs to {bound}"))
+        }
+        Err(Failure::Refused(reason)) => Err(format!("[payments]: {reason}")),
+        Err(Failure::Unknown(why)) => {
+            tracing::warn!(why, "the payment provider's account is not known yet");
+            Ok(())
+        }
+    }
+}
+
 /// Asks for what an event hinted at, and applies what is said.
 ///
 /// # Errors
@@ -87,7 +112,7 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
 }
 
 async fn heal(app: &App, since: Time, now: Time) -> Result<usize, Trouble> {
-    money::know_account(app).await.map_err(|why| Trouble::Provider(Failure::Refused(why)))?;
+    know_account(app).await.map_err(|why| Trouble::Provider(Failure::Refused(why)))?;
     let provider = money::provider(app)?;
     let mut looked_at = 0;
     for (payment, said) in provider.paid_since(since, now).await? {

@@ -1,60 +1,52 @@
-//! What is due by the clock: renewals, and what happens to holds and grants without a command.
+//! What is due by the clock: renewals, charges without a person, and what happens to holds and grants without a command.
 //!
-//! Owns the order in which a manual clock lets things happen. It does *not* know how a period is computed (`calendar`) or
-//! what an expiry does (`billing`).
+//! Owns the order in which a manual clock lets things happen. It does *not* know what a period is
+//! (`subscriptions`), what a charge means (`money`) or what an expiry does (`billing`).
 //!
 //! Invariant: however late it runs, every missed period is granted once, in order.
 
 use billing::ledger::Command;
 use billing::{Time, units::SECOND};
+use futures_util::future::join_all;
 
 use crate::app::App;
-use crate::calendar::{self, Cadence};
-use crate::catalog::Interval;
+use crate::money::{self, Trouble};
 use crate::store::Error;
 use crate::store::committer::Post;
-use crate::store::workspaces::{Period, Workspace};
 use crate::{delivery, reconcile, runner};
 
 /// How many workspaces are looked at in one go.
-const BATCH: i64 = 256;
+const BATCH: i64 = 512;
 
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
     let mut done = 0;
     loop {
         let periods = app.store.due_periods(BATCH).await?;
+        let payments = if app.payments.is_some() { app.store.due_payments(BATCH).await? } else { Vec::new() };
         let accounts = app.store.due_accounts().await?;
-        if periods.is_empty() && accounts.is_empty() {
-            return Ok(done);
-        }
-        done += periods.len() + accounts.len();
-        for (workspace, number) in periods {
-            app.store.begin_period(workspace.id, period(app, &workspace, number)).await?;
+        let due = periods.len() + payments.len() + accounts.len();
+        // Side by side, so that many share a commit. One that cannot be done must not keep the others waiting.
+        let renewals = periods.into_iter().map(|(workspace, plan)| async move {
+            let terms = plan.and_then(|plan| money::terms(app.catalog(), &plan));
+            app.store.renew(workspace, terms).await
+        });
+        let mut failed = join_all(renewals).await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        let charges = payments.into_iter().map(|(workspace, payment)| money::charge(app, workspace, payment));
+        for trouble in join_all(charges).await.into_iter().filter_map(Result::err) {
+            match trouble {
+                Trouble::Store(error) => failed.push(error),
+                trouble => tracing::warn!(?trouble, "a charge could not be made"),
+            }
         }
         let sweeps =
             accounts.into_iter().map(|workspace| Post::new(workspace, Command::Sweep, "system")).collect();
-        for answer in app.store.post_all(sweeps).await {
-            answer?;
+        failed.extend(app.store.post_all(sweeps).await.into_iter().filter_map(Result::err));
+        if failed.len() >= due {
+            return failed.pop().map_or(Ok(done), Err);
         }
-    }
-}
-
-/// Period `number` of a workspace, counted from its anchor.
-pub fn period(app: &App, workspace: &Workspace, number: i64) -> Period {
-    let plan = workspace.plan.as_deref().and_then(|plan| app.catalog.plan(plan));
-    let cadence = match plan.map(|plan| plan.interval) {
-        Some(Interval::Year) => Cadence::Year,
-        _ => Cadence::Month,
-    };
-    let start = |number| calendar::period_start(workspace.anchor, &workspace.time_zone, cadence, number);
-    let credits = plan.map(|plan| plan.credits).or(workspace.plan_credits).unwrap_or(1);
-    // A period begins where the one before ended, also when the zone was changed in between.
-    Period {
-        number,
-        starts_at: workspace.next_period.unwrap_or_else(|| start(number)),
-        ends_at: start(number + 1),
-        credits,
+        failed.iter().for_each(|error| tracing::error!(%error, "something due could not be done"));
+        done += due - failed.len();
     }
 }
 
@@ -89,6 +81,7 @@ pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
         settle_down(app).await?;
         let moments = [
             app.store.next_period().await?,
+            if app.payments.is_some() { app.store.next_attempt().await? } else { None },
             app.store.next_in_ledger().await?,
             app.store.next_piece().await?,
             app.store.next_mail().await?,

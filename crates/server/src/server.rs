@@ -111,12 +111,14 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), String> {
     Ok((listener, bound))
 }
 
-/// Serves until `stop` ends, then finishes what is under way. An error when the database failed.
+/// Serves until `stop` ends, then finishes what is under way. An error when the database failed, or payments would go to another
+/// account than before.
 pub async fn serve(
     app: App,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
+    reconcile::know_account(&app).await?;
     let mut loops = tokio::task::JoinSet::new();
     // Under a manual clock the loops work inside `advance` alone.
     if !app.clock.is_manual() {

@@ -174,14 +174,12 @@ impl Day {
     async fn make_workspace(&mut self, store: &Store, disk: &Disk) -> Result<(), Error> {
         let new = NewWorkspace {
             name: "Day".into(),
-            plan: Some(("growth".into(), 1_000)),
+            terms: Some(sample::terms(1_000)),
             collection: "none".into(),
             time_zone: "UTC".into(),
             admin_email: Some("admin@example.com".into()),
             external_id: None,
             request: String::new(),
-            anchor: store.clock().now(),
-            first_period_end: Some(store.clock().now().plus_seconds(30 * sample::DAY)),
         };
         self.workspace = store.create_workspace(new).await?.0.id;
         self.promise(disk, What::Workspace(self.workspace));

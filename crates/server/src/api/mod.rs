@@ -20,6 +20,7 @@ mod money;
 mod notices;
 mod searches;
 mod stripe;
+mod subscription;
 mod system;
 mod usage;
 mod workspaces;
@@ -85,6 +86,10 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(money::sandbox))
         .routes(routes!(money::portal))
         .routes(routes!(stripe::events))
+        .routes(routes!(subscription::get, subscription::put))
+        .routes(routes!(subscription::cancel))
+        .routes(routes!(subscription::resume))
+        .routes(routes!(subscription::preview))
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))

@@ -92,7 +92,7 @@ pub async fn create(
     money::provider(&app)?;
     let pack = match (&body.pack, body.credits) {
         (Some(pack), None) => app
-            .catalog
+            .catalog()
             .pack(pack)
             .ok_or_else(|| Error::field("pack", "the catalog has no such pack").code("unknown_pack"))?,
         (None, Some(_)) => {
@@ -109,7 +109,7 @@ pub async fn create(
     Ok(with_available(StatusCode::CREATED, &view(&app, &first), available, replayed.into()))
 }
 
-fn return_url(url: Option<&str>) -> Result<(), Error> {
+pub fn return_url(url: Option<&str>) -> Result<(), Error> {
     let Some(url) = url else { return Ok(()) };
     let fine = url.len() <= 2_000
         && reqwest::Url::parse(url)

@@ -53,7 +53,7 @@ pub async fn metrics(State(app): State<App>) -> Answer {
 /// The price list.
 #[utoipa::path(get, path = "/v1/catalog", responses((status = 200, body = Catalog)))]
 pub async fn catalog(State(app): State<App>, _: Caller) -> Answer {
-    Ok(answer_json(StatusCode::OK, &app.catalog))
+    Ok(answer_json(StatusCode::OK, &app.catalog()))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

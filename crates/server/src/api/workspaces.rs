@@ -9,10 +9,11 @@ use super::error::Error;
 use super::extract::{self, Items, Json, Page, Path, Query};
 use super::{Answer, about, json, with_available};
 use crate::app::{App, hex};
-use crate::calendar::{self, Cadence};
-use crate::catalog::{Interval, Plan};
+use crate::calendar;
 use crate::clock::{self, rfc3339};
 use crate::id;
+use crate::money;
+use crate::store::subscriptions::Terms;
 use crate::store::workspaces::{NewWorkspace, Workspace};
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
@@ -71,40 +72,27 @@ fn view(workspace: Workspace) -> View {
 pub async fn create(State(app): State<App>, caller: Caller, Json(body): Json<Create>) -> Answer {
     caller.operator()?;
     check(&body)?;
-    let plan = match &body.plan {
-        Some(name) => Some(
-            app.catalog
-                .plan(name)
-                .ok_or_else(|| Error::field("plan", "the catalog has no such plan").code("unknown_plan"))?,
-        ),
-        None => None,
-    };
+    let terms = body.plan.as_deref().map(|plan| known_plan(&app, plan)).transpose()?;
     let request = serde_json::to_string(&body).unwrap_or_default();
-    let (collection, anchor) = (body.collection.unwrap_or(Collection::None), app.clock.now());
-    let time_zone = body.time_zone.unwrap_or_else(|| "UTC".to_owned());
-    let starts = plan.filter(|_| collection == Collection::None);
+    let collection = body.collection.unwrap_or(Collection::None);
     let new = NewWorkspace {
         name: body.name,
-        plan: plan.map(|plan| (plan.plan.clone(), plan.credits)),
+        terms,
         collection: if collection == Collection::None { "none" } else { "payments" }.to_owned(),
-        first_period_end: starts.map(|plan| calendar::period_start(anchor, &time_zone, cadence(plan), 1)),
-        time_zone,
+        time_zone: body.time_zone.unwrap_or_else(|| "UTC".to_owned()),
         admin_email: body.admin_email,
         external_id: body.external_id,
         request,
-        anchor,
     };
     let (workspace, created) = app.store.create_workspace(new).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     about(&app, workspace.id, status, &view(workspace)).await
 }
 
-/// How long a plan's periods are.
-pub fn cadence(plan: &Plan) -> Cadence {
-    match plan.interval {
-        Interval::Month => Cadence::Month,
-        Interval::Year => Cadence::Year,
-    }
+/// A plan of today's price list.
+pub fn known_plan(app: &App, plan: &str) -> Result<Terms, Error> {
+    money::terms(app.catalog(), plan)
+        .ok_or_else(|| Error::field("plan", "the catalog has no such plan").code("unknown_plan"))
 }
 
 fn check(body: &Create) -> Result<(), Error> {

@@ -12,15 +12,15 @@ const PLAN: i64 = 4;
 const PURCHASED: i64 = 5;
 const BONUS: i64 = 3;
 
-pub const WORKSPACES: &str =
-    "select workspace, anchor, next_period, plan_credits from workspace where {here} order by workspace";
+pub const WORKSPACES: &str = "select workspace, anchor, next_period, subscription, terms from workspace where {here} order by workspace";
 pub const ACCOUNTS: &str =
     "select workspace, seq, at, available, held, debt, hash from account where {here} order by workspace";
 pub const PAYMENTS: &str = "select workspace, id, credits, bonus, purpose, status, grant_id, bonus_grant, amount, refunded, disputed,
     reinstated, taken, receipt from payment where {here} order by workspace, id";
 pub const REFUNDS: &str = "select workspace, payment, number, amount, credits from refund
     where {here} order by workspace, payment, number";
-pub const PERIODS: &str = "select workspace, number, starts_at, ends_at, grant_id from period
+pub const PERIODS: &str =
+    "select workspace, number, starts_at, ends_at, credits, begins, grant_id from period
     where {here} order by workspace, number";
 pub const TAKEN: &str = "select postings, debt from entry where {here} and workspace = ?1 and seq = ?2";
 
@@ -28,11 +28,14 @@ pub const TAKEN: &str = "select postings, debt from entry where {here} and works
 pub struct Plan {
     anchor: i64,
     next_period: Option<i64>,
-    credits: Option<i64>,
+    standing: Option<i64>,
+    has_terms: bool,
 }
 
 pub fn read_plan(row: &Row<'_>) -> Read<(i64, Plan)> {
-    Ok((0, Plan { anchor: row.get(1)?, next_period: row.get(2)?, credits: row.get(3)? }))
+    let has_terms = row.get::<Option<String>>(4)?.is_some();
+    let plan = Plan { anchor: row.get(1)?, next_period: row.get(2)?, standing: row.get(3)?, has_terms };
+    Ok((0, plan))
 }
 
 /// An account's row.
@@ -87,11 +90,21 @@ pub fn read_refund(row: &Row<'_>) -> Read<(i64, [i64; 3])> {
 pub struct Period {
     starts_at: i64,
     ends_at: i64,
+    credits: i64,
+    begins: bool,
     grant: i64,
 }
 
 pub fn read_period(row: &Row<'_>) -> Read<(i64, Period)> {
-    Ok((row.get(1)?, Period { starts_at: row.get(2)?, ends_at: row.get(3)?, grant: row.get(4)? }))
+    let begins = row.get::<i64>(5)? != 0;
+    let period = Period {
+        starts_at: row.get(2)?,
+        ends_at: row.get(3)?,
+        credits: row.get(4)?,
+        begins,
+        grant: row.get(6)?,
+    };
+    Ok((row.get(1)?, period))
 }
 
 /// Compares the account's row with the account as recomputed.
@@ -142,8 +155,15 @@ pub fn payments(
     (keyed, plan): (&Keyed, &Plan),
     findings: &mut Findings,
 ) -> Read<()> {
-    paid(tables, book, keyed, findings)?;
+    let of_periods = paid(tables, book, keyed, findings)?;
     periods(tables, book, (keyed, plan), findings)?;
+    for (id, grant, credits) in of_periods {
+        let gave = book.grants.get(&grant).map(|grant| grant.terms.credits);
+        let right = keyed.periods.values().any(|period| *period == grant) && gave == Some(credits);
+        findings.check(right, TOPUP, || {
+            format!("payment {id} of {credits} is not what period's grant {grant} gave")
+        });
+    }
     let unowned = book.marked(mark::OWED, mark::OWNED);
     for seq in unowned {
         findings.broken(TOPUP, format!("grant {seq} was made for a payment or period that does not name it"));
@@ -173,6 +193,10 @@ pub fn key(
         }
         (7, "") => {
             keyed.refunds += 1;
+            return Ok(());
+        }
+        (10, _) => {
+            keyed.ordered.extend((seq != 0).then_some(seq));
             return Ok(());
         }
         _ => {}
@@ -208,6 +232,8 @@ pub fn key(
         (7, _) if fits => {
             *keyed.taken.entry(payment).or_default() += taken(takes, book.workspace, seq)?;
         }
+        // A trial, or the difference of an upgrade, is a grant of its own.
+        (8, "trial" | "upgrade") => own(book, seq, PERIOD, findings),
         (8, _) => match key.parse() {
             Ok(number) => drop(keyed.periods.insert(number, seq)),
             Err(_) => findings.broken(KEYS, format!("the key of entry {seq} names no period")),
@@ -226,8 +252,14 @@ fn taken(statement: &mut Statement<'_>, workspace: i64, seq: i64) -> Read<i128> 
     Ok(moved.iter().map(|posting| i128::from(posting.credits)).sum::<i128>() + debt)
 }
 
-fn paid(tables: &mut Tables<'_>, book: &mut Book, keyed: &Keyed, findings: &mut Findings) -> Read<()> {
+fn paid(
+    tables: &mut Tables<'_>,
+    book: &mut Book,
+    keyed: &Keyed,
+    findings: &mut Findings,
+) -> Read<Vec<(i64, i64, i64)>> {
     let (mut credited, mut known, mut receipts, mut asked) = (0, Vec::new(), Vec::new(), 0);
+    let mut of_periods = Vec::new();
     while let Some((id, payment)) = tables.payments.next(book.workspace)? {
         known.push(id);
         while let Some([number, amount, credits]) = tables.refunds.take(book.workspace, id, |of, _| {
@@ -252,7 +284,13 @@ fn paid(tables: &mut Tables<'_>, book: &mut Book, keyed: &Keyed, findings: &mut 
             findings.check((paid && credits > 0) == grant.is_some(), TOPUP, || {
                 format!("payment {id} has status {status} and grant {grant:?} for {credits} credits")
             });
-            findings.check(keys.get(&id).copied() == grant, TOPUP, || {
+            let key = keys.get(&id).copied();
+            if let (Some(grant), None, 1 | 3) = (grant, key, payment.purpose) {
+                // Its period was made with it.
+                of_periods.push((id, grant, credits));
+                continue;
+            }
+            findings.check(key == grant, TOPUP, || {
                 format!("payment {id} and the key of its grant name different grants")
             });
             let Some(grant) = grant else { continue };
@@ -282,7 +320,7 @@ fn paid(tables: &mut Tables<'_>, book: &mut Book, keyed: &Keyed, findings: &mut 
     let strays = keyed.taken.keys().filter(|id| !known.contains(id)).count();
     findings
         .check(strays == 0, TOPUP, || format!("credits were taken for {strays} payments that do not exist"));
-    Ok(())
+    Ok(of_periods)
 }
 
 /// What went back of one payment, in money and in credits.
@@ -322,28 +360,40 @@ fn periods(
     (keyed, plan): (&Keyed, &Plan),
     findings: &mut Findings,
 ) -> Read<()> {
-    let Plan { anchor, next_period: next, credits } = *plan;
-    let (mut count, mut begins) = (0, anchor);
+    let Plan { anchor, next_period: next, standing, has_terms } = *plan;
+    let (mut count, mut ended, mut begun) = (0, i64::MIN, None);
     while let Some((number, period)) = tables.periods.next(book.workspace)? {
-        let Period { starts_at, ends_at, grant } = period;
-        findings.check(number == count && starts_at == begins && starts_at < ends_at, PERIOD, || {
-            format!("period {number} from {starts_at} to {ends_at} should be period {count} from {begins}")
+        let Period { starts_at, ends_at, credits, begins, grant } = period;
+        // Where periods are counted anew there may be a gap, when nobody subscribed; never an overlap.
+        let follows = if begins { starts_at >= ended } else { starts_at == ended };
+        findings.check(number == count && follows && starts_at < ends_at, PERIOD, || {
+            format!("period {number} from {starts_at} to {ends_at} should be period {count} from {ended}")
         });
-        (count, begins) = (number.saturating_add(1), ends_at);
+        if begins {
+            begun = Some(starts_at);
+        }
+        (count, ended) = (number.saturating_add(1), ends_at);
         findings.check(keyed.periods.get(&number) == Some(&grant), PERIOD, || {
             format!("period {number} and its key name different grants")
         });
         let terms = book.grants.get(&grant).map(|grant| &grant.terms);
         let right = terms.is_some_and(|terms| {
-            (terms.kind, Some(terms.credits), terms.effective_at) == (PLAN, credits, starts_at)
+            (terms.kind, terms.credits, terms.effective_at) == (PLAN, credits, starts_at)
         });
         findings.check(right, PERIOD, || format!("period {number} is not what grant {grant} gave"));
         own(book, grant, PERIOD, findings);
     }
+    let anew = next.is_some_and(|next| next == anchor && next >= ended);
+    findings.check(begun.is_none_or(|begun| begun == anchor) || anew || next.is_none(), PERIOD, || {
+        format!("periods are counted from {anchor}, the last to be counted anew began at {begun:?}")
+    });
+    findings.check(next.is_none() || (has_terms && standing != Some(5)), PERIOD, || {
+        "a period is to begin without a plan".to_owned()
+    });
     let kept: BTreeMap<_, _> = keyed.periods.iter().filter(|(number, _)| **number >= count).collect();
     findings.check(kept.is_empty(), PERIOD, || format!("{} granted periods are not kept", kept.len()));
-    findings.check(next.is_none_or(|next| count > 0 && next == begins), PERIOD, || {
-        format!("the next period begins at {next:?}, the last one ends at {begins}")
+    findings.check(next.is_none_or(|next| next == ended || anew), PERIOD, || {
+        format!("the next period begins at {next:?}, the last one ends at {ended}")
     });
     Ok(())
 }

@@ -94,7 +94,7 @@ fn a_bad_catalog_is_refused_in_one_line() {
     check(
         "[packs.p]",
         "[bundles.p]",
-        "x.toml:17: bundles: unknown key (known here: version, operations, plans, packs)",
+        "x.toml:17: bundles: unknown key (known here: version, from, tax, operations, plans, packs, custom)",
     );
     check(
         "unit = \"send\"",
@@ -118,7 +118,11 @@ fn a_bad_catalog_is_refused_in_one_line() {
     );
     check("[operations.alpha]", "[operations.email_send]", "x.toml:7: operations.email_send: duplicate key");
     check("unit = \"call\"", "label = \"B\"", "x.toml:9: label: duplicate key");
-    check("\"year\"", "\"week\"", "x.toml:15: plans.year_1.interval: must be \"month\" or \"year\"");
+    check(
+        "\"year\"",
+        "\"week\"",
+        "x.toml:15: plans.year_1.interval: must be \"month\" or \"quarter\" or \"half_year\" or \"year\"",
+    );
     check(
         "credits = 1_000\n",
         "credits = 0\n",

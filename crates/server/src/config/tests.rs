@@ -64,7 +64,7 @@ fn parse_in_directory(text: &str) -> Result<Config, String> {
 #[test]
 fn a_good_file_is_read_completely() {
     let config = parse_in_directory(GOOD).unwrap();
-    assert_eq!(config.catalog.version, 42);
+    assert_eq!(config.catalogs[0].version, 42);
     assert_eq!(config.public_url.as_deref(), Some("https://credits.example.com"));
     assert_eq!(config.payments, Some(PaymentsConfig::Sandbox));
     let discovery = config.providers.discovery.unwrap();
@@ -96,7 +96,7 @@ fn a_single_enrichment_table_is_a_list_of_one() {
 #[test]
 fn without_a_file_the_builtin_catalog_serves() {
     let config = Config::load(None).unwrap();
-    assert_eq!(config.catalog, Catalog::builtin());
+    assert_eq!(config.catalogs, [Catalog::builtin()]);
     assert!(config.payments.is_none() && config.mail.is_none() && config.providers.enrichment.is_empty());
 }
 
@@ -288,7 +288,7 @@ fn the_example_file_is_good() {
     let variable =
         |name: &str| Some(if name == "SMTP_URL" { "smtp://mail.example.com".into() } else { name.into() });
     let config = parse("scrip.toml", text, &directory, &variable).unwrap();
-    assert_eq!(config.catalog, Catalog::builtin());
+    assert_eq!(config.catalogs, [Catalog::builtin()]);
     assert_eq!(config.providers.enrichment.len(), 2);
     crate::providers::Providers::new(&config.providers).unwrap();
 }

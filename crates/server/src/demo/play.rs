@@ -99,7 +99,7 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
     let enrichment =
         EnrichmentConfig { name: "local".to_owned(), fields: None, cost_micros: 0, http: http("enrichment") };
     Config {
-        catalog: Catalog::builtin(),
+        catalogs: vec![Catalog::builtin()],
         providers: ProvidersConfig {
             discovery: Some(http("discovery")),
             enrichment: vec![enrichment],

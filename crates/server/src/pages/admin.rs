@@ -34,7 +34,7 @@ pub async fn page(State(app): State<App>, operator: Operator, Query(listing): Qu
     let before = listing.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
     let mut rows = app.store.listed(listing.q.trim().to_owned(), before, ROWS + 1).await?;
     let next = cut(&mut rows, |row| row.id);
-    let label = |plan: String| app.catalog.plan(&plan).map_or(plan, |known| known.label.clone());
+    let label = |plan: String| app.catalog().plan(&plan).map_or(plan, |known| known.label.clone());
     let row = |row: crate::store::summary::Listed| AdminWorkspace {
         id: id::workspace(row.id),
         name: row.name,

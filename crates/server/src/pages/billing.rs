@@ -125,7 +125,7 @@ fn shares(scene: &Scene) -> Vec<Share> {
 async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
     let workspace = &scene.workspace;
     let Some(name) = &workspace.plan else { return Ok(None) };
-    let known = app.catalog.plan(name);
+    let known = app.catalog().plan(name);
     let periods = app.store.periods(workspace.id).await?;
     let day = |at| calendar::day(at, scene.zone());
     let period = periods.first().map(|(from, to)| format!("{} – {}", day(*from), day(*to)));
@@ -146,13 +146,13 @@ async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
 }
 
 fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
-    if app.payments.is_none() || app.catalog.packs.is_empty() {
+    if app.payments.is_none() || app.catalog().packs.is_empty() {
         return Buy::Unavailable;
     }
     if scene.role == view::Role::Member {
         return Buy::AskAdmin;
     }
-    let mut packs: Vec<_> = app.catalog.packs.iter().collect();
+    let mut packs: Vec<_> = app.catalog().packs.iter().collect();
     packs.sort_by_key(|pack| pack.credits);
     packs.truncate(MOST_PACKS);
     // The smallest pack that is enough, for the renewal first, else for what is due: never the largest by reflex.
@@ -178,7 +178,7 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
 
 /// The price list. What is free is said by the page itself.
 fn prices(app: &App) -> Vec<Price> {
-    let priced = app.catalog.operations.iter().filter(|operation| operation.price > 0);
+    let priced = app.catalog().operations.iter().filter(|operation| operation.price > 0);
     priced
         .map(|operation| Price {
             label: operation.label.clone(),
@@ -201,7 +201,7 @@ pub async fn top_up(State(app): State<App>, visitor: Visitor, Form(order): Form<
         return Err(Trouble::unavailable("Credits cannot be bought here: no payments are configured."));
     }
     let unknown = || Trouble::unprocessable("There is no such pack.");
-    let pack = app.catalog.pack(&order.pack).ok_or_else(unknown)?;
+    let pack = app.catalog().pack(&order.pack).ok_or_else(unknown)?;
     let digest = Sha256::digest(pack.pack.as_bytes());
     let mut fingerprint = [0; 16];
     fingerprint.copy_from_slice(&digest[..16]);

@@ -221,7 +221,7 @@ impl Total {
 
 /// An operation's name on the screen; an old one that the catalog no longer has keeps its own.
 pub fn operation(app: &App, name: &str) -> String {
-    app.catalog.operation(name).map_or_else(|| name.to_owned(), |operation| operation.label.clone())
+    app.catalog().operation(name).map_or_else(|| name.to_owned(), |operation| operation.label.clone())
 }
 
 /// The number of the job that a caller's campaign label names, if it is one of ours.

@@ -95,13 +95,15 @@ pub enum KeyKind {
     Period = 8,
     /// A form of the dashboard that makes something without moving credits.
     Form = 9,
+    /// A change of a subscription.
+    Subscription = 10,
 }
 
 impl KeyKind {
     /// The kind behind a stored number.
     pub fn of(code: u8) -> Option<KeyKind> {
-        use KeyKind::{Adjust, Charge, Form, Grant, Hold, Period, Refund, TopUp, TopUpRefund};
-        let all = [Hold, Charge, Grant, Adjust, Refund, TopUp, TopUpRefund, Period, Form];
+        use KeyKind::{Adjust, Charge, Form, Grant, Hold, Period, Refund, Subscription, TopUp, TopUpRefund};
+        let all = [Hold, Charge, Grant, Adjust, Refund, TopUp, TopUpRefund, Period, Form, Subscription];
         all.into_iter().find(|kind| *kind as u8 == code)
     }
 }

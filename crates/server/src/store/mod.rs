@@ -27,6 +27,7 @@ pub mod people;
 pub mod postgres;
 pub mod queries;
 pub mod sqlite;
+pub mod subscriptions;
 pub mod summary;
 pub mod syncer;
 pub mod work;

@@ -1,12 +1,11 @@
-//! Workspaces: their settings, their plan and its periods.
+//! Workspaces: what they are made of, and their settings. Their plan's life is in `subscriptions`.
 
-use billing::ledger::{Command, GrantTerms};
-use billing::{Amount, GrantKind, Time};
+use billing::Time;
 use sha2::{Digest, Sha256};
 
-use super::committer::{Key, KeyKind, Post};
 use super::db::{Row, Tx};
-use super::{Error, Store, alerts};
+use super::subscriptions::{Standing, Terms, periods};
+use super::{Error, Store};
 use crate::{clock, values};
 
 /// A workspace as it is stored.
@@ -16,6 +15,16 @@ pub struct Workspace {
     pub name: String,
     pub plan: Option<String>,
     pub plan_credits: Option<i64>,
+    /// The plan as it was agreed.
+    pub terms: Option<Terms>,
+    /// The plan that begins with the next renewal, where it is another.
+    pub next_plan: Option<String>,
+    /// How the subscription stands; `None`: there never was one.
+    pub subscription: Option<Standing>,
+    /// The payment that the next period waits for.
+    pub awaited: Option<i64>,
+    /// Whether it had its trial.
+    pub trialed: bool,
     pub collection: String,
     pub time_zone: String,
     pub admin_email: Option<String>,
@@ -23,39 +32,41 @@ pub struct Workspace {
     pub low: String,
     pub critical: String,
     pub emails: Vec<String>,
+    /// What its periods are counted from, and the number of the period that begins there.
     pub anchor: Time,
+    pub first_period: i64,
     pub next_period: Option<Time>,
     pub created_at: Time,
+}
+
+impl Workspace {
+    /// Whether its money is collected by the provider of payments, so that nothing is granted before it is paid.
+    pub fn pays(&self) -> bool {
+        self.collection == "payments"
+    }
+
+    /// The plan of the next renewal.
+    pub fn renewing(&self) -> Option<&String> {
+        self.next_plan.as_ref().or(self.plan.as_ref())
+    }
 }
 
 /// What a new workspace is made of.
 #[derive(Clone, Debug)]
 pub struct NewWorkspace {
     pub name: String,
-    pub plan: Option<(String, i64)>,
+    /// Its plan; where money is collected, it begins when it is paid.
+    pub terms: Option<Terms>,
     pub collection: String,
     pub time_zone: String,
     pub admin_email: Option<String>,
     pub external_id: Option<String>,
     /// The canonical request, so that the same external id with the same body is the same workspace.
     pub request: String,
-    /// The anchor of its periods: the moment of the request.
-    pub anchor: Time,
-    /// The end of the first period, when the plan's credits are granted now.
-    pub first_period_end: Option<Time>,
-}
-
-/// A period that begins.
-#[derive(Clone, Copy, Debug)]
-pub struct Period {
-    pub number: i64,
-    pub starts_at: Time,
-    pub ends_at: Time,
-    pub credits: i64,
 }
 
 const WORKSPACE: &str = "select workspace, name, plan, plan_credits, collection, time_zone, admin_email, external_id, low, critical, emails,
-    anchor, next_period, created_at from workspace";
+    anchor, next_period, created_at, terms, next_plan, subscription, awaited, trialed, first_period from workspace";
 
 fn read(row: &Row<'_>) -> Result<Workspace, Error> {
     Ok(Workspace {
@@ -73,10 +84,17 @@ fn read(row: &Row<'_>) -> Result<Workspace, Error> {
         anchor: row.time(11)?,
         next_period: row.opt_time(12)?,
         created_at: row.time(13)?,
+        terms: row.opt_text(14)?.and_then(|terms| serde_json::from_str(&terms).ok()),
+        next_plan: row.opt_text(15)?,
+        subscription: row.opt_int(16)?.map(Standing::of),
+        awaited: row.opt_int(17)?,
+        trialed: row.int(18)? != 0,
+        first_period: row.int(19)?,
     })
 }
 
-fn find(tx: &Tx<'_>, id: i64) -> Result<Workspace, Error> {
+/// One workspace.
+pub(super) fn find(tx: &Tx<'_>, id: i64) -> Result<Workspace, Error> {
     tx.one(&format!("{WORKSPACE} where workspace = ?1"), values![id], read)?.ok_or(Error::NotFound)
 }
 
@@ -104,12 +122,9 @@ impl Store {
                 }
             }
             insert(tx, id, &new, batch.now)?;
-            if let (Some((_, credits)), Some(ends_at)) = (&new.plan, new.first_period_end) {
-                grant_period(
-                    batch,
-                    id,
-                    Period { number: 0, starts_at: new.anchor, ends_at, credits: *credits },
-                )?;
+            let workspace = find(&batch.tx, id)?;
+            if let Some(terms) = new.terms.as_ref().filter(|_| !workspace.pays()) {
+                periods::begin(batch, &workspace, terms, workspace.anchor)?;
             }
             Ok((find(&batch.tx, id)?, true))
         })
@@ -164,55 +179,26 @@ impl Store {
         })
         .await
     }
-
-    /// Workspaces whose next period has begun, with the number that it has.
-    pub async fn due_periods(&self, limit: i64) -> Result<Vec<(Workspace, i64)>, Error> {
-        let now = self.clock().now();
-        self.read(move |tx| {
-            let due = format!("{WORKSPACE} where next_period <= ?1 order by next_period limit ?2");
-            let due = tx.query(&due, values![now, limit], read)?;
-            due.into_iter()
-                .map(|workspace| {
-                    let number = tx.int(
-                        "select max(number) + 1 from period where workspace = ?1",
-                        values![workspace.id],
-                    )?;
-                    Ok((workspace, number))
-                })
-                .collect()
-        })
-        .await
-    }
-
-    /// Grants a period's credits, once.
-    pub async fn begin_period(&self, workspace: i64, period: Period) -> Result<(), Error> {
-        self.write(workspace, move |batch| grant_period(batch, workspace, period)).await
-    }
-
-    /// The next moment after now at which a period of any workspace begins.
-    pub async fn next_period(&self) -> Result<Option<Time>, Error> {
-        let now = self.clock().now();
-        let next = "select min(next_period) from workspace where next_period > ?1";
-        self.read(move |tx| Ok(tx.one(next, values![now], |row| row.opt_time(0))?.flatten())).await
-    }
 }
 
 fn insert(tx: &Tx<'_>, id: i64, new: &NewWorkspace, now: Time) -> Result<(), Error> {
-    let (plan, plan_credits) = new.plan.clone().unzip();
+    let plan = new.terms.as_ref().map(|terms| (&terms.plan, terms.credits));
+    let terms = new.terms.as_ref().and_then(|terms| serde_json::to_string(terms).ok());
     tx.execute(
-        "insert into workspace (workspace, name, plan, plan_credits, collection, time_zone, admin_email, external_id, request, low,
-           critical, emails, anchor, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, '20%', '5%', '[]', ?10, ?11)",
+        "insert into workspace (workspace, name, plan, plan_credits, terms, subscription, trialed, first_period, collection, time_zone, admin_email, external_id, request, low,
+           critical, emails, anchor, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8, ?9, ?10, ?11, '20%', '5%', '[]', ?12, ?12)",
         values![
             id,
             &new.name,
-            plan.as_ref(),
-            plan_credits,
+            plan.map(|(plan, _)| plan),
+            plan.map(|(_, credits)| credits),
+            terms.as_ref(),
+            plan.map(|_| Standing::Incomplete as i64),
             &new.collection,
             &new.time_zone,
             new.admin_email.as_ref(),
             new.external_id.as_ref(),
             &new.request,
-            new.anchor,
             now
         ],
     )?;
@@ -226,38 +212,6 @@ fn insert(tx: &Tx<'_>, id: i64, new: &NewWorkspace, now: Time) -> Result<(), Err
          values (?1, 0, 0, 0, 0, 0, ?2, 3, 0, 0)",
         values![id, &genesis],
     )?;
-    Ok(())
-}
-
-fn grant_period(batch: &mut super::batch::Batch<'_>, workspace: i64, period: Period) -> Result<(), Error> {
-    let Period { number, starts_at, ends_at, credits } = period;
-    let known = "select 1 from period where workspace = ?1 and number = ?2";
-    if batch.tx.one(known, values![workspace, number], |row| row.int(0))?.is_some() {
-        return Ok(());
-    }
-    let credits = Amount::new(credits)
-        .ok_or(Error::Invalid("credits", "a plan grants at least 1 credit".to_owned()))?;
-    let terms =
-        GrantTerms { credits, kind: GrantKind::Plan, priority: 0, effective_at: starts_at, expires_at: None };
-    let mut post = Post::new(workspace, Command::Grant(terms), "renewal");
-    post.key = Some(Key { kind: KeyKind::Period, key: number.to_string().into(), fingerprint: [0; 16] });
-    let zone = find(&batch.tx, workspace)?.time_zone;
-    let days =
-        format!("{} to {}", crate::calendar::day(starts_at, &zone), crate::calendar::day(ends_at, &zone));
-    post.reason = Some(format!("Plan credits, {days}").into());
-    let answer = batch.post(&post)?;
-    let grant = answer.entry.and_then(|recorded| recorded.entry.grant).map_or(0, |seq| seq.0);
-    batch.tx.execute(
-        "insert into period (workspace, number, starts_at, ends_at, grant_id) values (?1, ?2, ?3, ?4, ?5)",
-        values![workspace, number, starts_at, ends_at, grant],
-    )?;
-    batch
-        .tx
-        .execute("update workspace set next_period = ?2 where workspace = ?1", values![workspace, ends_at])?;
-    if number > 0 {
-        let title = format!("Renewed: {} credits added.", alerts::thousands(credits.get()));
-        alerts::add(&batch.tx, workspace, "renewal", batch.now, &title, &format!("Plan credits, {days}."))?;
-    }
     Ok(())
 }
 

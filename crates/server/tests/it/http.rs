@@ -53,9 +53,12 @@ impl Server {
     }
 
     pub async fn at(directory: Directory, payments: Option<PaymentsConfig>) -> Server {
+        Server::with(directory, Config { payments, ..Config::default() }).await
+    }
+
+    pub async fn with(directory: Directory, config: Config) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
-        let config = Config { payments, ..Config::default() };
         let manual = clock::parse_rfc3339("2027-01-31T10:00:00Z");
         let (operator_key, public_url) = (OPERATOR.to_owned(), url.clone());
         let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
@@ -88,6 +91,14 @@ impl Server {
 
     pub async fn post(&self, path: &str, unique: &str, body: Value) -> Got {
         self.send(OPERATOR, "POST", path, unique, body.to_string()).await
+    }
+
+    /// Sends a form as a browser does, and does not follow where it leads; answers the status.
+    pub async fn form(&self, url: &str, body: String) -> u16 {
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+        let kind = "application/x-www-form-urlencoded";
+        let request = client.post(url).header("content-type", kind).body(body);
+        request.send().await.expect("an answer").status().as_u16()
     }
 
     pub async fn get(&self, path: &str) -> Got {

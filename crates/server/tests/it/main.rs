@@ -9,6 +9,7 @@ mod nodes;
 mod outage;
 mod pages;
 mod pieces;
+mod plans;
 mod proxy;
 mod runner;
 mod sample;

@@ -9,7 +9,7 @@ use scrip::config::{Config, HttpConfig, PaymentsConfig, ProvidersConfig};
 use scrip::store::committer::Post;
 use scrip::store::jobs::{Definition, JobKind, NewJob, StepText};
 use scrip::store::workspaces::NewWorkspace;
-use scrip::{calendar, clock, id, pages};
+use scrip::{clock, id, money, pages};
 
 const PAGES: [&str; 6] = ["/billing", "/campaigns", "/leads", "/searches", "/notifications", "/settings"];
 
@@ -48,18 +48,14 @@ impl Site {
     }
 
     async fn workspace(&self, name: &str) -> i64 {
-        let anchor = self.app.clock.now();
-        let next = calendar::period_start(anchor, "Europe/Madrid", calendar::Cadence::Month, 1);
         let new = NewWorkspace {
             name: name.to_owned(),
-            plan: Some(("growth".to_owned(), 10_000)),
+            terms: money::terms(self.app.catalog(), "growth"),
             collection: "none".to_owned(),
             time_zone: "Europe/Madrid".to_owned(),
             admin_email: Some("admin@example.com".to_owned()),
             external_id: None,
             request: String::new(),
-            anchor,
-            first_period_end: Some(next),
         };
         self.app.store.create_workspace(new).await.expect("a workspace").0.id
     }

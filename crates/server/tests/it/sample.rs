@@ -11,8 +11,9 @@ use scrip::store::committer::{Answer, Key, KeyKind, Post};
 use scrip::store::jobs::{Act, Definition, JobKind, NewJob, StepText};
 use scrip::store::leads::{EmailState, Lead};
 use scrip::store::payments::{NewPayment, Purpose};
+use scrip::store::subscriptions::Terms;
 use scrip::store::work::{Claim, Ending, Held};
-use scrip::store::workspaces::{NewWorkspace, Period};
+use scrip::store::workspaces::NewWorkspace;
 use scrip::store::{Error, Store};
 
 use crate::temp::{self, Directory};
@@ -50,16 +51,33 @@ pub async fn make(directory: &Directory) -> (i64, i64) {
 pub async fn workspace(store: &Store, plan: Option<i64>) -> i64 {
     let new = NewWorkspace {
         name: "Sample".into(),
-        plan: plan.map(|credits| ("growth".into(), credits)),
+        terms: plan.map(terms),
         collection: "none".into(),
         time_zone: "UTC".into(),
         admin_email: Some("admin@example.com".into()),
         external_id: None,
         request: String::new(),
-        anchor: store.clock().now(),
-        first_period_end: plan.map(|_| store.clock().now().plus_seconds(30 * DAY)),
     };
     store.create_workspace(new).await.expect("a workspace is made").0.id
+}
+
+/// A plan of so many credits a month.
+pub fn terms(credits: i64) -> Terms {
+    Terms {
+        plan: "growth".into(),
+        label: "Growth".into(),
+        version: 1,
+        credits,
+        amount: 14_900,
+        tax_rate: 0,
+        currency: "EUR".into(),
+        months: 1,
+        grant_months: 1,
+        expires: false,
+        rollover: None,
+        trial: None,
+        prorates: true,
+    }
 }
 
 pub fn grant(credits: i64, kind: GrantKind, effective_at: Time, expires_at: Option<Time>) -> GrantTerms {
@@ -205,10 +223,8 @@ impl Sample {
         for _ in 0..12 {
             self.pass(DAY / 2).await;
         }
-        self.pass(24 * DAY).await;
-        let (starts_at, ends_at) = (START.plus_seconds(30 * DAY), START.plus_seconds(61 * DAY));
-        let period = Period { number: 1, starts_at, ends_at, credits: 1_000 };
-        self.store.begin_period(self.workspace, period).await.expect("a period begins");
+        self.pass(25 * DAY).await;
+        self.store.renew(self.workspace, None).await.expect("a period begins");
         self.hold(hold("work", 1, 6, 604_800)).await;
         let doubted = self.dispatched(hold("work", 3, 2, 900)).await;
         self.post(Command::Doubt(doubted)).await;

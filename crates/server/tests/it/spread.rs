@@ -32,6 +32,9 @@ const ACROSS: &[&str] = &[
     "select workspace, id from outbox where status = 0",
     "select min(due_at) from outbox",
     "select min(next_period) from workspace",
+    "select workspace, coalesce(next_plan, plan) from workspace",
+    "select workspace, id from payment where next_attempt",
+    "select min(next_attempt) from payment",
     "select workspace, name, plan",
     // The operator's list.
     "select workspace from workspace order by workspace",

@@ -52,6 +52,11 @@ GET /v1/topups/{id} own
 POST /v1/topups/{id}/refund operator {"reason": "x"}
 POST /v1/sandbox/topups/{id} operator {"outcome": "paid"}
 POST /v1/payments/stripe/events open
+GET /v1/workspaces/{ws}/subscription own
+PUT /v1/workspaces/{ws}/subscription own {"plan": "x"}
+POST /v1/workspaces/{ws}/subscription/preview own {"plan": "x"}
+POST /v1/workspaces/{ws}/subscription/cancel own
+POST /v1/workspaces/{ws}/subscription/resume own
 POST /v1/workspaces/{ws}/portal_sessions own {"role": "member"}
 POST /v1/workspaces/{ws}/leads own {"leads": []}
 GET /v1/workspaces/{ws}/leads own

@@ -162,7 +162,7 @@ impl World {
             http: http("enrichment"),
         };
         Config {
-            catalog: Catalog::builtin(),
+            catalogs: vec![Catalog::builtin()],
             providers: ProvidersConfig {
                 discovery: Some(http("discovery")),
                 enrichment: vec![enrichment],

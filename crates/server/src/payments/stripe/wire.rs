@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::objects::{Problem, Refused};
 use crate::config::{Secret, StripeConfig};
@@ -16,6 +17,8 @@ use crate::providers::{Body, careful, one_line, read_bounded};
 
 /// The version of the API whose words `objects` reads.
 const VERSION: &str = "2026-10-28.endive";
+/// How many requests are under way at a time; Stripe allows so many a second.
+const SIDE_BY_SIDE: usize = 16;
 /// The pauses between attempts, in real time; there is one attempt more than pauses.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
 
@@ -42,6 +45,7 @@ pub(super) struct Wire {
     client: Client,
     base: Url,
     key: Secret,
+    turns: Semaphore,
 }
 
 /// A parameter, in the form encoding's name for it.
@@ -52,7 +56,7 @@ impl Wire {
         let wrong = |error: &dyn std::fmt::Display| format!("stripe: {error}");
         let base = Url::parse(&config.api_url).map_err(|error| wrong(&error))?;
         let client = careful(&base, config.timeout).build().map_err(|error| wrong(&error))?;
-        Ok(Wire { client, base, key: config.secret_key.clone() })
+        Ok(Wire { client, base, key: config.secret_key.clone(), turns: Semaphore::new(SIDE_BY_SIDE) })
     }
 
     /// Reads an object, or a page of a list.
@@ -105,6 +109,8 @@ impl Wire {
     }
 
     async fn attempt<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Wrong> {
+        // It is never closed, so there is always a turn.
+        let _turn = self.turns.acquire().await;
         let request = request.bearer_auth(self.key.reveal()).header("stripe-version", VERSION);
         match request.send().await {
             Ok(response) => read(response).await,

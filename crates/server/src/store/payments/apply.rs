@@ -12,7 +12,9 @@ use billing::{Amount, GrantKind, Refusal, Seq, Time};
 use super::super::alerts::thousands;
 use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
-use super::super::{Error, Store, alerts};
+use super::super::subscriptions::periods;
+use super::super::workspaces::find as find_workspace;
+use super::super::{Error, Store, alerts, outbox};
 use super::{Payment, Purpose, Status, claim, find, may_claim, refund};
 use crate::payments::{Said, Stands};
 use crate::values;
@@ -93,8 +95,14 @@ fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), E
         Purpose::TopUp | Purpose::AutoBuy => {
             bought(batch, payment, GrantKind::Purchased, order.credits, "paid")?
         }
-        Purpose::Period | Purpose::Upgrade => bought(batch, payment, GrantKind::Plan, order.credits, "paid")?,
+        Purpose::Period | Purpose::Upgrade => match periods::paid(batch, payment)? {
+            Some(grant) => Some(grant),
+            None => bought(batch, payment, GrantKind::Plan, order.credits, "paid")?,
+        },
     };
+    if order.purpose == Purpose::Upgrade {
+        periods::upgraded(batch, payment)?;
+    }
     let bonus = match order.bonus {
         0 => None,
         credits => bought(batch, payment, GrantKind::Bonus, credits, "bonus")?,
@@ -160,16 +168,32 @@ fn not_paid(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(),
         return Ok(());
     }
     let ended = (now != Status::Processing).then_some(batch.now);
+    let again = match (now, order.purpose) {
+        (Status::Declined, Purpose::Period) => periods::declined(batch, payment)?,
+        _ => None,
+    };
     batch.tx.execute(
-        "update payment set status = ?3, reason = ?4, ended_at = ?5, next_attempt = null where workspace = ?1 and id = ?2",
-        values![order.workspace, payment.id, now as i64, said.reason.as_ref(), ended],
+        "update payment set status = ?3, reason = ?4, ended_at = ?5, next_attempt = ?6 where workspace = ?1 and id = ?2",
+        values![order.workspace, payment.id, now as i64, said.reason.as_ref(), ended, again],
     )?;
-    if now == Status::Declined {
-        let title = "The payment was declined.";
-        let body = "Nothing was added and nothing was charged.";
-        alerts::add(&batch.tx, order.workspace, "payment_failed", batch.now, title, body)?;
+    if now != Status::Declined {
+        return Ok(());
     }
-    Ok(())
+    let title = format!("The payment for {} was declined.", order.label);
+    let body = match again {
+        Some(at) => {
+            let zone = find_workspace(&batch.tx, order.workspace)?.time_zone;
+            format!(
+                "Nothing was added and nothing was charged. It is tried again on {}; change the card before, or pay it now.",
+                crate::calendar::day(at, &zone)
+            )
+        }
+        None => "Nothing was added and nothing was charged.".to_owned(),
+    };
+    if payment.attempts > 0 {
+        outbox::mail_admins(&batch.tx, order.workspace, batch.now, &title, &body)?;
+    }
+    alerts::add(&batch.tx, order.workspace, "payment_failed", batch.now, &title, &body)
 }
 
 /// Takes back the credits whose money went back, the payment's own first, or returns those of a dispute that was won.

@@ -12,6 +12,11 @@ create table workspace (
   name text not null,
   plan text,
   plan_credits integer,
+  terms text,
+  next_plan text,
+  subscription integer,
+  awaited integer,
+  trialed integer not null,
   collection text not null,
   time_zone text not null,
   admin_email text,
@@ -21,11 +26,12 @@ create table workspace (
   critical text not null,
   emails text not null,
   anchor integer not null,
+  first_period integer not null,
   next_period integer,
   created_at integer not null,
   constraint workspace_key primary key (workspace)
 );
-create index workspace_next_period on workspace (next_period) where next_period is not null;
+create index workspace_next_period on workspace (next_period) where next_period is not null and awaited is null;
 
 create table external_id (
   external_id text not null primary key,
@@ -190,6 +196,8 @@ create table period (
   number integer not null,
   starts_at integer not null,
   ends_at integer not null,
+  credits integer not null,
+  begins integer not null,
   grant_id integer not null,
   constraint period_key primary key (workspace, number)
 ) without rowid;

@@ -1,0 +1,328 @@
+//! Plans as a customer lives through them: subscribing, renewing, changing, ending, on the manual clock and the sandbox's cards.
+
+use scrip::catalog::Catalog;
+use scrip::config::{Config, PaymentsConfig};
+use serde_json::{Value, json};
+
+use crate::http::{OPERATOR, Server};
+use crate::temp::Directory;
+
+const DAY: i64 = 86_400;
+
+const CATALOG: &str = r#"version = 1
+[tax]
+label = "VAT"
+rate = 2000
+[plans.small]
+label = "Small"
+credits = 3100
+interval = "month"
+price = { amount = 3100, currency = "EUR" }
+[plans.large]
+label = "Large"
+credits = 31000
+interval = "month"
+price = { amount = 31000, currency = "EUR" }
+[plans.fresh]
+label = "Fresh"
+credits = 500
+interval = "month"
+price = { amount = 9900, currency = "EUR" }
+upgrade = "new_period"
+expires = "period_end"
+[plans.capped]
+label = "Capped"
+credits = 1000
+interval = "month"
+price = { amount = 0, currency = "EUR" }
+rollover = 300
+[plans.yearly]
+label = "Yearly"
+credits = 100
+interval = "year"
+grants = "month"
+price = { amount = 120000, currency = "EUR" }
+[plans.tried]
+label = "Tried"
+credits = 1000
+interval = "month"
+price = { amount = 1000, currency = "EUR" }
+trial = { days = 14, credits = 50 }
+[packs.bundle]
+label = "Bundle"
+credits = 1000
+bonus = 100
+expires_days = 30
+price = { amount = 1000, currency = "EUR" }
+[custom]
+minimum = 100
+maximum = 5000
+per = 3
+price = { amount = 10, currency = "EUR" }
+"#;
+
+/// A server, and one workspace whose money is collected.
+pub struct Shop {
+    pub server: Server,
+    pub ws: String,
+    calls: std::cell::Cell<i64>,
+}
+
+impl Shop {
+    pub async fn open() -> Shop {
+        Shop::with(CATALOG, json!({})).await
+    }
+
+    /// With one more setting of the workspace, such as another collection.
+    pub async fn with(catalog: &str, settings: Value) -> Shop {
+        let catalogs = vec![Catalog::parse("shop.toml", catalog).expect("a catalog")];
+        let config = Config { payments: Some(PaymentsConfig::Sandbox), catalogs, ..Config::default() };
+        let server = Server::with(Directory::new("plans"), config).await;
+        let mut body = json!({ "name": "One", "collection": "payments", "admin_email": "a@example.com" });
+        body.as_object_mut().expect("an object").extend(settings.as_object().expect("an object").clone());
+        let made = server.post("/v1/workspaces", "", body).await.about_a_workspace(201);
+        let ws = format!("/v1/workspaces/{}", made["id"].as_str().expect("an id"));
+        Shop { server, ws, calls: std::cell::Cell::new(0) }
+    }
+
+    fn key(&self) -> String {
+        self.calls.set(self.calls.get() + 1);
+        format!("call-{}", self.calls.get())
+    }
+
+    pub async fn is(&self) -> Value {
+        self.server.get(&format!("{}/subscription", self.ws)).await.about_a_workspace(200)
+    }
+
+    async fn put(&self, body: Value) -> crate::http::Got {
+        let path = format!("{}/subscription", self.ws);
+        self.server.send(OPERATOR, "PUT", &path, &self.key(), body.to_string()).await
+    }
+
+    pub async fn change(&self, body: Value) -> Value {
+        self.put(body).await.about_a_workspace(200)
+    }
+
+    async fn act(&self, act: &str) -> crate::http::Got {
+        let path = format!("{}/subscription/{act}", self.ws);
+        self.server.send(OPERATOR, "POST", &path, &self.key(), String::new()).await
+    }
+
+    /// Pays at a checkout page with one of the sandbox's cards.
+    pub async fn pay(&self, checkout: &Value, card: &str) {
+        let url = checkout["checkout_url"].as_str().unwrap_or_else(|| panic!("a checkout in {checkout}"));
+        let body = format!("card={card}&confirmed=yes");
+        let answer = self.server.form(url, body).await;
+        assert!(answer == 303, "{answer}");
+    }
+
+    /// Subscribes with a card.
+    pub async fn subscribe(&self, plan: &str, card: &str) {
+        let is = self.change(json!({ "plan": plan })).await;
+        assert_eq!((&is["status"], &is["plan"]), (&json!("incomplete"), &json!(plan)), "{is}");
+        self.comes_to(0).await;
+        self.pay(&is, card).await;
+        assert_eq!(self.is().await["status"], "active");
+    }
+
+    pub async fn comes_to(&self, available: i64) {
+        let balance = self.server.get(&format!("{}/balance", self.ws)).await.about_a_workspace(200);
+        assert_eq!(balance["available"], available, "{balance}");
+    }
+
+    pub async fn kinds(&self) -> Vec<String> {
+        let notices = self.server.get(&format!("{}/notifications", self.ws)).await.body;
+        let items = notices["items"].as_array().expect("a list").iter();
+        items.rev().map(|notice| notice["kind"].as_str().expect("text").to_owned()).collect()
+    }
+}
+
+/// Status, start and end of what is paid.
+fn stands(is: &Value) -> (&str, &str, &str) {
+    let text = |name: &str| is[name].as_str().unwrap_or_default();
+    (text("status"), text("period_start"), text("period_end"))
+}
+
+#[tokio::test]
+async fn a_subscription_is_paid_before_anything_is_granted_and_renews_from_its_anchor() {
+    let shop = Shop::open().await;
+    assert_eq!(shop.is().await["status"], Value::Null);
+    shop.subscribe("small", "pays").await;
+    shop.comes_to(3_100).await;
+    let is = shop.is().await;
+    assert_eq!(stands(&is), ("active", "2027-01-31T10:00:00Z", "2027-02-28T10:00:00Z"));
+    shop.server.advance(28 * DAY).await;
+    let is = shop.is().await;
+    assert_eq!(stands(&is), ("active", "2027-02-28T10:00:00Z", "2027-03-31T10:00:00Z"));
+    shop.comes_to(6_200).await;
+    // A long absence: every missed period once, in order.
+    shop.server.advance(100 * DAY).await;
+    assert_eq!(shop.is().await["period_start"], "2027-05-31T10:00:00Z");
+    shop.comes_to(5 * 3_100).await;
+    shop.act("cancel").await.about_a_workspace(200);
+    assert_eq!(shop.is().await["status"], "canceling");
+    shop.act("resume").await.about_a_workspace(200);
+    assert_eq!(shop.is().await["status"], "active");
+    shop.act("cancel").await.about_a_workspace(200);
+    shop.act("cancel").await.about_a_workspace(200);
+    shop.server.advance(40 * DAY).await;
+    assert_eq!(shop.is().await["status"], "canceled");
+    shop.comes_to(5 * 3_100).await;
+    shop.act("resume").await.problem(409, "no_subscription");
+    shop.act("cancel").await.problem(409, "no_subscription");
+    // Whoever comes back begins a period of their own.
+    shop.server.advance(10 * DAY).await;
+    let is = shop.change(json!({ "plan": "large" })).await;
+    shop.pay(&is, "needs_step").await;
+    shop.comes_to(5 * 3_100 + 31_000).await;
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn a_declined_renewal_is_tried_four_times_and_grants_nothing_until_it_is_paid() {
+    let shop = Shop::open().await;
+    shop.subscribe("small", "declined_later").await;
+    shop.server.advance(29 * DAY).await;
+    let is = shop.is().await;
+    assert_eq!((stands(&is).0, &is["retries_at"]), ("past_due", &json!("2027-03-04T10:00:00Z")), "{is}");
+    shop.comes_to(3_100).await;
+    shop.put(json!({ "plan": "large" })).await.problem(409, "subscription_past_due");
+    shop.server.advance(30 * DAY).await;
+    assert_eq!(shop.is().await["status"], "canceled");
+    shop.comes_to(3_100).await;
+    let declines = shop.kinds().await.iter().filter(|kind| *kind == "payment_failed").count();
+    assert_eq!(declines, 4);
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_paid_late_keeps_its_period() {
+    let shop = Shop::open().await;
+    shop.subscribe("small", "needs_step").await;
+    shop.server.advance(30 * DAY).await;
+    let is = shop.is().await;
+    assert_eq!(stands(&is).0, "past_due");
+    let payment =
+        shop.server.app.store.subscription(workspace(&shop)).await.expect("one").awaited.expect("a payment");
+    scrip::money::open_checkout(&shop.server.app, payment).await.expect("a checkout");
+    shop.pay(&shop.is().await, "pays").await;
+    let is = shop.is().await;
+    assert_eq!(stands(&is), ("active", "2027-02-28T10:00:00Z", "2027-03-31T10:00:00Z"));
+    shop.comes_to(6_200).await;
+    shop.server.advance(31 * DAY).await;
+    shop.comes_to(9_300).await;
+    shop.server.audit();
+}
+
+fn workspace(shop: &Shop) -> i64 {
+    scrip::id::parse_workspace(shop.ws.rsplit('/').next().expect("an id")).expect("an id")
+}
+
+#[tokio::test]
+async fn a_larger_plan_costs_the_difference_now_and_a_smaller_one_waits() {
+    let shop = Shop::open().await;
+    shop.subscribe("small", "pays").await;
+    shop.server.advance(14 * DAY).await;
+    let asked = json!({ "plan": "large" });
+    let preview = shop.server.post(&format!("{}/subscription/preview", shop.ws), "", asked.clone()).await;
+    let preview = preview.about_a_workspace(200);
+    let expected = json!({ "plan": "large", "change": "difference", "price_now": { "amount": 13_950, "currency": "EUR" },
+        "tax_now": 2_790, "credits_now": 13_950, "begins_at": null,
+        "renewal_price": { "amount": 31_000, "currency": "EUR" }, "renewal_credits": 31_000 });
+    assert_eq!(preview, expected);
+    let is = shop.change(asked.clone()).await;
+    assert_eq!(
+        (&is["plan"], &is["status"], &is["checkout_url"]),
+        (&json!("large"), &json!("active"), &Value::Null),
+        "{is}"
+    );
+    shop.comes_to(3_100 + 13_950).await;
+    assert_eq!(shop.change(asked).await["plan"], "large", "the same plan again is nothing new");
+    shop.put(json!({ "plan": "small", "when": "now" })).await.problem(422, "invalid_field");
+    let is = shop.change(json!({ "plan": "small" })).await;
+    assert_eq!((&is["plan"], &is["next_plan"]), (&json!("large"), &json!("small")));
+    shop.server.advance(14 * DAY).await;
+    let is = shop.is().await;
+    assert_eq!((&is["plan"], &is["next_plan"]), (&json!("small"), &Value::Null));
+    shop.comes_to(3_100 + 13_950 + 3_100).await;
+    // A plan that says so begins a whole period of its own.
+    shop.server.advance(10 * DAY).await;
+    let is = shop.change(json!({ "plan": "fresh" })).await;
+    assert_eq!(stands(&is), ("active", "2027-03-10T10:00:00Z", "2027-04-10T10:00:00Z"), "{is}");
+    shop.comes_to(3_100 + 13_950 + 3_100 + 500).await;
+    shop.server.advance(32 * DAY).await;
+    shop.comes_to(3_100 + 13_950 + 3_100 + 500).await;
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn a_trial_comes_once_and_its_end_is_paid() {
+    let shop = Shop::open().await;
+    let is = shop.change(json!({ "plan": "tried" })).await;
+    assert_eq!(stands(&is), ("trialing", "2027-01-31T10:00:00Z", "2027-02-14T10:00:00Z"), "{is}");
+    shop.comes_to(50).await;
+    shop.server.advance(14 * DAY).await;
+    assert_eq!(shop.is().await["status"], "past_due", "nobody saved a card");
+    shop.comes_to(0).await;
+    shop.act("cancel").await.about_a_workspace(200);
+    assert_eq!(shop.is().await["status"], "canceled");
+    let is = shop.change(json!({ "plan": "tried" })).await;
+    assert_eq!(is["status"], "incomplete", "there is one trial");
+    shop.pay(&is, "pays").await;
+    shop.comes_to(1_000).await;
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn a_year_is_paid_once_and_granted_every_month() {
+    let shop = Shop::open().await;
+    shop.subscribe("yearly", "pays").await;
+    shop.server.advance(200 * DAY).await;
+    shop.comes_to(700).await;
+    assert_eq!(stands(&shop.is().await).2, "2028-01-31T10:00:00Z");
+    shop.act("cancel").await.about_a_workspace(200);
+    shop.server.advance(200 * DAY).await;
+    assert_eq!(shop.is().await["status"], "canceled");
+    shop.comes_to(1_200).await;
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn what_a_host_collects_itself_changes_at_once_and_a_cap_lets_only_so_much_over() {
+    let shop = Shop::with(CATALOG, json!({ "collection": "none", "plan": "capped" })).await;
+    shop.comes_to(1_000).await;
+    shop.server.advance(60 * DAY).await;
+    shop.comes_to(1_300).await;
+    let is = shop.change(json!({ "plan": "small" })).await;
+    assert_eq!((&is["plan"], &is["status"]), (&json!("small"), &json!("active")), "{is}");
+    shop.act("cancel").await.about_a_workspace(200);
+    shop.server.advance(40 * DAY).await;
+    assert_eq!(shop.is().await["status"], "canceled");
+    shop.change(json!({ "plan": "small" })).await;
+    assert_eq!(shop.is().await["status"], "active");
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn a_wish_that_makes_no_sense_is_refused_by_name() {
+    let shop = Shop::open().await;
+    for (body, status, code) in [
+        (json!({ "plan": "huge" }), 422, "unknown_plan"),
+        (json!({ "plan": "small", "when": "later" }), 422, "invalid_field"),
+        (json!({ "plan": "small", "when": "renewal" }), 422, "invalid_field"),
+        (json!({ "plan": "small", "price": 1 }), 422, "unknown_field"),
+        (json!({ "plan": "small", "return_url": "javascript:alert(1)" }), 422, "invalid_field"),
+        (json!({}), 422, "missing_field"),
+    ] {
+        shop.put(body).await.problem(status, code);
+    }
+    let path = format!("{}/subscription", shop.ws);
+    let no_key = shop.server.send(OPERATOR, "PUT", &path, "", json!({ "plan": "small" }).to_string()).await;
+    no_key.problem(400, "idempotency_key_required");
+    let first = shop.server.send(OPERATOR, "PUT", &path, "k", json!({ "plan": "small" }).to_string()).await;
+    let again = shop.server.send(OPERATOR, "PUT", &path, "k", json!({ "plan": "small" }).to_string()).await;
+    assert_eq!((first.body, again.header("idempotency-replayed")), (again.body.clone(), Some("true")));
+    let other = shop.server.send(OPERATOR, "PUT", &path, "k", json!({ "plan": "large" }).to_string()).await;
+    other.problem(422, "idempotency_key_reused");
+    shop.server.audit();
+}
