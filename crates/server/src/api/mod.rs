@@ -8,6 +8,7 @@ pub mod error;
 pub mod extract;
 pub mod shortcut;
 
+mod auto_topup;
 mod batch;
 mod campaigns;
 mod credits;
@@ -84,6 +85,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(money::refund))
         .routes(routes!(money::sandbox))
         .routes(routes!(money::portal))
+        .routes(routes!(auto_topup::get, auto_topup::put))
         .routes(routes!(subscription::get, subscription::put))
         .routes(routes!(subscription::cancel))
         .routes(routes!(subscription::resume))
