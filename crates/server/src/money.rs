@@ -4,11 +4,12 @@
 //! asked is committed first, and what it said is applied afterwards, so a crash anywhere in between is healed by asking again.
 
 use crate::app::App;
-use crate::catalog::{Catalog, Expires, Pack, Upgrade};
+use crate::catalog::{Catalog, Expires, Pack, Price, Upgrade};
 use crate::id;
 use crate::payments::sandbox::{Card, Sandbox};
 use crate::payments::{Failure, Order, Payments, Said, Stands};
 use crate::store;
+use crate::store::alerts::thousands;
 use crate::store::committer::Key;
 use crate::store::payments::{NewPayment, Payer, Payment, Purpose, Status};
 use crate::store::subscriptions::Terms;
@@ -89,22 +90,58 @@ pub async fn change(
     Ok((app.store.subscription(workspace).await?, Some(ordered), replayed))
 }
 
-/// A top-up of a pack.
-pub fn pack(workspace: i64, purpose: Purpose, pack: &Pack, return_url: Option<String>) -> NewPayment {
+/// A top-up of a pack, at the price list's price.
+pub fn pack(
+    catalog: &Catalog,
+    workspace: i64,
+    purpose: Purpose,
+    pack: &Pack,
+    return_url: Option<String>,
+) -> NewPayment {
+    let tax = catalog.tax.as_ref().map_or(0, |tax| tax.on(pack.price.amount));
     NewPayment {
         workspace,
         purpose,
         item: pack.pack.clone(),
         label: pack.label.clone(),
+        quantity: 1,
         credits: pack.credits,
-        bonus: 0,
-        expires_days: None,
+        bonus: pack.bonus,
+        expires_days: pack.expires_days,
         terms: None,
-        amount: pack.price.amount,
-        tax: 0,
+        amount: pack.price.amount + tax,
+        tax,
         currency: pack.price.currency.clone(),
         return_url,
     }
+}
+
+/// A top-up of so many credits without a pack; an error says which amounts there are.
+///
+/// # Errors
+/// A sentence for the field `credits`.
+pub fn custom(
+    catalog: &Catalog,
+    workspace: i64,
+    credits: i64,
+    return_url: Option<String>,
+) -> Result<NewPayment, String> {
+    let Some(custom) = &catalog.custom else {
+        return Err("this catalog sells packs only: name one in pack".to_owned());
+    };
+    let range = custom.minimum..=custom.maximum;
+    let Some(amount) = custom.price_of(credits).filter(|_| range.contains(&credits)) else {
+        return Err(format!("must be a whole number from {} to {}", custom.minimum, custom.maximum));
+    };
+    let one = Pack {
+        pack: String::new(),
+        label: format!("{} credits", thousands(credits)),
+        credits,
+        bonus: 0,
+        expires_days: None,
+        price: Price { amount, currency: custom.price.currency.clone() },
+    };
+    Ok(pack(catalog, workspace, Purpose::TopUp, &one, return_url))
 }
 
 /// Orders a payment and opens its checkout. The same key and order: the first ones again (`true`).

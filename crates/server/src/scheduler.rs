@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::money::{self, Trouble};
 use crate::store::Error;
 use crate::store::committer::Post;
+use crate::store::payments::Purpose;
 use crate::{delivery, reconcile, runner};
 
 /// How many workspaces are looked at in one go.
@@ -24,14 +25,22 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
     loop {
         let periods = app.store.due_periods(BATCH).await?;
         let payments = if app.payments.is_some() { app.store.due_payments(BATCH).await? } else { Vec::new() };
+        let buys = if app.payments.is_some() { app.store.due_auto_buys(BATCH).await? } else { Vec::new() };
         let accounts = app.store.due_accounts().await?;
-        let due = periods.len() + payments.len() + accounts.len();
+        let due = periods.len() + payments.len() + buys.len() + accounts.len();
         // Side by side, so that many share a commit. One that cannot be done must not keep the others waiting.
         let renewals = periods.into_iter().map(|(workspace, plan)| async move {
             let terms = plan.and_then(|plan| money::terms(app.catalog(), &plan));
             app.store.renew(workspace, terms).await
         });
         let mut failed = join_all(renewals).await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        let buys = buys.into_iter().map(|(workspace, pack)| async move {
+            let catalog = app.catalog();
+            let pack = catalog.pack(&pack);
+            let offer = pack.map(|pack| money::pack(catalog, workspace, Purpose::AutoBuy, pack, None));
+            app.store.begin_auto_buy(workspace, offer).await
+        });
+        failed.extend(join_all(buys).await.into_iter().filter_map(Result::err));
         let charges = payments.into_iter().map(|(workspace, payment)| money::charge(app, workspace, payment));
         for trouble in join_all(charges).await.into_iter().filter_map(Result::err) {
             match trouble {
@@ -82,6 +91,7 @@ pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
         let moments = [
             app.store.next_period().await?,
             if app.payments.is_some() { app.store.next_attempt().await? } else { None },
+            if app.payments.is_some() { app.store.next_auto_buy().await? } else { None },
             app.store.next_in_ledger().await?,
             app.store.next_piece().await?,
             app.store.next_mail().await?,

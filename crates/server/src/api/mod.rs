@@ -8,6 +8,7 @@ pub mod error;
 pub mod extract;
 pub mod shortcut;
 
+mod auto_topup;
 mod batch;
 mod campaigns;
 mod credits;
@@ -53,6 +54,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(system::metrics))
         .routes(routes!(system::catalog))
         .routes(routes!(system::advance))
+        .routes(routes!(stripe::events))
         .routes(routes!(workspaces::create, workspaces::list))
         .routes(routes!(workspaces::get, workspaces::update))
         .routes(routes!(workspaces::create_key, workspaces::keys))
@@ -85,7 +87,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(money::refund))
         .routes(routes!(money::sandbox))
         .routes(routes!(money::portal))
-        .routes(routes!(stripe::events))
+        .routes(routes!(auto_topup::get, auto_topup::put))
         .routes(routes!(subscription::get, subscription::put))
         .routes(routes!(subscription::cancel))
         .routes(routes!(subscription::resume))

@@ -26,7 +26,7 @@ const BOUGHT: &[Purpose] = &[Purpose::TopUp, Purpose::AutoBuy];
 #[schema(as = NewTopUp)]
 pub struct Create {
     pack: Option<String>,
-    /// An amount without a pack; this catalog sells packs only.
+    /// An amount without a pack, where the catalog sells such.
     credits: Option<i64>,
     /// Where the checkout leads back to.
     #[schema(max_length = 2000)]
@@ -39,9 +39,17 @@ pub struct View {
     id: String,
     /// `pending`, `paid`, `declined`, `expired` or `refunded`.
     status: &'static str,
+    /// Empty for an amount without a pack.
     pack: String,
     credits: i64,
+    /// Credits on top.
+    bonus: i64,
+    /// All that is paid, tax included.
     price: Price,
+    /// Minor units of tax in the price.
+    tax: i64,
+    /// Whether nobody asked for it but auto-buy.
+    automatic: bool,
     checkout_url: String,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +62,10 @@ fn view(app: &App, topup: &Payment) -> View {
     View {
         status: status_name(topup.status),
         pack: order.item.clone(),
-        credits: topup.credits(),
+        credits: order.credits,
+        bonus: order.bonus,
+        tax: order.tax,
+        automatic: order.purpose == Purpose::AutoBuy,
         price: Price { amount: order.amount, currency: order.currency.clone() },
         checkout_url: topup.checkout_url.clone().unwrap_or_else(|| app.checkout_link(&name)),
         created_at: rfc3339(topup.created_at),
@@ -90,18 +101,18 @@ pub async fn create(
     Json(body): Json<Create>,
 ) -> Answer {
     money::provider(&app)?;
-    let pack = match (&body.pack, body.credits) {
-        (Some(pack), None) => app
-            .catalog()
-            .pack(pack)
-            .ok_or_else(|| Error::field("pack", "the catalog has no such pack").code("unknown_pack"))?,
-        (None, Some(_)) => {
-            return Err(Error::field("credits", "this catalog sells packs only: name one in pack"));
-        }
-        _ => return Err(Error::field("pack", "name a pack").code("missing_field")),
-    };
     return_url(body.return_url.as_deref())?;
-    let new = money::pack(here.workspace, Purpose::TopUp, pack, body.return_url.clone());
+    let (catalog, back) = (app.catalog(), body.return_url.clone());
+    let new = match (&body.pack, body.credits) {
+        (Some(pack), None) => {
+            let unknown = || Error::field("pack", "the catalog has no such pack").code("unknown_pack");
+            let pack = catalog.pack(pack).ok_or_else(unknown)?;
+            money::pack(catalog, here.workspace, Purpose::TopUp, pack, back)
+        }
+        (None, Some(credits)) => money::custom(catalog, here.workspace, credits, back)
+            .map_err(|problem| Error::field("credits", problem))?,
+        _ => return Err(Error::field("pack", "name a pack, or credits").code("missing_field")),
+    };
     let (topup, replayed) = money::order(&app, new, extract::key(KeyKind::TopUp, &key, &body)).await?;
     // The first answer again, whatever has happened to it since.
     let first = Payment { status: Status::Pending, grant: None, taken: 0, ..topup };

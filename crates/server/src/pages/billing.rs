@@ -207,7 +207,7 @@ pub async fn top_up(State(app): State<App>, visitor: Visitor, Form(order): Form<
     fingerprint.copy_from_slice(&digest[..16]);
     let key = session::stored_key(&order.form_key)?;
     let key = Key { kind: KeyKind::TopUp, key: key.as_str().into(), fingerprint };
-    let new = money::pack(visitor.workspace, Purpose::TopUp, pack, None);
+    let new = money::pack(app.catalog(), visitor.workspace, Purpose::TopUp, pack, None);
     match money::order(&app, new, key).await {
         Ok((payment, _)) => Ok(to_checkout(&app, &payment)),
         Err(money::Trouble::Store(store::Error::Refused(billing::Refusal::IdempotencyKeyReused))) => {

@@ -11,7 +11,7 @@ use billing::{EntryKind, Time};
 use super::batch::Batch;
 use super::db::Tx;
 use super::entry::Recorded;
-use super::{Error, Store, jobs, outbox, work};
+use super::{Error, Store, auto_buy, jobs, outbox, work};
 use crate::{clock, id, values};
 
 /// One notice, as the workspace reads it.
@@ -38,6 +38,7 @@ pub fn look(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -
         oldest.as_ref().ok().copied().flatten()
     });
     oldest?;
+    auto_buy::notice(batch, workspace)?;
     let cached = batch.cached(workspace);
     (cached.watch, cached.level) = (watch, watch.level(available, basis, &thresholds));
     for crossing in crossings {

@@ -43,6 +43,10 @@ pub struct Cached {
     pub thresholds: Thresholds,
     /// Credits of the plan's grant.
     pub plan_credits: Option<i64>,
+    /// Below how many available credits more are bought by themselves.
+    pub buy_below: Option<i64>,
+    /// Whether that was noticed already.
+    pub is_buying: bool,
     /// Hash of the last entry.
     pub hash: [u8; 32],
     /// How it stands.
@@ -83,8 +87,10 @@ pub fn load(tx: &Tx<'_>, workspace: i64, now: Time) -> Result<Option<Cached>, Er
 fn load_row(tx: &Tx<'_>, workspace: i64) -> Result<Option<(Cached, Seq, Time, i64)>, Error> {
     tx.one(
         "select a.seq, a.at, a.debt, a.hash, a.level, a.low_armed, a.critical_armed, a.low_mailed_at, a.critical_mailed_at,
-           a.out_since, a.restored_at, a.needed, w.low, w.critical, w.plan_credits
-         from account a join workspace w on w.workspace = a.workspace where a.workspace = ?1",
+           a.out_since, a.restored_at, a.needed, w.low, w.critical, w.plan_credits, b.below,
+           case when b.due_at is not null or b.payment is not null then 1 else 0 end
+         from account a join workspace w on w.workspace = a.workspace
+         left join auto_buy b on b.workspace = a.workspace and b.enabled = 1 where a.workspace = ?1",
         values![workspace],
         |row| {
             let watch = Watch {
@@ -102,6 +108,8 @@ fn load_row(tx: &Tx<'_>, workspace: i64) -> Result<Option<(Cached, Seq, Time, i6
                 watch,
                 thresholds: Thresholds { low, critical },
                 plan_credits: row.opt_int(14)?,
+                buy_below: row.opt_int(15)?,
+                is_buying: row.int(16)? != 0,
                 hash: row.blob(3)?.try_into().unwrap_or([0; 32]),
                 level: level(row.int(4)?),
                 unwritten: Vec::new(),

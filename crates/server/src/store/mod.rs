@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod alerts;
+pub mod auto_buy;
 pub mod batch;
 pub mod canonical;
 pub mod codec;

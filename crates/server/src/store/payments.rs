@@ -57,7 +57,9 @@ pub struct NewPayment {
     pub item: String,
     /// What the payer reads.
     pub label: String,
-    /// Credits that it pays for.
+    /// How many of it.
+    pub quantity: i64,
+    /// Credits that it pays for, all together.
     pub credits: i64,
     /// Credits on top, as a grant of their own.
     pub bonus: i64,
@@ -177,7 +179,7 @@ pub struct Payer {
 
 const PAYMENT: &str = "select workspace, id, purpose, item, label, credits, bonus, expires_days, terms, amount, tax, currency, return_url,
     status, reason, checkout, checkout_url, object, attempts, next_attempt, grant_id, bonus_grant, refunded, disputed, reinstated,
-    taken, moves, receipt, created_at, paid_at from payment";
+    taken, moves, receipt, created_at, paid_at, quantity from payment";
 
 fn read(row: &Row<'_>) -> Result<Payment, Error> {
     use Purpose::{AutoBuy, Period, TopUp, Upgrade};
@@ -195,6 +197,7 @@ fn read(row: &Row<'_>) -> Result<Payment, Error> {
         tax: row.int(10)?,
         currency: row.text(11)?,
         return_url: row.opt_text(12)?,
+        quantity: row.int(30)?,
     };
     Ok(Payment {
         order,
@@ -235,8 +238,8 @@ pub(super) fn insert(
 ) -> Result<(), Error> {
     tx.execute(
         "insert into payment (workspace, id, purpose, item, label, credits, bonus, expires_days, terms, amount, tax, currency, return_url,
-           status, attempts, next_attempt, refunded, disputed, reinstated, taken, moves, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14, 0, 0, 0, 0, 0, ?15)",
+           status, attempts, next_attempt, refunded, disputed, reinstated, taken, moves, created_at, quantity)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14, 0, 0, 0, 0, 0, ?15, ?16)",
         values![
             new.workspace,
             id,
@@ -252,7 +255,8 @@ pub(super) fn insert(
             &new.currency,
             new.return_url.as_ref(),
             next_attempt,
-            now
+            now,
+            new.quantity
         ],
     )?;
     Ok(())
@@ -308,8 +312,7 @@ impl Store {
     /// The payment that a provider's checkout session or payment object belongs to.
     pub async fn payment_of(&self, object: String) -> Result<Option<(i64, i64)>, Error> {
         self.read(move |tx| {
-            let owner =
-                "select owner, payment from provider_object where object = ?1 and payment is not null";
+            let owner = "select owner, number from provider_object where object = ?1 and number is not null";
             tx.one(owner, values![&object], |row| Ok((row.int(0)?, row.int(1)?)))
         })
         .await
@@ -342,14 +345,14 @@ impl Store {
 
 /// Says whose a provider's object is. It can be said only once.
 fn claim(tx: &Tx<'_>, object: &str, workspace: i64, payment: Option<i64>) -> Result<(), Error> {
-    let known = "select owner, payment from provider_object where object = ?1";
+    let known = "select owner, number from provider_object where object = ?1";
     let known = tx.one(known, values![object], |row| Ok((row.int(0)?, row.opt_int(1)?)))?;
     match known {
         Some(owner) if owner == (workspace, payment) => Ok(()),
         Some(_) => Err(foreign()),
         None => {
             tx.execute(
-                "insert into provider_object (object, owner, payment) values (?1, ?2, ?3)",
+                "insert into provider_object (object, owner, number) values (?1, ?2, ?3)",
                 values![object, workspace, payment],
             )?;
             Ok(())
@@ -359,7 +362,7 @@ fn claim(tx: &Tx<'_>, object: &str, workspace: i64, payment: Option<i64>) -> Res
 
 /// Whether an object may be said to belong to this payment.
 fn may_claim(tx: &Tx<'_>, object: &str, workspace: i64, payment: Option<i64>) -> Result<(), Error> {
-    let known = "select owner, payment from provider_object where object = ?1";
+    let known = "select owner, number from provider_object where object = ?1";
     let known = tx.one(known, values![object], |row| Ok((row.int(0)?, row.opt_int(1)?)))?;
     if known.is_none_or(|owner| owner == (workspace, payment)) { Ok(()) } else { Err(foreign()) }
 }

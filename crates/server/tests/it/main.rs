@@ -8,6 +8,7 @@ mod http;
 mod nodes;
 mod outage;
 mod pages;
+mod payments;
 mod pieces;
 mod plans;
 mod proxy;

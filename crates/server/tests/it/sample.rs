@@ -273,6 +273,7 @@ pub fn topup(workspace: i64, credits: i64) -> NewPayment {
         purpose: Purpose::TopUp,
         item: "pack".into(),
         label: "Pack".into(),
+        quantity: 1,
         credits,
         bonus: 0,
         expires_days: None,

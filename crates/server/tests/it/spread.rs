@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use billing::{Command, GrantKind};
+use scrip::config::PaymentsConfig;
 use scrip::store::committer::Post;
 use scrip::store::postgres::schema;
 use serde_json::json;
@@ -35,6 +36,8 @@ const ACROSS: &[&str] = &[
     "select workspace, coalesce(next_plan, plan) from workspace",
     "select workspace, id from payment where next_attempt",
     "select min(next_attempt) from payment",
+    "select workspace, pack from auto_buy where due_at",
+    "select min(due_at) from auto_buy",
     "select workspace, name, plan",
     // The operator's list.
     "select workspace from workspace order by workspace",
@@ -191,7 +194,7 @@ async fn posts(directory: &Directory) -> BTreeSet<String> {
 async fn requests() -> BTreeSet<String> {
     let Some(directory) = Directory::shared("spread") else { return BTreeSet::new() };
     let proxy = Proxy::new(&directory.url().expect("a server"));
-    let server = Server::at(directory.through(proxy.address, ""), None).await;
+    let server = Server::at(directory.through(proxy.address, ""), Some(PaymentsConfig::Sandbox)).await;
     let made =
         json!({ "name": "One", "plan": "growth", "external_id": "one", "admin_email": "a@example.com" });
     let made = server.post("/v1/workspaces", "", made).await.about_a_workspace(201);

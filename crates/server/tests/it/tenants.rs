@@ -14,6 +14,7 @@ GET /readyz open
 GET /metrics open
 GET /v1/catalog own
 POST /v1/clock/advance operator {"seconds": 0}
+POST /v1/payments/stripe/events open
 POST /v1/workspaces operator {"name": "x"}
 GET /v1/workspaces own
 GET /v1/workspaces/{ws} own
@@ -51,7 +52,8 @@ GET /v1/workspaces/{ws}/topups own
 GET /v1/topups/{id} own
 POST /v1/topups/{id}/refund operator {"reason": "x"}
 POST /v1/sandbox/topups/{id} operator {"outcome": "paid"}
-POST /v1/payments/stripe/events open
+GET /v1/workspaces/{ws}/auto_topup own
+PUT /v1/workspaces/{ws}/auto_topup own {"enabled": false, "below": 1, "pack": "x", "max_per_period": 1}
 GET /v1/workspaces/{ws}/subscription own
 PUT /v1/workspaces/{ws}/subscription own {"plan": "x"}
 POST /v1/workspaces/{ws}/subscription/preview own {"plan": "x"}

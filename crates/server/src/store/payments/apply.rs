@@ -14,7 +14,7 @@ use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
 use super::super::subscriptions::periods;
 use super::super::workspaces::find as find_workspace;
-use super::super::{Error, Store, alerts, outbox};
+use super::super::{Error, Store, alerts, auto_buy, outbox};
 use super::{Payment, Purpose, Status, claim, find, may_claim, refund};
 use crate::payments::{Said, Stands};
 use crate::values;
@@ -100,8 +100,10 @@ fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), E
             None => bought(batch, payment, GrantKind::Plan, order.credits, "paid")?,
         },
     };
-    if order.purpose == Purpose::Upgrade {
-        periods::upgraded(batch, payment)?;
+    match order.purpose {
+        Purpose::Upgrade => periods::upgraded(batch, payment)?,
+        Purpose::AutoBuy => auto_buy::ended(batch, payment)?,
+        Purpose::TopUp | Purpose::Period => {}
     }
     let bonus = match order.bonus {
         0 => None,
@@ -170,6 +172,7 @@ fn not_paid(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(),
     let ended = (now != Status::Processing).then_some(batch.now);
     let again = match (now, order.purpose) {
         (Status::Declined, Purpose::Period) => periods::declined(batch, payment)?,
+        (Status::Declined, Purpose::AutoBuy) => auto_buy::declined(batch, payment)?,
         _ => None,
     };
     batch.tx.execute(

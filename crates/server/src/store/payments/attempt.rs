@@ -7,8 +7,8 @@
 use billing::Time;
 use billing::units::SECOND;
 
-use super::super::{Error, Store};
-use super::{Payer, Payment, Status, find, read_payer};
+use super::super::{Error, Store, auto_buy};
+use super::{Payer, Payment, Purpose, Status, find, read_payer};
 use crate::values;
 
 /// How long an attempt may be without an outcome until it is asked for again under the same key, in microseconds.
@@ -38,6 +38,9 @@ impl Store {
                 return Ok(None);
             }
             let fresh = payment.attempts == 0 || payment.status == Status::Declined;
+            if fresh && payment.order.purpose == Purpose::AutoBuy && !auto_buy::is_wanted(batch, &payment)? {
+                return Ok(None);
+            }
             batch.tx.execute(
                 "update payment set attempts = ?3, next_attempt = ?4, status = 0 where workspace = ?1 and id = ?2",
                 values![

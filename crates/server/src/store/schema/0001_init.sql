@@ -209,6 +209,7 @@ create table payment (
   purpose integer not null,
   item text not null,
   label text not null,
+  quantity integer not null,
   credits integer not null,
   bonus integer not null,
   expires_days integer,
@@ -252,11 +253,26 @@ create table refund (
   constraint refund_key primary key (workspace, payment, number)
 ) without rowid;
 
--- Whose a provider's checkout session, payment object or customer is.
+-- Credits bought by themselves when fewer than `below` are left. `due_at`: when that is looked at next; `payment`: the open
+-- episode; `told`: the period whose ceiling was told of.
+create table auto_buy (
+  workspace integer not null,
+  enabled integer not null,
+  below integer not null,
+  pack text not null,
+  most integer not null,
+  due_at integer,
+  payment integer,
+  told integer,
+  constraint auto_buy_key primary key (workspace)
+);
+create index auto_buy_due on auto_buy (due_at) where due_at is not null;
+
+-- Whose a provider's checkout session, payment object or customer is, and of which payment.
 create table provider_object (
   object text not null primary key,
   owner integer not null,
-  payment integer
+  number integer
 ) without rowid;
 
 -- How a workspace pays: its customer at the provider, and the saved method.

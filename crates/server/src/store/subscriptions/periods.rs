@@ -87,6 +87,7 @@ pub(super) fn order(
             Purpose::Upgrade => format!("Upgrade to {}", terms.label),
             _ => format!("{} plan", terms.label),
         },
+        quantity: 1,
         credits,
         bonus: 0,
         expires_days: None,
