@@ -63,13 +63,21 @@ pub async fn heard(app: &App, stripe: &Stripe, hint: &Hint) -> Result<(), Troubl
 /// Applies what is said of a payment. One of another installation on the same account is none of ours.
 async fn apply(app: &App, payment: &str, said: Said) -> Result<(), Error> {
     let Some((workspace, id)) = parse_name(payment) else { return Ok(()) };
-    if let Ok(payment) = app.store.payment(workspace, id).await
-        && is_told(&payment.known(), &said)
-    {
+    let known = match app.store.payment(workspace, id).await {
+        Err(Error::NotFound) => return Ok(()),
+        known => known?,
+    };
+    if is_told(&known.known(), &said) {
         return Ok(());
     }
+    // What is tried without a person goes on being tried when a page ends that nobody used.
+    if let (Stands::Expired, None, 1.., Some(checkout)) =
+        (said.stands, &said.object, known.attempts, known.checkout)
+    {
+        return app.store.close_checkout(workspace, id, checkout).await;
+    }
     match app.store.apply_payment(workspace, id, said).await {
-        Ok(_) | Err(Error::NotFound) => Ok(()),
+        Ok(_) => Ok(()),
         Err(error) => {
             tracing::error!(%error, payment, "what the payment provider says of a payment cannot be applied");
             Err(error)

@@ -117,8 +117,8 @@ impl Stripe {
             Hint::Intent(id) => self.said(self.intent(id).await?).await,
             Hint::Session(id) => {
                 let session = self.session(id).await?;
-                let payment = session.metadata.as_ref().and_then(|metadata| metadata.get(PAYMENT).cloned());
-                let Some(payment) = payment else { return Ok(None) };
+                let payment = session.metadata.as_ref().and_then(|metadata| metadata.get(PAYMENT));
+                let Some(payment) = payment.cloned() else { return Ok(None) };
                 Ok(Some((payment, self.said_of_session(session).await?)))
             }
         }
@@ -147,10 +147,12 @@ impl Stripe {
                 fields.extend(email.clone().map(|email| ("customer_email", email)));
             }
         }
-        // Asked again with other words, such as another address, it is another page; nobody has seen the first.
+        // Asked again with other words, such as another address, it is another page; nobody has seen the first. So it is behind a
+        // page that has ended.
         let words = fields.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
         let digest: [u8; 32] = Sha256::digest(words.as_bytes()).into();
-        let key = format!("checkout {} {}", order.payment, &hex(&digest)[..16]);
+        let before = order.checkout.as_deref().unwrap_or_default();
+        let key = format!("checkout {} {before} {}", order.payment, &hex(&digest)[..16]);
         let session: Session = self.wire.post("checkout/sessions", &key, &fields).await?;
         self.in_our_mode(session.livemode)?;
         let url = session
@@ -160,6 +162,11 @@ impl Stripe {
     }
 
     pub(super) async fn charge_saved(&self, order: &Order) -> Result<Said, Failure> {
+        if let Some(session) = &order.checkout
+            && let Some(said) = self.close(session).await?
+        {
+            return Ok(said);
+        }
         let Some(customer) = &order.customer else {
             return Ok(declined(order, "No payment method is saved."));
         };
@@ -182,7 +189,8 @@ impl Stripe {
         match self.wire.post(&format!("payment_intents/{}/confirm", intent.id), &key, &fields).await {
             Ok(intent) => self.said_alone(order, intent).await,
             Err(Wrong::Declined { reason, .. } | Wrong::NeedsAction { reason, .. }) => {
-                Ok(Said { object: Some(intent.id), ..declined(order, &reason) })
+                let object = order.known.object.clone().unwrap_or(intent.id);
+                Ok(Said { object: Some(object), ..declined(order, &reason) })
             }
             Err(wrong) => Err(wrong.into()),
         }
@@ -258,10 +266,33 @@ impl Stripe {
         Ok(Some(portal.url))
     }
 
+    /// Sees to it that nobody can pay on a page any more, so that what is paid there is not charged as well; what was paid there
+    /// already, if it was.
+    async fn close(&self, session: &str) -> Result<Option<Said>, Failure> {
+        let path = format!("checkout/sessions/{session}/expire");
+        match self.wire.post::<Session>(&path, &format!("expire {session}"), &[]).await {
+            Ok(_) => Ok(None),
+            // It has ended already, in one way or the other.
+            Err(Wrong::Invalid(_)) => {
+                let said = self.said_of_session(self.session(session).await?).await?;
+                Ok(matches!(said.stands, Stands::Paid | Stands::Processing).then_some(said))
+            }
+            Err(wrong) => Err(wrong.into()),
+        }
+    }
+
     /// The one intent of a payment without a person: the known one, one whose answer was lost, or a new one.
     async fn saved_intent(&self, order: &Order, customer: &str) -> Result<Intent, Failure> {
+        let ours = |intent: &Intent| {
+            let is = |name: &str, value: &str| intent.metadata(name).is_some_and(|it| it == value);
+            is(PAYMENT, &order.payment) && is(SAVED, "true")
+        };
         if let Some(object) = &order.known.object {
-            return self.intent(object).await;
+            let intent = self.intent(object).await?;
+            // One that was tried on Stripe's page can only be paid there.
+            if ours(&intent) || matches!(intent.status.as_str(), "succeeded" | "processing") {
+                return Ok(intent);
+            }
         }
         let latest = [
             ("customer", customer.to_owned()),
@@ -269,13 +300,6 @@ impl Stripe {
             ("expand[]", "data.latest_charge".to_owned()),
         ];
         let latest: Vec<Intent> = self.all("payment_intents", &latest).await?;
-        let ours = |intent: &Intent| {
-            let metadata = intent.metadata.as_ref();
-            let is = |name: &str, value: &str| {
-                metadata.and_then(|all| all.get(name)).is_some_and(|it| it == value)
-            };
-            is(PAYMENT, &order.payment) && is(SAVED, "true")
-        };
         if let Some(intent) = latest.into_iter().find(ours) {
             self.in_our_mode(intent.livemode)?;
             return Ok(intent);
@@ -339,10 +363,18 @@ impl Stripe {
 
     /// A payment intent in our words; `None` when no payment of ours is named in it.
     async fn said(&self, intent: Intent) -> Result<Option<(String, Said)>, Failure> {
-        let metadata = intent.metadata.clone().unwrap_or_default();
-        let Some(payment) = metadata.get(PAYMENT).cloned() else { return Ok(None) };
+        let Some(payment) = intent.metadata(PAYMENT).cloned() else { return Ok(None) };
         self.in_our_mode(intent.livemode)?;
-        Ok(Some((payment, self.said_of(intent, &metadata).await?)))
+        // A page whose bank said no days later has ended; on one that is open another card may be tried.
+        let failed = intent.metadata(SAVED).is_none() && intent.last_payment_error.is_some();
+        if failed && intent.status == "requires_payment_method" {
+            let of = [("payment_intent", intent.id.clone())];
+            let sessions: Vec<Session> = self.all("checkout/sessions", &of).await?;
+            if let Some(session) = sessions.into_iter().next() {
+                return Ok(Some((payment, self.said_of_session(session).await?)));
+            }
+        }
+        Ok(Some((payment, self.said_of(intent).await?)))
     }
 
     /// The same of an intent that is known to be this order's.
@@ -359,8 +391,10 @@ impl Stripe {
             Some("complete") if session.payment_intent.is_some() => {
                 let Named(intent) = session.payment_intent.unwrap_or_else(|| Named(String::new()));
                 let intent = self.intent(&intent).await?;
-                let metadata = intent.metadata.clone().unwrap_or_default();
-                return self.said_of(intent, &metadata).await;
+                let reason = intent.last_payment_error.as_ref().and_then(|error| error.message.clone());
+                let said = self.said_of(intent).await?;
+                let stands = if said.stands == Stands::Open { Stands::Declined } else { said.stands };
+                return Ok(Said { stands, reason, ..said });
             }
             _ => Stands::Open,
         };

@@ -4,6 +4,7 @@
 mod client;
 mod crash;
 mod forged;
+mod renewals;
 mod secrets;
 mod storm;
 

@@ -85,6 +85,13 @@ pub(super) struct Intent {
     pub latest_charge: Option<Charge>,
 }
 
+impl Intent {
+    /// What we wrote into it under this name.
+    pub fn metadata(&self, name: &str) -> Option<&String> {
+        self.metadata.as_ref()?.get(name)
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct Charge {
     #[serde(default)]

@@ -2,19 +2,13 @@
 //!
 //! Owns what each of Stripe's states means to us. It asks Stripe only for the disputes of a disputed payment.
 
-use std::collections::HashMap;
-
 use super::objects::{Charge, Dispute, Intent};
 use super::{SAVED, Stripe};
 use crate::payments::{Failure, Said, Stands};
 
 impl Stripe {
-    pub(super) async fn said_of(
-        &self,
-        intent: Intent,
-        metadata: &HashMap<String, String>,
-    ) -> Result<Said, Failure> {
-        let saved = metadata.get(SAVED).is_some_and(|saved| saved == "true");
+    pub(super) async fn said_of(&self, intent: Intent) -> Result<Said, Failure> {
+        let saved = intent.metadata(SAVED).is_some();
         let stands = match intent.status.as_str() {
             "succeeded" => Stands::Paid,
             "processing" => Stands::Processing,

@@ -30,7 +30,7 @@ impl Store {
     }
 
     /// Begins an attempt at the saved method, for one caller alone: `None` when it is not due any more. An attempt without an
-    /// outcome is begun again under its number.
+    /// outcome is begun again under its number. A page that is open is closed by it, so that it is not paid there as well.
     pub async fn begin_attempt(&self, workspace: i64, id: i64) -> Result<Option<(Payment, Payer)>, Error> {
         self.write(workspace, move |batch| {
             let payment = find(&batch.tx, workspace, id)?;
@@ -42,7 +42,7 @@ impl Store {
                 return Ok(None);
             }
             batch.tx.execute(
-                "update payment set attempts = ?3, next_attempt = ?4, status = 0 where workspace = ?1 and id = ?2",
+                "update payment set attempts = ?3, next_attempt = ?4, status = 0, checkout_url = null where workspace = ?1 and id = ?2",
                 values![
                     workspace,
                     id,

@@ -43,6 +43,18 @@ impl Store {
         .await
     }
 
+    /// Forgets the page of a payment whose time is over, so that the next one who wants to pay it gets a new one.
+    pub async fn close_checkout(&self, workspace: i64, id: i64, checkout: String) -> Result<(), Error> {
+        self.write(workspace, move |batch| {
+            batch.tx.execute(
+                "update payment set checkout_url = null where workspace = ?1 and id = ?2 and checkout = ?3",
+                values![workspace, id, &checkout],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Payments behind `after` that were ordered before a moment and that a person may have paid since, by their number.
     pub async fn open_payments(
         &self,
@@ -51,7 +63,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<(i64, i64)>, Error> {
         let open = "select workspace, id from payment where status in (0, 5) and created_at < ?1 and id > ?2
-            and (status = 5 or checkout is not null) order by id limit ?3";
+            and (status = 5 or checkout_url is not null) order by id limit ?3";
         self.read(move |tx| {
             tx.query(open, values![before, after, limit], |row| Ok((row.int(0)?, row.int(1)?)))
         })

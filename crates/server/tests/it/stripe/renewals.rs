@@ -1,0 +1,150 @@
+//! Subscriptions on a saved card: what is charged without a person, declined, tried again, and paid on a page meanwhile, is paid
+//! once.
+
+use fake_stripe::FakeStripe;
+use scrip::catalog::Catalog;
+use scrip::config::{Config, PaymentsConfig};
+use scrip::money;
+use serde_json::{Value, json};
+
+use super::{News, PAYS, QUARTER, Shop, config, text};
+use crate::http::{OPERATOR, Server};
+use crate::temp::Directory;
+
+const DAY: i64 = 86_400;
+const CATALOG: &str = r#"version = 1
+[operations.work]
+label = "Work"
+unit = "piece"
+price = 1
+charged_on = "always"
+[plans.small]
+label = "Small"
+credits = 100
+interval = "month"
+price = { amount = 3100, currency = "EUR" }
+"#;
+
+/// A workspace that has subscribed and paid its first month on Stripe's page.
+async fn subscribed() -> (Shop, i64, String) {
+    let fake = FakeStripe::start().await.expect("a free port");
+    let catalogs = vec![Catalog::parse("shop.toml", CATALOG).expect("a catalog")];
+    let payments = Some(PaymentsConfig::Stripe(config(&fake)));
+    let server =
+        Server::with(Directory::new("renewals"), Config { payments, catalogs, ..Config::default() }).await;
+    let body = json!({ "name": "One", "collection": "payments", "admin_email": "admin@example.com" });
+    let made = server.post("/v1/workspaces", "", body).await.about_a_workspace(201);
+    let ws = format!("/v1/workspaces/{}", made["id"].as_str().expect("an id"));
+    let shop = Shop { server, fake, ws: ws.clone(), posts: reqwest::Client::new() };
+    shop.advance(0).await;
+    let put = json!({ "plan": "small" }).to_string();
+    let path = format!("{ws}/subscription");
+    let is = shop.server.send(OPERATOR, "PUT", &path, "subscribe", put).await.about_a_workspace(200);
+    assert_eq!(is["status"], "incomplete", "{is}");
+    shop.fake.stripe().pay(&super::session(&is), PAYS);
+    shop.deliver_all().await;
+    shop.subscription("active", 100).await;
+    let workspace = scrip::id::parse_workspace(ws.rsplit('/').next().expect("an id")).expect("an id");
+    let customer = text(shop.fake.stripe().all("customer")[0], "id");
+    (shop, workspace, customer)
+}
+
+impl Shop {
+    async fn subscription(&self, status: &str, credits: i64) -> Value {
+        let is = self.server.get(&format!("{}/subscription", self.ws)).await.about_a_workspace(200);
+        let balance = self.server.get(&format!("{}/balance", self.ws)).await.about_a_workspace(200);
+        assert_eq!((&is["status"], &balance["available"]), (&json!(status), &json!(credits)), "{is}");
+        is
+    }
+
+    /// From now on this card is the one that is charged.
+    fn chooses(&self, customer: &str, card: &str) {
+        let mut stripe = self.fake.stripe();
+        let method = stripe.save(customer, card);
+        stripe.change(customer, json!({ "invoice_settings": { "default_payment_method": method } }));
+    }
+
+    /// The page where the payment that is waited for can be made; its session.
+    async fn page(&self, workspace: i64) -> String {
+        let awaited =
+            self.server.app.store.subscription(workspace).await.expect("one").awaited.expect("a payment");
+        let opened = money::open_checkout(&self.server.app, awaited).await.expect("a page");
+        opened.checkout_url.expect("an address").rsplit('/').next().expect("a session").to_owned()
+    }
+
+    fn paid(&self) -> usize {
+        self.fake.stripe().all("charge").iter().filter(|charge| charge["paid"] == true).count()
+    }
+}
+
+#[tokio::test]
+async fn a_saved_card_renews_without_any_event() {
+    let (shop, _, _) = subscribed().await;
+    for month in 2..=4 {
+        shop.advance(31 * DAY).await;
+        shop.subscription("active", 100 * month).await;
+        assert_eq!(shop.paid() as i64, month);
+    }
+    shop.deliver_all().await;
+    shop.subscription("active", 400).await;
+    shop.end();
+}
+
+#[tokio::test]
+async fn a_declined_renewal_outlives_a_page_that_nobody_used_and_pays_once_the_card_does() {
+    for news in [News::Events, News::Never] {
+        let (shop, workspace, customer) = subscribed().await;
+        shop.chooses(&customer, "pm_card_chargeCustomerFail");
+        shop.advance(28 * DAY + 600).await;
+        shop.hears(news).await;
+        shop.subscription("past_due", 100).await;
+        let page = shop.page(workspace).await;
+        assert_eq!(page, shop.page(workspace).await);
+        // Tried again meanwhile, it closes the page first; whoever wants to pay gets another.
+        shop.advance(4 * DAY).await;
+        shop.hears(news).await;
+        shop.subscription("past_due", 100).await;
+        assert_eq!(shop.fake.stripe().get(&page).expect("a session")["status"], "expired");
+        assert_ne!(page, shop.page(workspace).await);
+        shop.chooses(&customer, "pm_card_visa");
+        shop.advance(10 * DAY).await;
+        shop.hears(news).await;
+        shop.subscription("active", 200).await;
+        assert_eq!(shop.paid(), 2, "{news:?}");
+        shop.end();
+    }
+}
+
+#[tokio::test]
+async fn what_is_paid_on_the_page_is_not_charged_as_well() {
+    let (shop, workspace, customer) = subscribed().await;
+    shop.chooses(&customer, "pm_card_chargeCustomerFail");
+    shop.advance(28 * DAY + 600).await;
+    shop.subscription("past_due", 100).await;
+    let page = shop.page(workspace).await;
+    shop.chooses(&customer, "pm_card_visa");
+    // It is paid, and nobody tells us before the saved card is tried again.
+    shop.fake.stripe().pay(&page, PAYS);
+    let awaited =
+        shop.server.app.store.subscription(workspace).await.expect("one").awaited.expect("a payment");
+    let due = awaited.next_attempt.expect("it is tried again").0 / super::SECOND;
+    shop.fake.stripe().fail("GET /v1/refunds", fake_stripe::Fault::Status(400), usize::MAX);
+    shop.advance(due - shop.now() + 1).await;
+    shop.subscription("active", 200).await;
+    assert_eq!(shop.paid(), 2);
+    shop.end();
+}
+
+#[tokio::test]
+async fn a_bank_that_says_no_after_days_declines() {
+    for news in [News::Events, News::Never] {
+        let shop = Shop::open().await;
+        let (topup, intent) = shop.buy("slow", super::SLOW).await;
+        shop.hears(news).await;
+        shop.fake.stripe().settle(&intent, Err("insufficient_funds"));
+        shop.advance(QUARTER).await;
+        shop.hears(news).await;
+        shop.stands(&topup, (0, 0, "declined")).await;
+        shop.end();
+    }
+}
