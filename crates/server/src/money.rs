@@ -214,6 +214,27 @@ pub async fn refund(
     Ok((app.store.apply_payment(workspace, id, said).await?, replayed))
 }
 
+/// Asks the provider how a payment stands, and applies it.
+///
+/// # Errors
+/// When the provider does not answer, or the store refuses.
+pub async fn refresh(app: &App, payment: &Payment) -> Result<Payment, Trouble> {
+    let workspace = payment.order.workspace;
+    let payer = app.store.payer(workspace).await?;
+    let said = provider(app)?.fetch(&in_words(app, payment, payer).await?).await?;
+    Ok(app.store.apply_payment(workspace, payment.id, said).await?)
+}
+
+/// Where the saved method is changed, if the provider has such a page.
+///
+/// # Errors
+/// When the provider does not answer.
+pub async fn portal(app: &App, workspace: i64) -> Result<Option<String>, Trouble> {
+    let Some(customer) = app.store.payer(workspace).await?.customer else { return Ok(None) };
+    let return_url = format!("{}/billing/payments", app.public_url);
+    Ok(provider(app)?.portal(&customer, &return_url).await?)
+}
+
 /// What a card does on the sandbox's checkout page.
 ///
 /// # Errors
@@ -244,7 +265,10 @@ pub async fn in_words(app: &App, payment: &Payment, payer: Payer) -> Result<Orde
         customer: payer.customer,
         method: payer.method.map(|(method, _)| method),
         keeps_method: true,
-        return_url: order.return_url.clone().unwrap_or_else(|| format!("{}/billing", app.public_url)),
+        return_url: order
+            .return_url
+            .clone()
+            .unwrap_or_else(|| format!("{}/billing/payments/{name}", app.public_url)),
         sandbox_url: app.checkout_link(&name),
         checkout: payment.checkout.clone(),
         known: payment.known(),

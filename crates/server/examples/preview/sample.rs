@@ -150,6 +150,7 @@ pub(crate) fn billing(case: Case, role: Role) -> Billing {
             period: text("14 Nov – 14 Dec"),
             renewal: Some(Renewal { date: text("14 Dec"), credits: 10_000 }),
             unused: text("stay"),
+            unpaid: None,
         }),
         buy: match role {
             Role::Admin => Buy::Packs {

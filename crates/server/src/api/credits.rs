@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use billing::{GrantKind, Quantity};
+use billing::Quantity;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -21,6 +21,7 @@ use crate::clock::rfc3339;
 use crate::id;
 use crate::store::ANY_WORKSPACE;
 use crate::store::alerts::level_name;
+use crate::store::codec::grant_kind_name;
 use crate::store::queries;
 
 /// The shortest pause between two events of a stream: ten a second at most.
@@ -60,7 +61,7 @@ pub struct Grant {
 pub fn grant(workspace: i64, grant: &billing::Grant) -> Grant {
     Grant {
         id: id::inside("grant", workspace, grant.id.0),
-        kind: grant_kind(grant.terms.kind),
+        kind: grant_kind_name(grant.terms.kind),
         granted: grant.terms.credits.get(),
         available: grant.available,
         held: grant.held,
@@ -68,18 +69,6 @@ pub fn grant(workspace: i64, grant: &billing::Grant) -> Grant {
         priority: grant.terms.priority,
         effective_at: rfc3339(grant.terms.effective_at),
         expires_at: grant.terms.expires_at.map(rfc3339),
-    }
-}
-
-/// A grant's kind on the wire.
-pub fn grant_kind(kind: GrantKind) -> &'static str {
-    match kind {
-        GrantKind::Promo => "promo",
-        GrantKind::Goodwill => "goodwill",
-        GrantKind::Trial => "trial",
-        GrantKind::Bonus => "bonus",
-        GrantKind::Plan => "plan",
-        GrantKind::Purchased => "purchased",
     }
 }
 

@@ -98,7 +98,7 @@ pub async fn create(
     let terms = entry.terms.as_ref().ok_or_else(Error::not_found)?;
     let granted = Granted {
         id: id::inside("grant", here.workspace, entry.seq.0),
-        kind: credits::grant_kind(terms.kind),
+        kind: crate::store::codec::grant_kind_name(terms.kind),
         credits: terms.credits.get(),
         priority: terms.priority,
         effective_at: rfc3339(terms.effective_at),

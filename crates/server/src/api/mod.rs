@@ -13,6 +13,7 @@ mod batch;
 mod campaigns;
 mod credits;
 mod entries;
+mod finance;
 mod grants;
 mod holds;
 mod leads;
@@ -82,16 +83,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(notices::list))
         .routes(routes!(notices::read))
         .routes(routes!(notices::alerts, notices::set_alerts))
-        .routes(routes!(money::create, money::list))
-        .routes(routes!(money::get))
-        .routes(routes!(money::refund))
-        .routes(routes!(money::sandbox))
-        .routes(routes!(money::portal))
-        .routes(routes!(auto_topup::get, auto_topup::put))
-        .routes(routes!(subscription::get, subscription::put))
-        .routes(routes!(subscription::cancel))
-        .routes(routes!(subscription::resume))
-        .routes(routes!(subscription::preview))
+        .merge(about_money())
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))
@@ -116,6 +108,24 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::resume))
         .split_for_parts();
     (router.method_not_allowed_fallback(wrong_method), around::with_problems(document))
+}
+
+/// The routes about money and what leads to it.
+fn about_money() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(money::create, money::list))
+        .routes(routes!(money::get))
+        .routes(routes!(money::refund))
+        .routes(routes!(money::sandbox))
+        .routes(routes!(money::portal))
+        .routes(routes!(finance::payments))
+        .routes(routes!(finance::payments_csv))
+        .routes(routes!(finance::grants_csv))
+        .routes(routes!(auto_topup::get, auto_topup::put))
+        .routes(routes!(subscription::get, subscription::put))
+        .routes(routes!(subscription::cancel))
+        .routes(routes!(subscription::resume))
+        .routes(routes!(subscription::preview))
 }
 
 async fn wrong_method() -> Error {

@@ -19,10 +19,10 @@ use super::view::{
 };
 use super::{forecast, history, usage};
 use crate::app::App;
-use crate::catalog::Interval;
 use crate::store::committer::{Key, KeyKind};
 use crate::store::jobs::{Job, JobKind};
 use crate::store::payments::{Payment, Purpose};
+use crate::store::subscriptions::{Standing, Terms};
 use crate::store::{self};
 use crate::{calendar, money, outreach};
 
@@ -125,23 +125,41 @@ fn shares(scene: &Scene) -> Vec<Share> {
 async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
     let workspace = &scene.workspace;
     let Some(name) = &workspace.plan else { return Ok(None) };
-    let known = app.catalog().plan(name);
-    let periods = app.store.periods(workspace.id).await?;
-    let day = |at| calendar::day(at, scene.zone());
-    let period = periods.first().map(|(from, to)| format!("{} – {}", day(*from), day(*to)));
-    let status = if period.is_some() { "Active" } else { "Begins with the first payment" };
-    let interval = match known.map(|plan| plan.interval) {
-        Some(Interval::Year) => "year",
-        _ => "month",
+    let is = app.store.subscription(workspace.id).await?;
+    let (terms, day) = (workspace.terms.as_ref(), |at| calendar::day(at, scene.zone()));
+    let period = is.period.map(|period| format!("{} – {}", day(period.starts_at), day(period.ends_at)));
+    let end = workspace.next_period.map_or(String::new(), |at| format!(" on {}", day(at)));
+    let next =
+        workspace.next_plan.as_ref().map(|plan| app.catalog().plan(plan).map_or(plan, |known| &known.label));
+    let status = match (workspace.subscription, next) {
+        (Some(Standing::Active), Some(next)) => format!("Changes to {next}{end}"),
+        (Some(Standing::Active), None) => "Active".to_owned(),
+        (Some(Standing::Trialing), _) => format!("Trial ends{end}"),
+        (Some(Standing::PastDue), _) => "Payment failed: no credits until it is paid".to_owned(),
+        (Some(Standing::Canceling), _) => format!("Ends{end}"),
+        (Some(Standing::Canceled), _) => "Ended".to_owned(),
+        (Some(Standing::Incomplete) | None, _) => "Begins with the first payment".to_owned(),
+    };
+    let unused = match terms {
+        Some(terms) if terms.expires => format!("expire{end}"),
+        Some(Terms { rollover: Some(cap), .. }) => format!("roll over up to {}", thousands(*cap)),
+        _ => "stay".to_owned(),
     };
     Ok(Some(Plan {
-        label: known.map_or_else(|| name.clone(), |plan| plan.label.clone()),
-        status: status.to_owned(),
-        credits: workspace.plan_credits.unwrap_or(0),
-        interval: interval.to_owned(),
+        label: terms.map_or_else(|| name.clone(), |terms| terms.label.clone()),
+        status,
+        credits: terms.map_or(0, |terms| terms.credits),
+        interval: match terms.map_or(1, |terms| terms.grant_months) {
+            3 => "quarter",
+            6 => "half-year",
+            12 => "year",
+            _ => "month",
+        }
+        .to_owned(),
         period: period.unwrap_or_else(|| "not begun".to_owned()),
-        renewal: scene.renewal(),
-        unused: "stay".to_owned(),
+        renewal: scene.renewal().filter(|_| workspace.subscription != Some(Standing::Canceling)),
+        unused,
+        unpaid: is.awaited.map(|payment| payment.name()),
     }))
 }
 
@@ -218,7 +236,7 @@ pub async fn top_up(State(app): State<App>, visitor: Visitor, Form(order): Form<
 }
 
 /// Stays on the host that the browser knows: the public name may be another, and a session does not follow there.
-fn to_checkout(app: &App, payment: &Payment) -> Response {
+pub fn to_checkout(app: &App, payment: &Payment) -> Response {
     let link = payment.checkout_url.as_deref().unwrap_or("/billing");
     Redirect::to(link.strip_prefix(&app.public_url).unwrap_or(link)).into_response()
 }

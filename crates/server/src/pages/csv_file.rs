@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::calendar;
 use crate::clock::rfc3339;
 use crate::csv_cell::cell;
+use crate::finance;
 
 /// Entries read at once.
 const PAGE: i64 = 500;
@@ -44,6 +45,18 @@ pub async fn usage(State(app): State<App>, visitor: Visitor, Query(shown): Query
         }
     }
     Ok(file("usage.csv", Body::from(written(&lines)?)))
+}
+
+/// All payments, for finance.
+pub async fn payments(State(app): State<App>, visitor: Visitor) -> Page {
+    visitor.admin()?;
+    Ok(file("payments.csv", Body::from(finance::payments(&app, visitor.workspace).await?)))
+}
+
+/// All grants with what they cost, for finance.
+pub async fn grants(State(app): State<App>, visitor: Visitor) -> Page {
+    visitor.admin()?;
+    Ok(file("grants.csv", Body::from(finance::grants(&app, visitor.workspace).await?)))
 }
 
 /// The ledger, newest first.

@@ -16,6 +16,8 @@ mod history;
 mod leads;
 mod live;
 mod notifications;
+mod payments;
+mod plan;
 mod preview;
 mod scene;
 mod searches;
@@ -47,6 +49,17 @@ pub fn router(app: &App) -> Router<App> {
         .route("/billing/ask", post(billing::ask))
         .route("/billing/usage.csv", get(csv_file::usage))
         .route("/billing/history.csv", get(csv_file::history))
+        .route("/billing/payments.csv", get(csv_file::payments))
+        .route("/billing/grants.csv", get(csv_file::grants))
+        .route("/billing/plan", get(plan::page).post(plan::change))
+        .route("/billing/plan/cancel", post(plan::cancel))
+        .route("/billing/plan/resume", post(plan::resume))
+        .route("/billing/auto", post(payments::auto))
+        .route("/billing/method", post(payments::method))
+        .route("/billing/payments", get(payments::page))
+        .route("/billing/payments/{payment}", get(payments::receipt))
+        .route("/billing/payments/{payment}/pay", post(payments::pay))
+        .route("/billing/statements/{number}", get(payments::statement))
         .route("/checkout/{topup}", get(checkout::page).post(checkout::end))
         .route("/campaigns", get(campaigns::list))
         .route("/campaigns/{id}", get(campaigns::page))

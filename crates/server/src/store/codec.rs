@@ -151,3 +151,15 @@ pub fn kind_code(kind: EntryKind) -> i64 {
 pub fn entry_kind(code: i64) -> EntryKind {
     ENTRY_KINDS[code.clamp(0, 12) as usize]
 }
+
+/// A grant's kind on the wire.
+pub fn grant_kind_name(kind: GrantKind) -> &'static str {
+    match kind {
+        GrantKind::Promo => "promo",
+        GrantKind::Goodwill => "goodwill",
+        GrantKind::Trial => "trial",
+        GrantKind::Bonus => "bonus",
+        GrantKind::Plan => "plan",
+        GrantKind::Purchased => "purchased",
+    }
+}

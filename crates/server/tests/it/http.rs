@@ -255,7 +255,7 @@ async fn usage_is_the_ledger(server: &Server, ws: &str) {
             assert_eq!(total, -sum("charge"), "{path}");
         }
     }
-    for file in ["entries.csv", "usage.csv"] {
+    for file in ["entries.csv", "usage.csv", "payments.csv", "grants.csv"] {
         server.get(&format!("{ws}/{file}")).await.about_a_workspace(200);
     }
     let first = server.get(&format!("{ws}/entries?limit=1")).await.about_a_workspace(200);
@@ -306,9 +306,18 @@ async fn workspaces_are_made_once() {
     let found = server.get("/v1/workspaces?external_id=e1").await.body;
     assert_eq!(found["items"][0]["id"], first["id"]);
     let ws = format!("/v1/workspaces/{}", first["id"].as_str().expect("an id"));
-    for list in
-        ["holds", "entries", "topups", "notifications", "leads", "campaigns", "keys", "searches", "blocklist"]
-    {
+    for list in [
+        "holds",
+        "entries",
+        "topups",
+        "payments",
+        "notifications",
+        "leads",
+        "campaigns",
+        "keys",
+        "searches",
+        "blocklist",
+    ] {
         server.get(&format!("{ws}/{list}")).await.about_a_workspace(200);
         if list != "keys" {
             let refused = server.get(&format!("{ws}/{list}?limit=501")).await;

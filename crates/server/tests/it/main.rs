@@ -8,6 +8,7 @@ mod http;
 mod nodes;
 mod outage;
 mod pages;
+mod paying;
 mod payments;
 mod pieces;
 mod plans;

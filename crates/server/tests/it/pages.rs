@@ -14,21 +14,21 @@ use scrip::{clock, id, money, pages};
 const PAGES: [&str; 6] = ["/billing", "/campaigns", "/leads", "/searches", "/notifications", "/settings"];
 
 /// The pages of one server on a free port.
-struct Site {
-    app: App,
+pub struct Site {
+    pub app: App,
     client: Client,
     url: String,
     directory: Directory,
 }
 
 /// A browser: the cookie of one session.
-struct Browser<'a> {
+pub struct Browser<'a> {
     site: &'a Site,
     cookie: String,
 }
 
 impl Site {
-    async fn open() -> Site {
+    pub async fn open() -> Site {
         Site::with(ProvidersConfig::default()).await
     }
 
@@ -47,7 +47,7 @@ impl Site {
         Site { app, client, url, directory }
     }
 
-    async fn workspace(&self, name: &str) -> i64 {
+    pub async fn workspace(&self, name: &str) -> i64 {
         let new = NewWorkspace {
             name: name.to_owned(),
             terms: money::terms(self.app.catalog(), "growth"),
@@ -60,7 +60,7 @@ impl Site {
         self.app.store.create_workspace(new).await.expect("a workspace").0.id
     }
 
-    async fn sign_in(&self, workspace: Option<i64>, role: LinkRole) -> Browser<'_> {
+    pub async fn sign_in(&self, workspace: Option<i64>, role: LinkRole) -> Browser<'_> {
         let expires_at = self.app.clock.now().plus_seconds(900).0;
         let link = Link { workspace, role, email: None, return_url: None, expires_at };
         let answer = self.client.get(self.app.portal_link(&link)).send().await.expect("an answer");
@@ -72,11 +72,11 @@ impl Site {
     }
 
     /// Whatever the pages did, the ledger must prove it.
-    fn audit(&self) {
+    pub fn audit(&self) {
         self.directory.prove("on the pages");
     }
 
-    async fn available(&self, workspace: i64) -> i64 {
+    pub async fn available(&self, workspace: i64) -> i64 {
         self.app.store.available(workspace).await.expect("a workspace")
     }
 }
@@ -92,12 +92,12 @@ impl Browser<'_> {
         request.header("content-type", kind).body(body.join("&")).send().await.expect("an answer")
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub async fn get(&self, path: &str) -> (StatusCode, String) {
         let answer = self.send(Method::GET, path, &[]).await;
         (answer.status(), answer.text().await.expect("text"))
     }
 
-    async fn post(&self, path: &str, form: &[(&str, &str)]) -> (StatusCode, String) {
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> (StatusCode, String) {
         let answer = self.send(Method::POST, path, form).await;
         let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or_default();
         (answer.status(), to.to_owned())
@@ -105,7 +105,7 @@ impl Browser<'_> {
 }
 
 /// What follows a mark in a page, until a quote.
-fn after<'a>(page: &'a str, mark: &str) -> &'a str {
+pub fn after<'a>(page: &'a str, mark: &str) -> &'a str {
     let at = page.find(mark).unwrap_or_else(|| panic!("{mark} in {page}")) + mark.len();
     page[at..].split('"').next().expect("a value")
 }

@@ -375,7 +375,7 @@ async fn auto_buy_closes_the_whole_gap_in_one_charge_within_its_ceiling() {
     shop.server.advance(0).await;
     shop.comes_to(3_300).await;
     let first = (json!("paid"), json!(2_000), json!(2_400));
-    assert_eq!(shop.bought().await, [first.clone()]);
+    assert_eq!(shop.bought().await, std::slice::from_ref(&first));
     shop.adjust(-800).await;
     shop.server.advance(60).await;
     assert_eq!(shop.bought().await.len(), 1, "the threshold itself is enough");

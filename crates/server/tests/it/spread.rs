@@ -39,6 +39,8 @@ const ACROSS: &[&str] = &[
     "select workspace, pack from auto_buy where due_at",
     "select min(due_at) from auto_buy",
     "select workspace, name, plan",
+    // Payments that a person may have made meanwhile.
+    "select workspace, id from payment where status in (0, 5)",
     // The operator's list.
     "select workspace from workspace order by workspace",
 ];
@@ -185,6 +187,9 @@ async fn posts(directory: &Directory) -> BTreeSet<String> {
     let hold = Post::new(workspace, Command::Hold(sample::hold("work", 1, 1, 900)), "key_1");
     assert!(node.store.post_all(vec![hold; 300]).await.iter().all(Result::is_ok));
     node.store.workspace_ids().await.expect("ids");
+    node.store.open_payments(START, 0, 1).await.expect("payments");
+    node.store.reconciled(START).await.expect("kept");
+    node.store.bind_account("acct_fake test".to_owned()).await.expect("bound");
     let heard = node.proxy.heard();
     temp::close(node.store).await;
     heard.into_iter().chain(proxy.heard()).collect()

@@ -8,6 +8,7 @@ mod renewals;
 mod secrets;
 mod storm;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fake_stripe::events::Delivery;
@@ -42,6 +43,9 @@ struct Shop {
     fake: FakeStripe,
     ws: String,
     posts: Client,
+    /// Where events arrive, in turns: at every node.
+    nodes: Vec<Server>,
+    turn: AtomicUsize,
 }
 
 impl Shop {
@@ -51,9 +55,19 @@ impl Shop {
     }
 
     async fn at(directory: Directory, fake: FakeStripe) -> Shop {
-        let server = Server::at(directory, Some(PaymentsConfig::Stripe(config(&fake)))).await;
+        let payments = PaymentsConfig::Stripe(config(&fake));
+        let server = Server::at(directory.clone(), Some(payments.clone())).await;
+        let mut shop = Shop::of(server, fake).await;
+        if directory.is_shared() {
+            shop.nodes.push(Server::at(directory, Some(payments)).await);
+        }
+        shop
+    }
+
+    async fn of(server: Server, fake: FakeStripe) -> Shop {
         let ws = server.workspace("Buyer").await;
-        let shop = Shop { server, fake, ws, posts: Client::new() };
+        let shop =
+            Shop { server, fake, ws, posts: Client::new(), nodes: Vec::new(), turn: AtomicUsize::new(0) };
         shop.agree();
         // The first look at Stripe's lists only says from when on they are read.
         shop.advance(0).await;
@@ -106,7 +120,9 @@ impl Shop {
     }
 
     async fn send(&self, body: String, signature: &str) -> u16 {
-        let request = self.posts.post(format!("{}/v1/payments/stripe/events", self.server.url));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.nodes.len() + 1);
+        let node = self.nodes.get(turn).unwrap_or(&self.server);
+        let request = self.posts.post(format!("{}/v1/payments/stripe/events", node.url));
         let request = request.header("stripe-signature", signature).body(body);
         request.send().await.expect("an answer").status().as_u16()
     }

@@ -52,6 +52,9 @@ GET /v1/workspaces/{ws}/topups own
 GET /v1/topups/{id} own
 POST /v1/topups/{id}/refund operator {"reason": "x"}
 POST /v1/sandbox/topups/{id} operator {"outcome": "paid"}
+GET /v1/workspaces/{ws}/payments own
+GET /v1/workspaces/{ws}/payments.csv own
+GET /v1/workspaces/{ws}/grants.csv own
 GET /v1/workspaces/{ws}/auto_topup own
 PUT /v1/workspaces/{ws}/auto_topup own {"enabled": false, "below": 1, "pack": "x", "max_per_period": 1}
 GET /v1/workspaces/{ws}/subscription own

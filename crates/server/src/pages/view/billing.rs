@@ -91,6 +91,8 @@ pub struct Plan {
     pub renewal: Option<Renewal>,
     /// `stay`, `expire on 14 Dec`, `roll over up to 20,000`
     pub unused: String,
+    /// The payment that it waits for.
+    pub unpaid: Option<String>,
 }
 
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ pub mod chart;
 pub mod format;
 mod operator;
 mod outreach;
+mod papers;
 mod shell;
 mod workspace;
 
@@ -24,5 +25,9 @@ pub use campaigns::{
 };
 pub use operator::{Admin, AdminWorkspace, Checkout, ErrorPage, SignedOut};
 pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
+pub use papers::{
+    AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,
+    StatementPage,
+};
 pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};
 pub use workspace::{Notice, NoticeTone, Notices, Settings};

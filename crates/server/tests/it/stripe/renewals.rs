@@ -32,11 +32,11 @@ async fn subscribed() -> (Shop, i64, String) {
     let payments = Some(PaymentsConfig::Stripe(config(&fake)));
     let server =
         Server::with(Directory::new("renewals"), Config { payments, catalogs, ..Config::default() }).await;
+    let mut shop = Shop::of(server, fake).await;
     let body = json!({ "name": "One", "collection": "payments", "admin_email": "admin@example.com" });
-    let made = server.post("/v1/workspaces", "", body).await.about_a_workspace(201);
-    let ws = format!("/v1/workspaces/{}", made["id"].as_str().expect("an id"));
-    let shop = Shop { server, fake, ws: ws.clone(), posts: reqwest::Client::new() };
-    shop.advance(0).await;
+    let made = shop.server.post("/v1/workspaces", "", body).await.about_a_workspace(201);
+    shop.ws = format!("/v1/workspaces/{}", made["id"].as_str().expect("an id"));
+    let ws = shop.ws.clone();
     let put = json!({ "plan": "small" }).to_string();
     let path = format!("{ws}/subscription");
     let is = shop.server.send(OPERATOR, "PUT", &path, "subscribe", put).await.about_a_workspace(200);
