@@ -83,6 +83,9 @@ impl Chance {
 impl Stripe {
     /// Makes the event of a change, unless it is one of those that are never made.
     pub(crate) fn happened(&mut self, what: &str, id: &str) {
+        if !self.wanted_events.is_empty() && !self.wanted_events.contains(&what) {
+            return;
+        }
         let object = self.known(id).clone();
         let payment =
             if object["object"] == "payment_intent" { &object["id"] } else { &object["payment_intent"] };

@@ -54,6 +54,8 @@ pub struct Stripe {
     pub now: Option<i64>,
     /// How events are lost, doubled and delayed.
     pub weather: Weather,
+    /// The kinds of events that are wanted, such as `payment_intent.succeeded`; empty: all.
+    pub wanted_events: Vec<&'static str>,
     /// Whom it tells of events.
     pub endpoints: Vec<String>,
     /// Every request so far, as `POST /v1/refunds`.
@@ -78,6 +80,7 @@ impl Stripe {
             account: "acct_fake".to_owned(),
             now: None,
             weather: Weather::default(),
+            wanted_events: Vec::new(),
             endpoints: Vec::new(),
             calls: Vec::new(),
             base,

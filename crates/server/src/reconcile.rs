@@ -16,8 +16,10 @@ use crate::scheduler::pause;
 use crate::store::Error;
 use crate::store::payments::parse_name;
 
-/// How often the lists are read, in seconds: so late is a payment whose event was lost.
-const INTERVAL_SECONDS: i64 = 15 * 60;
+/// How often the lists are read, in seconds: so late is a refund whose event was lost.
+const INTERVAL_SECONDS: i64 = 60 * 60;
+/// The same while a payment is open: somebody may have paid it, and wait for the credits.
+const OPEN_SECONDS: i64 = 15 * 60;
 /// After how many seconds a provider that did not answer is asked again.
 const AGAIN_SECONDS: i64 = 60;
 /// How many open payments are asked for at a time, and how many of those side by side.
@@ -25,28 +27,34 @@ const BATCH: i64 = 256;
 const SIDE_BY_SIDE: usize = 8;
 
 /// Makes sure that the money goes where it always went: a database belongs to one account, in one mode. A provider that does not
-/// answer now is asked again before anything is reconciled.
+/// answer now is asked again before anything it says is believed.
 ///
 /// # Errors
 /// One line for the operator.
 pub async fn know_account(app: &App) -> Result<(), String> {
-    let Some(payments) = &app.payments else { return Ok(()) };
-    match payments.account().await {
-        Ok(None) => Ok(()),
-        Ok(Some(account)) => {
-            let bound = app.store.bind_account(account.clone()).await;
-            let bound = bound.map_err(|error| format!("cannot write the database: {error}"))?;
-            if bound == account {
-                return Ok(());
-            }
-            Err(format!("[payments]: the key is of {account}, and this database belongs to {bound}"))
-        }
-        Err(Failure::Refused(reason)) => Err(format!("[payments]: {reason}")),
-        Err(Failure::Unknown(why)) => {
-            tracing::warn!(why, "the payment provider's account is not known yet");
+    let Some(Payments::Stripe(stripe)) = &app.payments else { return Ok(()) };
+    match trust(app, stripe).await {
+        Ok(()) => Ok(()),
+        Err(Trouble::Provider(Failure::Refused(why))) => Err(format!("[payments]: {why}")),
+        Err(trouble) => {
+            tracing::warn!(?trouble, "the payment provider's account is not known yet");
             Ok(())
         }
     }
+}
+
+async fn trust(app: &App, stripe: &Stripe) -> Result<(), Trouble> {
+    if stripe.is_trusted() {
+        return Ok(());
+    }
+    let account = stripe.account().await?;
+    let bound = app.store.bind_account(account.clone()).await?;
+    if bound != account {
+        let why = format!("the key is of {account}, and this database belongs to {bound}");
+        return Err(Failure::Refused(why).into());
+    }
+    stripe.trust(account);
+    Ok(())
 }
 
 /// Asks for what an event hinted at, and applies what is said.
@@ -54,6 +62,7 @@ pub async fn know_account(app: &App) -> Result<(), String> {
 /// # Errors
 /// When the provider does not say, or what it says is not of the payment that it names.
 pub async fn heard(app: &App, stripe: &Stripe, hint: &Hint) -> Result<(), Trouble> {
+    trust(app, stripe).await?;
     match stripe.look(hint).await? {
         Some((payment, said)) => Ok(apply(app, &payment, said).await?),
         None => Ok(()),
@@ -97,16 +106,16 @@ fn is_told(known: &Said, said: &Said) -> bool {
 /// # Errors
 /// When the store fails. A provider that does not answer is asked again later.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
-    let Some(Payments::Stripe(_)) = &app.payments else { return Ok(0) };
+    let Some(Payments::Stripe(stripe)) = &app.payments else { return Ok(0) };
     let now = app.clock.now();
     let Some(last) = app.store.reconciled_at().await? else {
         app.store.reconciled(now).await?;
         return Ok(0);
     };
-    if last.plus_seconds(INTERVAL_SECONDS) > now {
+    if due(app, last).await? > now {
         return Ok(0);
     }
-    match heal(app, last, now).await {
+    match heal(app, stripe, last, now).await {
         Ok(looked_at) => {
             app.store.reconciled(now).await?;
             Ok(looked_at)
@@ -119,17 +128,16 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
     }
 }
 
-async fn heal(app: &App, since: Time, now: Time) -> Result<usize, Trouble> {
-    know_account(app).await.map_err(|why| Trouble::Provider(Failure::Refused(why)))?;
-    let provider = money::provider(app)?;
+async fn heal(app: &App, stripe: &Stripe, since: Time, now: Time) -> Result<usize, Trouble> {
+    trust(app, stripe).await?;
     let mut looked_at = 0;
-    for (payment, said) in provider.paid_since(since, now).await? {
+    for (payment, said) in stripe.paid_since(since, now).await? {
         looked_at += 1;
         survive(apply(app, &payment, said).await)?;
     }
-    let (before, mut after) = (now.plus_seconds(-INTERVAL_SECONDS), 0);
+    let mut after = 0;
     loop {
-        let open = app.store.open_payments(before, after, BATCH).await?;
+        let open = app.store.open_payments(after, BATCH).await?;
         let Some((_, last)) = open.last().copied() else { return Ok(looked_at) };
         (after, looked_at) = (last, looked_at + open.len());
         let asked = stream::iter(open).map(|which| ask(app, which)).buffer_unordered(SIDE_BY_SIDE);
@@ -169,8 +177,14 @@ fn survive(applied: Result<(), Error>) -> Result<(), Error> {
 pub async fn next(app: &App) -> Result<Option<Time>, Error> {
     let Some(Payments::Stripe(_)) = &app.payments else { return Ok(None) };
     let now = app.clock.now();
-    let due = app.store.reconciled_at().await?.map(|last| last.plus_seconds(INTERVAL_SECONDS));
-    Ok(due.map(|due| if due > now { due } else { now.plus_seconds(AGAIN_SECONDS) }))
+    let Some(last) = app.store.reconciled_at().await? else { return Ok(None) };
+    Ok(Some(due(app, last).await?).map(|due| if due > now { due } else { now.plus_seconds(AGAIN_SECONDS) }))
+}
+
+/// When the lists are read again.
+async fn due(app: &App, last: Time) -> Result<Time, Error> {
+    let is_open = !app.store.open_payments(0, 1).await?.is_empty();
+    Ok(last.plus_seconds(if is_open { OPEN_SECONDS } else { INTERVAL_SECONDS }))
 }
 
 /// Runs the loop until the server stops. Only for the system's clock.

@@ -139,14 +139,6 @@ impl Payments {
         matches!(self, Payments::Stripe(stripe) if stripe.is_live())
     }
 
-    /// The account that the money goes to, in words that tell it from any other; none in the sandbox.
-    pub async fn account(&self) -> Result<Option<String>, Failure> {
-        match self {
-            Payments::Sandbox => Ok(None),
-            Payments::Stripe(stripe) => stripe.account().await.map(Some),
-        }
-    }
-
     /// Opens a checkout page. Asked again for the same order, it is the same page.
     pub async fn checkout(&self, order: &Order) -> Result<Checkout, Failure> {
         match self {
@@ -178,15 +170,6 @@ impl Payments {
         match self {
             Payments::Sandbox => Ok(order.known.clone()),
             Payments::Stripe(stripe) => stripe.fetch(order).await,
-        }
-    }
-
-    /// The payment objects that changed between two moments, each with our payment's id: what heals lost events.
-    pub async fn paid_since(&self, since: Time, now: Time) -> Result<Vec<(String, Said)>, Failure> {
-        match self {
-            // Whoever pays in the sandbox tells the store at once.
-            Payments::Sandbox => Ok(Vec::new()),
-            Payments::Stripe(stripe) => stripe.paid_since(since, now).await,
         }
     }
 

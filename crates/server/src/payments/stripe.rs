@@ -96,7 +96,17 @@ impl Stripe {
     pub async fn account(&self) -> Result<String, Failure> {
         let account: Account = self.wire.get("account", &[]).await?;
         let mode = if self.livemode { "live" } else { "test" };
-        Ok(format!("{} {mode}", self.account.get_or_init(|| account.id)))
+        Ok(format!("{} {mode}", account.id))
+    }
+
+    /// From now on its words are believed to be of this account, in the words of [`Stripe::account`].
+    pub fn trust(&self, account: String) {
+        self.account.get_or_init(|| account);
+    }
+
+    /// Whether it is known whose account this is.
+    pub fn is_trusted(&self) -> bool {
+        self.account.get().is_some()
     }
 
     /// Whether an event is Stripe's and meant for us, and what it hints at. `now` is the clock's.
@@ -105,7 +115,8 @@ impl Stripe {
     /// Why it is not taken.
     pub fn hint(&self, body: &[u8], signature: &str, now: Time) -> Result<Option<Hint>, Forged> {
         webhook::verify(body, signature, &self.webhook_secrets, now)?;
-        webhook::hint(body, self.livemode, self.account.get().map(String::as_str))
+        let account = self.account.get().and_then(|account| account.split(' ').next());
+        webhook::hint(body, self.livemode, account)
     }
 
     /// What Stripe says now of what an event hinted at: our payment's id and how it stands; `None` when it is not ours.
@@ -231,17 +242,23 @@ impl Stripe {
         }
     }
 
-    pub(super) async fn paid_since(&self, since: Time, now: Time) -> Result<Vec<(String, Said)>, Failure> {
+    /// The payments that changed between two moments, each with our payment's id: what heals lost events.
+    ///
+    /// # Errors
+    /// When Stripe does not say.
+    pub async fn paid_since(&self, since: Time, now: Time) -> Result<Vec<(String, Said)>, Failure> {
         // A dispute may end months after it began, and no list says which did: once a day all of them are looked at.
         let is_new_day = since.0 / DAY != now.0 / DAY;
         let from = since.0 / SECOND - SKEW_SECONDS;
         let long_ago = if is_new_day { from - DISPUTE_SECONDS } else { from };
         let since = [("created[gte]", from.to_string())];
         let expanded = [since[0].clone(), ("expand[]", "data.latest_charge".to_owned())];
-        let intents: Vec<Intent> = self.all("payment_intents", &expanded).await?;
-        let refunds: Vec<objects::Refund> = self.all("refunds", &since).await?;
         let long_ago = [("created[gte]", long_ago.to_string())];
-        let disputes: Vec<Dispute> = self.all("disputes", &long_ago).await?;
+        let (intents, refunds, disputes) = tokio::try_join!(
+            self.all::<Intent>("payment_intents", &expanded),
+            self.all::<objects::Refund>("refunds", &since),
+            self.all::<Dispute>("disputes", &long_ago),
+        )?;
         let mut said = Vec::new();
         let mut seen = BTreeSet::new();
         for intent in intents {

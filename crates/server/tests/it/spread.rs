@@ -187,7 +187,7 @@ async fn posts(directory: &Directory) -> BTreeSet<String> {
     let hold = Post::new(workspace, Command::Hold(sample::hold("work", 1, 1, 900)), "key_1");
     assert!(node.store.post_all(vec![hold; 300]).await.iter().all(Result::is_ok));
     node.store.workspace_ids().await.expect("ids");
-    node.store.open_payments(START, 0, 1).await.expect("payments");
+    node.store.open_payments(0, 1).await.expect("payments");
     node.store.reconciled(START).await.expect("kept");
     node.store.bind_account("acct_fake test".to_owned()).await.expect("bound");
     let heard = node.proxy.heard();

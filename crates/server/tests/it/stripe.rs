@@ -21,7 +21,7 @@ use crate::http::Server;
 use crate::temp::Directory;
 
 const SECOND: i64 = 1_000_000;
-const QUARTER: i64 = 900;
+const HOUR: i64 = 3_600;
 const PAYS: &str = "4242424242424242";
 const DECLINED: &str = "4000000000000002";
 const ASKS_ONCE: &str = "4000002500003155";
@@ -86,6 +86,9 @@ impl Shop {
     async fn advance(&self, seconds: i64) {
         self.fake.stripe().now = Some(self.now() + seconds);
         self.server.advance(seconds).await;
+        for node in &self.nodes {
+            node.advance(0).await;
+        }
     }
 
     /// Orders the pack of 1,000; the top-up.
@@ -183,7 +186,7 @@ impl Shop {
     async fn hears(&self, news: News) {
         match news {
             News::Events => self.deliver_all().await,
-            News::Never => self.advance(2 * QUARTER).await,
+            News::Never => self.advance(2 * HOUR).await,
         }
     }
 }
@@ -259,6 +262,10 @@ async fn refunds_and_disputes_at_stripe_take_their_credits_and_a_won_one_returns
         let dispute = last(&shop.fake.stripe(), "dispute");
         shop.fake.stripe().win_dispute(&dispute);
         shop.hears(news).await;
+        if news == News::Never {
+            // Old disputes are looked at once a day.
+            shop.advance(86_400).await;
+        }
         shop.stands(&disputed, (1_500, 0, "paid")).await;
         shop.hears(News::Events).await;
         shop.hears(News::Never).await;
@@ -310,7 +317,7 @@ async fn what_is_not_of_this_payment_is_not_credited() {
     let metadata = json!({ "livemode": false, "metadata": { "scrip_payment": "topup_of_somebody_else" } });
     shop.fake.stripe().change(&intent, metadata);
     assert_eq!(shop.deliver(&delivery).await, 200, "none of ours");
-    shop.advance(2 * QUARTER).await;
+    shop.advance(2 * HOUR).await;
     shop.stands(&topup, (0, 0, "pending")).await;
     shop.end();
 }
@@ -334,7 +341,7 @@ async fn an_outage_of_stripe_is_waited_for() {
     );
     shop.stands(&id, (0, 0, "pending")).await;
     // The lists cannot be read at first either; a minute later they can.
-    shop.advance(2 * QUARTER).await;
+    shop.advance(2 * HOUR).await;
     shop.stands(&id, (1_000, 0, "paid")).await;
     assert_eq!(shop.fake.stripe().all("checkout.session").len(), 1);
     shop.end();

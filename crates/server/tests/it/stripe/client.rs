@@ -222,8 +222,8 @@ async fn every_page_of_a_list_is_read_and_strangers_are_left_out() {
     let stranger = stranger.expect("an answer").object.expect("an intent");
     till.fake.stripe().change(&stranger, json!({ "metadata": {} }));
     let since = Time(payer.created_at.0 - 1);
-    let mut found: Vec<String> = till
-        .payments
+    let Payments::Stripe(stripe) = &till.payments else { panic!("Stripe") };
+    let mut found: Vec<String> = stripe
         .paid_since(since, payer.created_at)
         .await
         .expect("an answer")

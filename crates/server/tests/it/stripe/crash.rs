@@ -9,7 +9,7 @@ use reqwest::Client;
 use scrip::config::PaymentsConfig;
 use serde_json::{Value, json};
 
-use super::{PAYS, QUARTER, SECOND, config, last, session, text};
+use super::{HOUR, PAYS, SECOND, config, last, session, text};
 use crate::world::{Habits, World};
 
 struct Till {
@@ -120,9 +120,9 @@ async fn a_crash_while_lists_are_read_leaves_them_to_be_read_again() {
         let open =
             till.done(till.post(&till.world.here("topups"), "open", &json!({ "pack": "pack_1000" }))).await;
         till.fake.stripe().pay(&session(&topup), PAYS);
-        let request = till.post("/v1/clock/advance", "advance", &json!({ "seconds": 2 * QUARTER }));
+        let request = till.post("/v1/clock/advance", "advance", &json!({ "seconds": 2 * HOUR }));
         till.crash_in(asked, &Fault::Hang, request).await;
-        till.agree(2 * QUARTER).await;
+        till.agree(2 * HOUR).await;
         till.world.comes_to(1_000, 0).await;
         assert_eq!(till.world.get(&format!("/v1/topups/{}", text(&open, "id"))).await["status"], "pending");
         till.world.end().await;

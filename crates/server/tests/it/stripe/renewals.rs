@@ -7,7 +7,7 @@ use scrip::config::{Config, PaymentsConfig};
 use scrip::money;
 use serde_json::{Value, json};
 
-use super::{News, PAYS, QUARTER, Shop, config, text};
+use super::{HOUR, News, PAYS, Shop, config, text};
 use crate::http::{OPERATOR, Server};
 use crate::temp::Directory;
 
@@ -80,13 +80,13 @@ impl Shop {
 #[tokio::test]
 async fn a_saved_card_renews_without_any_event() {
     let (shop, _, _) = subscribed().await;
-    for month in 2..=4 {
+    for month in 2..=3 {
         shop.advance(31 * DAY).await;
         shop.subscription("active", 100 * month).await;
         assert_eq!(shop.paid() as i64, month);
     }
     shop.deliver_all().await;
-    shop.subscription("active", 400).await;
+    shop.subscription("active", 300).await;
     shop.end();
 }
 
@@ -142,7 +142,7 @@ async fn a_bank_that_says_no_after_days_declines() {
         let (topup, intent) = shop.buy("slow", super::SLOW).await;
         shop.hears(news).await;
         shop.fake.stripe().settle(&intent, Err("insufficient_funds"));
-        shop.advance(QUARTER).await;
+        shop.advance(HOUR).await;
         shop.hears(news).await;
         shop.stands(&topup, (0, 0, "declined")).await;
         shop.end();
