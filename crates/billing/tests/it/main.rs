@@ -10,3 +10,4 @@ mod laws;
 mod model;
 mod small_world;
 mod story;
+mod subscription;

@@ -1,6 +1,7 @@
 //! The server from outside and from inside: over HTTP and through its store, with a manual clock and a database of its own.
 
 mod audit;
+mod calendar;
 mod cluster;
 mod crash;
 mod disk;

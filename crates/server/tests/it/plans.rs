@@ -456,3 +456,78 @@ async fn auto_buy_asks_for_what_makes_sense_and_amounts_without_a_pack_have_boun
     shop.comes_to(100).await;
     shop.server.audit();
 }
+
+/// Many workspaces renew in one second: each once, while the API answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renewals_due_together_happen_once_each() {
+    let count = crate::chance::asked_for("SCRIP_RENEWALS", 300) as i64;
+    let shop = Shop::with(CATALOG, json!({})).await;
+    let store = &shop.server.app.store;
+    let terms = scrip::money::terms(shop.server.app.catalog(), "small");
+    let new = |number: i64| scrip::store::workspaces::NewWorkspace {
+        name: format!("Workspace {number:04}"),
+        terms: terms.clone(),
+        collection: "none".into(),
+        time_zone: "UTC".into(),
+        admin_email: None,
+        external_id: None,
+        request: String::new(),
+    };
+    let mut ids = Vec::new();
+    for from in (0..count).step_by(500) {
+        let made = (from..count.min(from + 500)).map(|number| store.create_workspace(new(number)));
+        let made = futures_util::future::join_all(made).await;
+        ids.extend(made.into_iter().map(|made| made.expect("a workspace").0.id));
+    }
+    let path = format!("{}/balance", shop.ws);
+    let latency = async || {
+        let mut times = Vec::new();
+        for _ in 0..200 {
+            let started = std::time::Instant::now();
+            shop.server.get(&path).await.about_a_workspace(200);
+            times.push(started.elapsed());
+        }
+        times.sort();
+        times[197]
+    };
+    let idle = latency().await;
+    let started = std::time::Instant::now();
+    let renewing = shop.server.advance(28 * DAY);
+    let (((), took), busy) = tokio::join!(async { (renewing.await, started.elapsed()) }, latency());
+    // Two passes over the same moment change nothing.
+    shop.server.advance(0).await;
+    for id in &ids {
+        assert_eq!(store.available(*id).await.expect("a balance"), 6_200);
+    }
+    println!(
+        "renewals: {count} due together in {took:?}; p99 of a balance {idle:?} idle, {busy:?} meanwhile"
+    );
+    shop.server.audit();
+}
+
+/// A crash between any two steps of a charge: asked again, it is the same charge.
+#[tokio::test]
+async fn a_charge_that_broke_off_is_taken_up_where_it_was() {
+    let shop = Shop::open().await;
+    shop.subscribe("small", "pays").await;
+    let (app, store, ws) = (&shop.server.app, &shop.server.app.store, workspace(&shop));
+    // Time passes without the loops, as for a server that is down when the period ends.
+    store.advance_clock(billing::Time(app.clock.now().0).plus_seconds(28 * DAY)).await.expect("it is late");
+    let terms = scrip::money::terms(app.catalog(), "small");
+    for _ in 0..2 {
+        store.renew(ws, terms.clone()).await.expect("ordered");
+    }
+    let due = store.due_payments(10).await.expect("a read");
+    assert_eq!(due.len(), 1, "one order, however often it was asked for");
+    let (_, payment) = due[0];
+    let (begun, _) = store.begin_attempt(ws, payment).await.expect("a write").expect("it is due");
+    assert_eq!(begun.attempts, 1);
+    assert!(store.begin_attempt(ws, payment).await.expect("a write").is_none(), "somebody has it");
+    shop.comes_to(3_100).await;
+    // Nobody applied what the provider said. After the lease the same attempt is asked for again.
+    shop.server.advance(61).await;
+    assert_eq!(store.payment(ws, payment).await.expect("a payment").attempts, 1);
+    shop.comes_to(6_200).await;
+    assert!(store.due_payments(10).await.expect("a read").is_empty());
+    shop.server.audit();
+}
