@@ -105,6 +105,12 @@ PARAMETERS = {
     "POST checkout/sessions": stripe.params.checkout.SessionCreateParams,
     "POST checkout/sessions/*/expire": stripe.params.checkout.SessionExpireParams,
     "POST billing_portal/sessions": stripe.params.billing_portal.SessionCreateParams,
+    "GET payment_intents": stripe.params.PaymentIntentListParams,
+    "GET refunds": stripe.params.RefundListParams,
+    "GET disputes": stripe.params.DisputeListParams,
+    "GET checkout/sessions": stripe.params.checkout.SessionListParams,
+    "GET events": stripe.params.EventListParams,
+    "GET customers/*/payment_methods": stripe.params.CustomerListPaymentMethodsParams,
 }
 
 
@@ -121,7 +127,7 @@ def parameters(fake):
                 module = vars(sys.modules[kind.__module__])
                 words = re.findall(r"\w+", str(kind.__annotations__[part]))
                 kind = next((module[word] for word in words if word in module and hasattr(module[word], "__annotations__")
-                             and word.endswith(("Data", "Item", "Settings", "Methods"))), kind)
+                             and word.endswith(("Data", "Item", "Settings", "Methods", "Created"))), kind)
             count += 1
     return count
 

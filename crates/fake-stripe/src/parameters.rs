@@ -1,4 +1,4 @@
-//! The parameters of each write: whatever is not in the table is refused, as Stripe refuses it.
+//! The parameters of each write and each list: whatever is not in the table is refused, as Stripe refuses it.
 //!
 //! `tests/stripe` holds the table against the types of Stripe's own SDK.
 
@@ -26,6 +26,12 @@ pub const PARAMETERS: &[(&str, &str)] = &[
     ),
     ("POST checkout/sessions/*/expire", "expand"),
     ("POST billing_portal/sessions", "customer return_url expand"),
+    ("GET payment_intents", "customer created.gte created.gt limit starting_after expand"),
+    ("GET refunds", "payment_intent charge created.gte created.gt limit starting_after expand"),
+    ("GET disputes", "payment_intent charge created.gte created.gt limit starting_after expand"),
+    ("GET checkout/sessions", "payment_intent customer created.gte created.gt limit starting_after expand"),
+    ("GET events", "type created.gte created.gt limit starting_after expand"),
+    ("GET customers/*/payment_methods", "type limit starting_after expand"),
 ];
 
 pub(crate) fn check(ask: &Ask<'_>) -> Result<(), Refusal> {
