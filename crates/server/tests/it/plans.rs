@@ -563,3 +563,28 @@ async fn a_price_list_holds_from_its_date_and_what_was_agreed_until_the_renewal(
     assert_eq!(paid, [&json!(6_000), &json!(3_720)], "each at the price it was agreed at, with 20 % tax");
     shop.server.audit();
 }
+
+/// A renewal that the rules refuse waits; the others do not, and it comes once it can.
+#[tokio::test]
+async fn a_renewal_that_is_refused_keeps_nobody_waiting() {
+    let shop = Shop::with(CATALOG, json!({ "collection": "none", "plan": "small" })).await;
+    let other = shop.server.post("/v1/workspaces", "", json!({ "name": "Two", "plan": "large" })).await;
+    let other = format!("/v1/workspaces/{}", other.body["id"].as_str().expect("an id"));
+    let promo = json!({ "credits": 1, "kind": "promo", "reason": "one of many" });
+    let mut grants = Vec::new();
+    for _ in 0..499 {
+        let made = shop.server.post(&format!("{}/grants", shop.ws), &shop.key(), promo.clone()).await;
+        grants.push(made.about_a_workspace(201)["id"].as_str().expect("an id").to_owned());
+    }
+    shop.server.advance(28 * DAY).await;
+    shop.comes_to(3_100 + 499).await;
+    let balance = shop.server.get(&format!("{other}/balance")).await.body;
+    assert_eq!(balance["available"], 62_000);
+    for grant in &grants[..2] {
+        let reason = json!({ "reason": "room" });
+        shop.server.post(&format!("/v1/grants/{grant}/revoke"), "", reason).await.about_a_workspace(200);
+    }
+    shop.server.advance(0).await;
+    shop.comes_to(6_200 + 497).await;
+    shop.server.audit();
+}
