@@ -15,7 +15,7 @@ export function shows(page, available, timeout) {
 /** Orders the pack of so many credits and pays for it. */
 export async function buy(page, pack) {
   await page.locator(`input[name=pack][value=${pack}]`).check();
-  await page.locator("#buy form button").click();
+  await page.locator("#buy form.choose button").click();
   await page.waitForURL(/\/checkout\//);
   await page.getByRole("button", { name: "Pay" }).click();
   await page.waitForURL(/\/billing/);
@@ -80,7 +80,7 @@ export async function buyByForms(browser, server) {
   check("plain: the credits are there", (await chip(page)).available === 1_010);
   check("plain: the page says what came", /1,000 credits/.test(await page.locator("main .banner").first().innerText()));
   check("plain: the history has the line", /Credits bought/.test(await page.locator("#history").innerText()));
-  await page.locator("#buy form button").click();
+  await page.locator("#buy form.choose button").click();
   await page.waitForURL(/\/checkout\//);
   await page.getByLabel("Card that is declined").check();
   await page.getByRole("button", { name: "Pay" }).click();

@@ -154,12 +154,15 @@ pub async fn order(app: &App, new: NewPayment, key: Key) -> Result<(Payment, boo
     Ok((open_checkout(app, payment).await?, replayed))
 }
 
-/// Opens the checkout of a payment, unless it was opened before.
+/// Opens the checkout of a payment, unless it was opened before, or the saved method is being charged for it.
 ///
 /// # Errors
 /// When the provider does not answer.
 pub async fn open_checkout(app: &App, payment: Payment) -> Result<Payment, Trouble> {
-    if payment.checkout_url.is_some() || payment.is_paid() {
+    // While the saved method is being charged, nobody else may pay.
+    let is_tried =
+        payment.status == Status::Pending && payment.attempts > 0 && payment.next_attempt.is_some();
+    if payment.checkout_url.is_some() || payment.is_paid() || is_tried {
         return Ok(payment);
     }
     let payer = app.store.payer(payment.order.workspace).await?;

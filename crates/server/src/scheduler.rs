@@ -8,6 +8,7 @@
 use billing::ledger::Command;
 use billing::{Time, units::SECOND};
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 
 use crate::app::App;
 use crate::money::{self, Trouble};
@@ -18,6 +19,8 @@ use crate::{delivery, reconcile, runner};
 
 /// How many workspaces are looked at in one go.
 const BATCH: i64 = 512;
+/// How many charges are under way at once.
+const CHARGES: usize = 16;
 
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
@@ -42,20 +45,29 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         });
         failed.extend(join_all(buys).await.into_iter().filter_map(Result::err));
         let charges = payments.into_iter().map(|(workspace, payment)| money::charge(app, workspace, payment));
-        for trouble in join_all(charges).await.into_iter().filter_map(Result::err) {
-            match trouble {
-                Trouble::Store(error) => failed.push(error),
-                trouble => tracing::warn!(?trouble, "a charge could not be made"),
+        let mut charges = stream::iter(charges).buffer_unordered(CHARGES);
+        while let Some(charged) = charges.next().await {
+            match charged {
+                Ok(()) => {}
+                Err(Trouble::Store(error)) => failed.push(error),
+                Err(trouble) => tracing::warn!(?trouble, "a charge could not be made"),
             }
         }
         let sweeps =
             accounts.into_iter().map(|workspace| Post::new(workspace, Command::Sweep, "system")).collect();
         failed.extend(app.store.post_all(sweeps).await.into_iter().filter_map(Result::err));
-        if failed.len() >= due {
-            return failed.pop().map_or(Ok(done), Err);
+        done += due - failed.len().min(due);
+        let stuck = failed.len() >= due;
+        for error in failed {
+            // What is refused is looked at again later; what the database did not do stops the round.
+            if !error.is_answer() {
+                return Err(error);
+            }
+            tracing::error!(%error, "something due could not be done");
         }
-        failed.iter().for_each(|error| tracing::error!(%error, "something due could not be done"));
-        done += due - failed.len();
+        if stuck {
+            return Ok(done);
+        }
     }
 }
 

@@ -118,6 +118,8 @@ pub(crate) fn billing(case: Case, role: Role) -> Billing {
     let pack = |id: &str, credits, price_minor, note: Option<&str>| Pack {
         id: text(id),
         credits,
+        bonus: 0,
+        expires_days: None,
         price_minor,
         currency: text("usd"),
         note: note.map(text),
@@ -161,6 +163,8 @@ pub(crate) fn billing(case: Case, role: Role) -> Billing {
                 ],
                 form_key: text("form-0001"),
                 resumes: if case == Case::Out { 3 } else { 0 },
+                tax: None,
+                custom: None,
             },
             Role::Member => Buy::AskAdmin,
         },

@@ -61,7 +61,76 @@ fn the_builtin_catalog_has_the_documented_prices() {
         ]
     );
     assert!(catalog.packs[0].credits >= 1_000);
-    assert_eq!(catalog.plans.len(), 3);
+    assert_eq!(catalog.plans.len(), 4);
+    assert_eq!(catalog.custom.and_then(|custom| custom.price_of(1_001)), Some(2_503), "rounded up");
+}
+
+/// What a plan, a pack and the file may say besides; each wrong in one way.
+#[test]
+fn what_may_be_added_is_checked_as_well() {
+    let plan = "interval = \"year\"";
+    let good = [
+        (
+            plan,
+            "interval = \"year\"\ngrants = \"quarter\"\nexpires = \"period_end\"\nrollover = 0\nupgrade = \"new_period\"",
+        ),
+        (plan, "interval = \"half_year\"\ntrial = { days = 14, credits = 50 }"),
+        ("label = \"P\"", "label = \"P\"\nbonus = 5\nexpires_days = 30"),
+        (
+            "version = 3",
+            "version = 3\nfrom = \"2027-01-01T00:00:00Z\"\ntax = { label = \"VAT\", rate = 1900 }",
+        ),
+    ];
+    for (before, after) in good {
+        Catalog::parse("x.toml", &GOOD.replacen(before, after, 1)).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let plans = "x.toml:16: plans.year_1";
+    let bad = [
+        (
+            plan,
+            "interval = \"quarter\"\ngrants = \"half_year\"",
+            format!("{plans}.grants: must fit a whole number of times into the interval"),
+        ),
+        (
+            plan,
+            "interval = \"year\"\nexpires = \"soon\"",
+            format!("{plans}.expires: must be \"never\" or \"period_end\""),
+        ),
+        (
+            plan,
+            "interval = \"year\"\ntrial = { days = 0, credits = 5 }",
+            format!("{plans}.trial.days: must be a whole number of days, 1 to 366"),
+        ),
+        (plan, "interval = \"year\"\ntrial = { days = 1 }", format!("{plans}.trial.credits: is missing")),
+        (
+            "label = \"P\"",
+            "label = \"P\"\nexpires_days = 0",
+            "x.toml:19: packs.p.expires_days: must be a whole number of days, 1 to 36600".to_owned(),
+        ),
+        (
+            "version = 3",
+            "version = 3\nfrom = \"soon\"",
+            "x.toml:2: from: must be a moment such as \"2027-01-01T00:00:00Z\"".to_owned(),
+        ),
+        (
+            "version = 3",
+            "version = 3\ntax = { label = \"VAT\", rate = 10001 }",
+            "x.toml:2: tax.rate: must be hundredths of a percent, 0 to 10000".to_owned(),
+        ),
+        (
+            "version = 3",
+            "version = 3\ncustom = { minimum = 9, maximum = 1, per = 1, price = { amount = 1, currency = \"EUR\" } }",
+            "x.toml:2: custom.maximum: must not be below minimum".to_owned(),
+        ),
+        (
+            "version = 3",
+            "version = 3\ncustom = { minimum = 1, maximum = 1000000000000, per = 1, price = { amount = 1, currency = \"EUR\" } }",
+            "x.toml:2: custom.maximum: must not cost more than 1000000000 minor units".to_owned(),
+        ),
+    ];
+    for (before, after, expected) in &bad {
+        check(before, after, expected);
+    }
 }
 
 #[test]

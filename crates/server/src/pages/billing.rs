@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
 use super::session::{self, Visitor};
-use super::view::format::{Figure, thousands};
+use super::view::format::{Figure, money as in_money, thousands};
 use super::view::{
-    self, Balance, Billing, Buy, History, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
+    self, Balance, Billing, Buy, CustomAmount, History, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
 };
 use super::{forecast, history, usage};
 use crate::app::App;
@@ -178,6 +178,7 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
     let missing = balance.shortfall.unwrap_or(0).max(stuck).max(0).saturating_add(balance.owed);
     let covering = packs.iter().position(|pack| pack.credits >= missing);
     let selected = covering.unwrap_or(packs.len() - 1);
+    let tax = |amount| app.catalog().tax.as_ref().map_or(0, |tax| tax.on(amount));
     let note = |index: usize| {
         let renewal = scene.renewal().filter(|_| balance.shortfall.is_some() && covering == Some(index))?;
         Some(format!("covers you past {}", renewal.date))
@@ -185,13 +186,30 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
     let pack = |(index, pack): (usize, &crate::catalog::Pack)| Pack {
         id: pack.pack.clone(),
         credits: pack.credits,
-        price_minor: pack.price.amount,
+        bonus: pack.bonus,
+        expires_days: pack.expires_days,
+        price_minor: pack.price.amount + tax(pack.price.amount),
         currency: pack.price.currency.clone(),
         note: note(index),
         selected: index == selected,
     };
     let packs = packs.into_iter().enumerate().map(pack).collect();
-    Buy::Packs { packs, form_key: session::form_key(), resumes: scene.standing.paused_campaigns }
+    let custom = app.catalog().custom.as_ref().map(|custom| CustomAmount {
+        minimum: custom.minimum,
+        maximum: custom.maximum,
+        price: format!(
+            "{} for {}",
+            in_money(custom.price.amount + tax(custom.price.amount), &custom.price.currency),
+            thousands(custom.per)
+        ),
+    });
+    Buy::Packs {
+        packs,
+        form_key: session::form_key(),
+        resumes: scene.standing.paused_campaigns,
+        tax: app.catalog().tax.as_ref().filter(|tax| tax.rate > 0).map(|tax| tax.label.clone()),
+        custom,
+    }
 }
 
 /// The price list. What is free is said by the page itself.
@@ -209,7 +227,11 @@ fn prices(app: &App) -> Vec<Price> {
 #[derive(Deserialize)]
 pub struct Order {
     form_key: String,
+    /// A pack …
+    #[serde(default)]
     pack: String,
+    /// … or an amount without one.
+    credits: Option<i64>,
 }
 
 /// Orders a pack and leads to its checkout. A double click is one order.
@@ -218,14 +240,18 @@ pub async fn top_up(State(app): State<App>, visitor: Visitor, Form(order): Form<
     if app.payments.is_none() {
         return Err(Trouble::unavailable("Credits cannot be bought here: no payments are configured."));
     }
-    let unknown = || Trouble::unprocessable("There is no such pack.");
-    let pack = app.catalog().pack(&order.pack).ok_or_else(unknown)?;
-    let digest = Sha256::digest(pack.pack.as_bytes());
+    let catalog = app.catalog();
+    let new = match (catalog.pack(&order.pack), order.credits) {
+        (Some(pack), None) => money::pack(catalog, visitor.workspace, Purpose::TopUp, pack, None),
+        (None, Some(credits)) => money::custom(catalog, visitor.workspace, credits, None)
+            .map_err(|problem| Trouble::unprocessable(format!("Credits {problem}.")))?,
+        _ => return Err(Trouble::unprocessable("There is no such pack.")),
+    };
+    let digest = Sha256::digest(format!("{} {}", new.item, new.credits).as_bytes());
     let mut fingerprint = [0; 16];
     fingerprint.copy_from_slice(&digest[..16]);
     let key = session::stored_key(&order.form_key)?;
     let key = Key { kind: KeyKind::TopUp, key: key.as_str().into(), fingerprint };
-    let new = money::pack(app.catalog(), visitor.workspace, Purpose::TopUp, pack, None);
     match money::order(&app, new, key).await {
         Ok((payment, _)) => Ok(to_checkout(&app, &payment)),
         Err(money::Trouble::Store(store::Error::Refused(billing::Refusal::IdempotencyKeyReused))) => {

@@ -59,6 +59,7 @@ impl Sandbox {
     /// What a person did on the checkout page.
     pub fn in_person(order: &Order, card: Card) -> Said {
         match card {
+            _ if order.known.stands == Stands::Expired => order.known.clone(),
             Card::Declined => declined(order, "The card was declined."),
             card => Said {
                 method: order.keeps_method.then(|| (card.name().to_owned(), card.label().to_owned())),

@@ -6,6 +6,7 @@
 //! Invariant: what is said of a payment was read from Stripe just now, in our mode; nothing is taken from an event.
 
 mod objects;
+mod saved;
 mod webhook;
 mod wire;
 mod words;
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use self::objects::{Account, Customer, Dispute, Intent, List, Named, Portal, Session};
+use self::objects::{Account, Dispute, Intent, List, Named, Portal, Session};
 use self::wire::{Field, Wire, Wrong};
 use super::{Checkout, Failure, Order, Refund, Said, Stands};
 use crate::config::{Secret, StripeConfig};
@@ -35,7 +36,6 @@ const SAVED: &str = "scrip_saved";
 const REFUND: &str = "scrip_refund";
 /// How long a dispute may take to end, in seconds: so long it is looked at.
 const DISPUTE_SECONDS: i64 = 120 * 86_400;
-
 /// How far Stripe's clock may be from ours, in seconds, when its lists are asked by time.
 const SKEW_SECONDS: i64 = 3_600;
 
@@ -172,41 +172,6 @@ impl Stripe {
         Ok(Checkout { session: Some(session.id), url })
     }
 
-    pub(super) async fn charge_saved(&self, order: &Order) -> Result<Said, Failure> {
-        if let Some(session) = &order.checkout
-            && let Some(said) = self.close(session).await?
-        {
-            return Ok(said);
-        }
-        let Some(customer) = &order.customer else {
-            return Ok(declined(order, "No payment method is saved."));
-        };
-        // What the payer chose on Stripe's own page counts.
-        let known: Customer = self.wire.get(&format!("customers/{customer}"), &[]).await?;
-        let chosen = known.invoice_settings.default_payment_method.map(|method| method.0);
-        let Some(method) = chosen.or_else(|| order.method.clone()) else {
-            return Ok(declined(order, "No payment method is saved."));
-        };
-        let intent = self.saved_intent(order, customer).await?;
-        if matches!(intent.status.as_str(), "succeeded" | "processing" | "canceled") {
-            return self.said_alone(order, intent).await;
-        }
-        let fields = [
-            ("payment_method", method),
-            ("off_session", "true".to_owned()),
-            ("expand[]", "latest_charge".to_owned()),
-        ];
-        let key = format!("attempt {} {}", order.attempt, order.payment);
-        match self.wire.post(&format!("payment_intents/{}/confirm", intent.id), &key, &fields).await {
-            Ok(intent) => self.said_alone(order, intent).await,
-            Err(Wrong::Declined { reason, .. } | Wrong::NeedsAction { reason, .. }) => {
-                let object = order.known.object.clone().unwrap_or(intent.id);
-                Ok(Said { object: Some(object), ..declined(order, &reason) })
-            }
-            Err(wrong) => Err(wrong.into()),
-        }
-    }
-
     pub(super) async fn refund(&self, order: &Order, refund: Refund) -> Result<Said, Failure> {
         let Some(object) = &order.known.object else {
             return Err(Failure::Refused("nothing was paid at Stripe".to_owned()));
@@ -283,60 +248,6 @@ impl Stripe {
         Ok(Some(portal.url))
     }
 
-    /// Sees to it that nobody can pay on a page any more, so that what is paid there is not charged as well; what was paid there
-    /// already, if it was.
-    async fn close(&self, session: &str) -> Result<Option<Said>, Failure> {
-        let path = format!("checkout/sessions/{session}/expire");
-        match self.wire.post::<Session>(&path, &format!("expire {session}"), &[]).await {
-            Ok(_) => Ok(None),
-            // It has ended already, in one way or the other.
-            Err(Wrong::Invalid(_)) => {
-                let said = self.said_of_session(self.session(session).await?).await?;
-                Ok(matches!(said.stands, Stands::Paid | Stands::Processing).then_some(said))
-            }
-            Err(wrong) => Err(wrong.into()),
-        }
-    }
-
-    /// The one intent of a payment without a person: the known one, one whose answer was lost, or a new one.
-    async fn saved_intent(&self, order: &Order, customer: &str) -> Result<Intent, Failure> {
-        let ours = |intent: &Intent| {
-            let is = |name: &str, value: &str| intent.metadata(name).is_some_and(|it| it == value);
-            is(PAYMENT, &order.payment) && is(SAVED, "true")
-        };
-        if let Some(object) = &order.known.object {
-            let intent = self.intent(object).await?;
-            // One that was tried on Stripe's page can only be paid there.
-            if ours(&intent) || matches!(intent.status.as_str(), "succeeded" | "processing") {
-                return Ok(intent);
-            }
-        }
-        let latest = [
-            ("customer", customer.to_owned()),
-            ("created[gte]", (order.created_at.0 / SECOND - SKEW_SECONDS).to_string()),
-            ("expand[]", "data.latest_charge".to_owned()),
-        ];
-        let latest: Vec<Intent> = self.all("payment_intents", &latest).await?;
-        if let Some(intent) = latest.into_iter().find(ours) {
-            self.in_our_mode(intent.livemode)?;
-            return Ok(intent);
-        }
-        let fields = [
-            ("amount", order.amount.to_string()),
-            ("currency", order.currency.to_lowercase()),
-            ("customer", customer.to_owned()),
-            ("description", order.title.clone()),
-            ("metadata[scrip_payment]", order.payment.clone()),
-            ("metadata[scrip_saved]", "true".to_owned()),
-            ("automatic_payment_methods[enabled]", "true".to_owned()),
-            ("automatic_payment_methods[allow_redirects]", "never".to_owned()),
-        ];
-        let intent: Intent =
-            self.wire.post("payment_intents", &format!("intent {}", order.payment), &fields).await?;
-        self.in_our_mode(intent.livemode)?;
-        Ok(intent)
-    }
-
     async fn intent(&self, id: &str) -> Result<Intent, Failure> {
         let expand = [("expand[]", "latest_charge".to_owned())];
         let intent: Intent = self.wire.get(&format!("payment_intents/{id}"), &expand).await?;
@@ -377,48 +288,4 @@ impl Stripe {
         }
         Err(Failure::Refused("Stripe's object is of the other mode, test or live".to_owned()))
     }
-
-    /// A payment intent in our words; `None` when no payment of ours is named in it.
-    async fn said(&self, intent: Intent) -> Result<Option<(String, Said)>, Failure> {
-        let Some(payment) = intent.metadata(PAYMENT).cloned() else { return Ok(None) };
-        self.in_our_mode(intent.livemode)?;
-        // A page whose bank said no days later has ended; on one that is open another card may be tried.
-        let failed = intent.metadata(SAVED).is_none() && intent.last_payment_error.is_some();
-        if failed && intent.status == "requires_payment_method" {
-            let of = [("payment_intent", intent.id.clone())];
-            let sessions: Vec<Session> = self.all("checkout/sessions", &of).await?;
-            if let Some(session) = sessions.into_iter().next() {
-                return Ok(Some((payment, self.said_of_session(session).await?)));
-            }
-        }
-        Ok(Some((payment, self.said_of(intent).await?)))
-    }
-
-    /// The same of an intent that is known to be this order's.
-    async fn said_alone(&self, order: &Order, intent: Intent) -> Result<Said, Failure> {
-        match self.said(intent).await? {
-            Some((payment, said)) if payment == order.payment => Ok(said),
-            _ => Err(Failure::Refused("Stripe's object belongs to another payment".to_owned())),
-        }
-    }
-
-    async fn said_of_session(&self, session: Session) -> Result<Said, Failure> {
-        let stands = match session.status.as_deref() {
-            Some("expired") => Stands::Expired,
-            Some("complete") if session.payment_intent.is_some() => {
-                let Named(intent) = session.payment_intent.unwrap_or_else(|| Named(String::new()));
-                let intent = self.intent(&intent).await?;
-                let reason = intent.last_payment_error.as_ref().and_then(|error| error.message.clone());
-                let said = self.said_of(intent).await?;
-                let stands = if said.stands == Stands::Open { Stands::Declined } else { said.stands };
-                return Ok(Said { stands, reason, ..said });
-            }
-            _ => Stands::Open,
-        };
-        Ok(Said { stands, ..Said::default() })
-    }
-}
-
-fn declined(order: &Order, reason: &str) -> Said {
-    Said { stands: Stands::Declined, reason: Some(reason.to_owned()), ..order.known.clone() }
 }

@@ -94,7 +94,7 @@ impl Error {
     }
 
     /// Whether this is a lawful answer rather than a failure of the database.
-    fn is_answer(&self) -> bool {
+    pub fn is_answer(&self) -> bool {
         !matches!(self, Error::Engine(_) | Error::Broken(_) | Error::Again(_) | Error::Unavailable(_))
     }
 }

@@ -82,6 +82,10 @@ impl Shop {
     pub async fn with(catalog: &str, settings: Value) -> Shop {
         let catalogs = vec![Catalog::parse("shop.toml", catalog).expect("a catalog")];
         let config = Config { payments: Some(PaymentsConfig::Sandbox), catalogs, ..Config::default() };
+        Shop::of(config, settings).await
+    }
+
+    async fn of(config: Config, settings: Value) -> Shop {
         let server = Server::with(Directory::new("plans"), config).await;
         let mut body = json!({ "name": "One", "collection": "payments", "admin_email": "a@example.com" });
         body.as_object_mut().expect("an object").extend(settings.as_object().expect("an object").clone());
@@ -529,5 +533,58 @@ async fn a_charge_that_broke_off_is_taken_up_where_it_was() {
     assert_eq!(store.payment(ws, payment).await.expect("a payment").attempts, 1);
     shop.comes_to(6_200).await;
     assert!(store.due_payments(10).await.expect("a read").is_empty());
+    shop.server.audit();
+}
+
+/// A later price list changes nothing that was agreed before it: not the period that runs, nor what was paid.
+#[tokio::test]
+async fn a_price_list_holds_from_its_date_and_what_was_agreed_until_the_renewal() {
+    let later = CATALOG
+        .replace("version = 1\n", "version = 2\nfrom = \"2027-02-10T00:00:00Z\"\n")
+        .replace("credits = 3100\n", "credits = 2000\n")
+        .replace("amount = 3100,", "amount = 5000,");
+    let catalogs = [CATALOG, &later].map(|text| Catalog::parse("shop.toml", text).expect("a catalog"));
+    let config =
+        Config { payments: Some(PaymentsConfig::Sandbox), catalogs: catalogs.to_vec(), ..Config::default() };
+    let shop = Shop::of(config, json!({})).await;
+    shop.subscribe("small", "pays").await;
+    assert_eq!(shop.server.get("/v1/catalog").await.body["version"], 1);
+    shop.server.advance(20 * DAY).await;
+    assert_eq!(shop.server.get("/v1/catalog").await.body["version"], 2);
+    let is = shop.is().await;
+    assert_eq!((&is["credits"], &is["price"]["amount"]), (&json!(3_100), &json!(3_100)), "as agreed");
+    shop.server.advance(10 * DAY).await;
+    let is = shop.is().await;
+    assert_eq!((&is["credits"], &is["price"]["amount"]), (&json!(2_000), &json!(5_000)), "renewed");
+    shop.comes_to(5_100).await;
+    let payments = shop.server.get(&format!("{}/payments", shop.ws)).await.about_a_workspace(200);
+    let paid: Vec<_> =
+        payments["items"].as_array().expect("a list").iter().map(|item| &item["price"]["amount"]).collect();
+    assert_eq!(paid, [&json!(6_000), &json!(3_720)], "each at the price it was agreed at, with 20 % tax");
+    shop.server.audit();
+}
+
+/// A renewal that the rules refuse waits; the others do not, and it comes once it can.
+#[tokio::test]
+async fn a_renewal_that_is_refused_keeps_nobody_waiting() {
+    let shop = Shop::with(CATALOG, json!({ "collection": "none", "plan": "small" })).await;
+    let other = shop.server.post("/v1/workspaces", "", json!({ "name": "Two", "plan": "large" })).await;
+    let other = format!("/v1/workspaces/{}", other.body["id"].as_str().expect("an id"));
+    let promo = json!({ "credits": 1, "kind": "promo", "reason": "one of many" });
+    let mut grants = Vec::new();
+    for _ in 0..499 {
+        let made = shop.server.post(&format!("{}/grants", shop.ws), &shop.key(), promo.clone()).await;
+        grants.push(made.about_a_workspace(201)["id"].as_str().expect("an id").to_owned());
+    }
+    shop.server.advance(28 * DAY).await;
+    shop.comes_to(3_100 + 499).await;
+    let balance = shop.server.get(&format!("{other}/balance")).await.body;
+    assert_eq!(balance["available"], 62_000);
+    for grant in &grants[..2] {
+        let reason = json!({ "reason": "room" });
+        shop.server.post(&format!("/v1/grants/{grant}/revoke"), "", reason).await.about_a_workspace(200);
+    }
+    shop.server.advance(0).await;
+    shop.comes_to(6_200 + 497).await;
     shop.server.audit();
 }

@@ -104,16 +104,33 @@ pub enum Buy {
         form_key: String,
         /// Campaigns that would resume.
         resumes: i64,
+        /// The tax that prices include: `VAT`.
+        tax: Option<String>,
+        /// Amounts without a pack.
+        custom: Option<CustomAmount>,
     },
     AskAdmin,
     /// No payments configured: the operator adds credits.
     Unavailable,
 }
 
+/// What can be bought without a pack.
+#[derive(Debug, Clone)]
+pub struct CustomAmount {
+    pub minimum: i64,
+    pub maximum: i64,
+    /// `€2.50 for 100`
+    pub price: String,
+}
+
 #[derive(Debug, Clone)]
 pub struct Pack {
     pub id: String,
     pub credits: i64,
+    /// Credits on top.
+    pub bonus: i64,
+    /// Days after which they are gone.
+    pub expires_days: Option<i64>,
     pub price_minor: i64,
     pub currency: String,
     /// `covers you past 14 Dec`

@@ -16,8 +16,8 @@ mod shell;
 mod workspace;
 
 pub use billing::{
-    Balance, Billing, Buy, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range, Reach,
-    ReachCampaign, Share, Usage, UsageRow,
+    Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
+    Reach, ReachCampaign, Share, Usage, UsageRow,
 };
 pub use campaigns::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,

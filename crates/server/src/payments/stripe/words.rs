@@ -1,13 +1,53 @@
-//! A payment intent in our words.
+//! What Stripe's objects say, in our words.
 //!
-//! Owns what each of Stripe's states means to us. It asks Stripe only for the disputes of a disputed payment.
+//! Owns what each of Stripe's states means to us. What an object leaves open, such as the disputes of a payment, is asked for.
 
-use super::objects::{Charge, Dispute, Intent};
-use super::{SAVED, Stripe};
-use crate::payments::{Failure, Said, Stands};
+use super::objects::{Charge, Dispute, Intent, Named, Session};
+use super::{PAYMENT, SAVED, Stripe};
+use crate::payments::{Failure, Order, Said, Stands};
 
 impl Stripe {
-    pub(super) async fn said_of(&self, intent: Intent) -> Result<Said, Failure> {
+    /// A payment intent in our words; `None` when no payment of ours is named in it.
+    pub(super) async fn said(&self, intent: Intent) -> Result<Option<(String, Said)>, Failure> {
+        let Some(payment) = intent.metadata(PAYMENT).cloned() else { return Ok(None) };
+        self.in_our_mode(intent.livemode)?;
+        // A page whose bank said no days later has ended; on one that is open another card may be tried.
+        let failed = intent.metadata(SAVED).is_none() && intent.last_payment_error.is_some();
+        if failed && intent.status == "requires_payment_method" {
+            let of = [("payment_intent", intent.id.clone())];
+            let sessions: Vec<Session> = self.all("checkout/sessions", &of).await?;
+            if let Some(session) = sessions.into_iter().next() {
+                return Ok(Some((payment, self.said_of_session(session).await?)));
+            }
+        }
+        Ok(Some((payment, self.said_of(intent).await?)))
+    }
+
+    /// The same of an intent that is known to be this order's.
+    pub(super) async fn said_alone(&self, order: &Order, intent: Intent) -> Result<Said, Failure> {
+        match self.said(intent).await? {
+            Some((payment, said)) if payment == order.payment => Ok(said),
+            _ => Err(Failure::Refused("Stripe's object belongs to another payment".to_owned())),
+        }
+    }
+
+    pub(super) async fn said_of_session(&self, session: Session) -> Result<Said, Failure> {
+        let stands = match session.status.as_deref() {
+            Some("expired") => Stands::Expired,
+            Some("complete") if session.payment_intent.is_some() => {
+                let Named(intent) = session.payment_intent.unwrap_or_else(|| Named(String::new()));
+                let intent = self.intent(&intent).await?;
+                let reason = intent.last_payment_error.as_ref().and_then(|error| error.message.clone());
+                let said = self.said_of(intent).await?;
+                let stands = if said.stands == Stands::Open { Stands::Declined } else { said.stands };
+                return Ok(Said { stands, reason, ..said });
+            }
+            _ => Stands::Open,
+        };
+        Ok(Said { stands, ..Said::default() })
+    }
+
+    async fn said_of(&self, intent: Intent) -> Result<Said, Failure> {
         let saved = intent.metadata(SAVED).is_some();
         let stands = match intent.status.as_str() {
             "succeeded" => Stands::Paid,
