@@ -1,4 +1,4 @@
-// Walks through every page in a real browser, against a real server: `node walk.mjs BINARY`.
+// Walks through every page in a real browser, against a real server: `node walk.mjs BINARY [FAKE_STRIPE]`.
 //
 // Prints what fails and closes with `N passed, N failed`; exits 1 when something failed or took too long.
 
@@ -10,6 +10,7 @@ import { playDemo } from "./demo.mjs";
 import { buyByForms, buyLive, member } from "./people.mjs";
 import { look, signIn } from "./pages.mjs";
 import { check, close, part } from "./report.mjs";
+import { buyWithStripe } from "./stripe.mjs";
 import { busy, charge, endAll, serve, stop, workspace } from "./world.mjs";
 
 const LIMIT_SECONDS = 118;
@@ -73,6 +74,9 @@ try {
   await part("without JavaScript", () => buyByForms(browser, server));
   await part("every page", () => everyPage(server, made, operator));
   await part("every state", () => everyState(server));
+  if (process.argv[3]) {
+    await part("with Stripe's pages", () => buyWithStripe(browser, binary, resolve(process.argv[3])));
+  }
   check("the server ends cleanly", await stop(server));
 } catch (error) {
   check("the walk goes on to its end", false, error.message);

@@ -27,7 +27,7 @@ export function temporary() {
 }
 
 /** Starts the binary and answers the first match of `pattern` in what it prints. */
-async function start(binary, args, pattern) {
+export async function start(binary, args, pattern) {
   // Its own scratch files lie in a directory of ours, because a kill gives it no time to tidy up.
   const env = { ...process.env, SCRIP_OPERATOR_KEY: KEY, TMPDIR: temporary() };
   const child = spawn(binary, args, { env, stdio: ["ignore", "pipe", "pipe"] });
@@ -59,11 +59,11 @@ export async function stop({ child }) {
   return child.exitCode === 0;
 }
 
-/** A served database with a sandbox for payments and a clock that stands still. */
-export async function serve(binary) {
+/** A served database with a sandbox for payments, or something else, and a clock that stands still. */
+export async function serve(binary, payments = 'kind = "sandbox"') {
   const directory = temporary();
   const config = join(directory, "scrip.toml");
-  writeFileSync(config, '[payments]\nkind = "sandbox"\n');
+  writeFileSync(config, `[payments]\n${payments}\n`);
   const args = ["serve", "--data", join(directory, "data"), "--config", config];
   args.push("--listen", "127.0.0.1:0", "--clock", "manual=2027-01-31T10:00:00Z");
   const { child, match } = await start(binary, args, /listening on (http:\S+)\n.*: (http\S+)\n/);

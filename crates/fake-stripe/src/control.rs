@@ -53,6 +53,10 @@ pub(crate) enum Order {
     Weather {
         weather: Weather,
     },
+    /// Time stands still at these seconds since 1970.
+    Now {
+        seconds: i64,
+    },
     /// Whom events are sent to.
     Endpoint {
         url: String,
@@ -116,6 +120,10 @@ fn obey(shared: &Shared, order: Order) -> Option<Value> {
         }
         Order::Weather { weather } => {
             stripe.weather = weather;
+            Value::Null
+        }
+        Order::Now { seconds } => {
+            stripe.now = Some(seconds);
             Value::Null
         }
         Order::Endpoint { url } => {

@@ -19,6 +19,10 @@ pub(crate) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/v1/{*path}", any(call))
         .route("/c/pay/{session}", get(page).post(paid))
+        .route(
+            "/p/session/{id}",
+            get(|| async { Html("<!doctype html><html lang=en><link rel=icon href=data:,><title>Portal</title><h1>Portal</h1>") }),
+        )
         .route("/_fake", post(control::order))
         .with_state(shared)
 }

@@ -111,6 +111,9 @@ pub enum PaymentsConfig {
     Stripe(StripeConfig),
 }
 
+/// Where Stripe's API is.
+pub const STRIPE: &str = "https://api.stripe.com";
+
 /// How Stripe is called, and how its events are told from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StripeConfig {

@@ -5,10 +5,9 @@
 //! Invariant: a key that moves real money goes nowhere but to Stripe.
 
 use super::providers::{required, secret, timeout};
-use super::{Environment, PaymentsConfig, Secret, StripeConfig, web_address};
+use super::{Environment, PaymentsConfig, STRIPE, Secret, StripeConfig, web_address};
 use crate::toml_reader::Table;
 
-const STRIPE: &str = "https://api.stripe.com";
 /// Secrets of events at a time.
 const MAX_SECRETS: usize = 8;
 

@@ -14,6 +14,7 @@ use super::view::{ErrorPage, SignedOut};
 use crate::app::App;
 use crate::money;
 use crate::payments::Failure;
+use crate::payments::Payments;
 use crate::store;
 
 /// What a handler answers.
@@ -180,14 +181,14 @@ pub async fn around(State(app): State<App>, request: Request, next: Next) -> Res
     if get && cookies.flash.is_some() && response.status() == StatusCode::OK && is_html(&response) {
         session::set_cookie(&app, response.headers_mut(), session::FLASH, "", 0);
     }
-    secure(response.headers_mut());
+    secure(&app, response.headers_mut());
     response
 }
 
 /// The page for an address that nothing answers; for the server's fallback, which stands outside [`around`].
 pub async fn not_found(State(app): State<App>, request: Request) -> Response {
     let mut response = draw(&app, &Cookies::of(request.headers()), Trouble::not_found()).await;
-    secure(response.headers_mut());
+    secure(&app, response.headers_mut());
     response
 }
 
@@ -245,7 +246,7 @@ pub fn policy_towards(origin: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&policy).ok()
 }
 
-fn secure(headers: &mut HeaderMap) {
+fn secure(app: &App, headers: &mut HeaderMap) {
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "same-origin"),
@@ -254,5 +255,8 @@ fn secure(headers: &mut HeaderMap) {
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    // Who buys is led on to the provider's pages, and browsers hold a form to its policy also where the answer leads.
+    let policy = app.payments.as_ref().and_then(Payments::pages).and_then(policy_towards);
+    let policy = policy.unwrap_or(HeaderValue::from_static(POLICY));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
 }

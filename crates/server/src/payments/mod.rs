@@ -139,6 +139,14 @@ impl Payments {
         matches!(self, Payments::Stripe(stripe) if stripe.is_live())
     }
 
+    /// Where the provider's own pages are, as origins with a space between them; `None`: they are ours.
+    pub fn pages(&self) -> Option<&str> {
+        match self {
+            Payments::Sandbox => None,
+            Payments::Stripe(stripe) => Some(stripe.pages()),
+        }
+    }
+
     /// Opens a checkout page. Asked again for the same order, it is the same page.
     pub async fn checkout(&self, order: &Order) -> Result<Checkout, Failure> {
         match self {

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use self::objects::{Account, Dispute, Intent, List, Named, Portal, Session};
 use self::wire::{Field, Wire, Wrong};
 use super::{Checkout, Failure, Order, Refund, Said, Stands};
-use crate::config::{Secret, StripeConfig};
+use crate::config::{STRIPE, Secret, StripeConfig};
 use crate::hex::hex;
 
 pub use webhook::Forged;
@@ -46,6 +46,7 @@ pub struct Stripe {
     livemode: bool,
     webhook_secrets: Vec<Secret>,
     account: OnceLock<String>,
+    pages: String,
 }
 
 /// What an event hints at.
@@ -81,12 +82,21 @@ impl Stripe {
             livemode: config.is_live(),
             webhook_secrets: config.webhook_secrets.clone(),
             account: OnceLock::new(),
+            pages: match config.api_url.as_str() {
+                STRIPE => "https://checkout.stripe.com https://billing.stripe.com".to_owned(),
+                elsewhere => elsewhere.to_owned(),
+            },
         })
     }
 
     /// Whether it moves real money.
     pub fn is_live(&self) -> bool {
         self.livemode
+    }
+
+    /// Where its pages are, as origins with a space between them.
+    pub fn pages(&self) -> &str {
+        &self.pages
     }
 
     /// The account behind the key and its mode, in words that tell it from any other.
