@@ -12,8 +12,8 @@ use crate::store;
 use crate::store::alerts::thousands;
 use crate::store::committer::Key;
 use crate::store::payments::{NewPayment, Payer, Payment, Purpose, Status};
-use crate::store::subscriptions::Terms;
 use crate::store::subscriptions::change::{Subscription, Wish};
+use crate::store::subscriptions::{Standing, Terms};
 
 /// Why money did not move.
 #[derive(Debug)]
@@ -77,8 +77,15 @@ pub async fn change(
     wish: Wish,
     key: Key,
 ) -> Result<(Subscription, Option<Payment>, bool), Trouble> {
+    let is_plan = matches!(wish, Wish::Plan { .. });
     let (is, ordered, replayed) = app.store.change_subscription(workspace, wish, key).await?;
-    let Some(ordered) = ordered else { return Ok((is, None, replayed)) };
+    let Some(ordered) = ordered else {
+        // Who keeps a plan that is not paid wants to pay it.
+        return match is.awaited.clone().filter(|_| is.workspace.subscription == Some(Standing::PastDue)) {
+            Some(unpaid) if is_plan => Ok((is, Some(open_checkout(app, unpaid).await?), replayed)),
+            _ => Ok((is, None, replayed)),
+        };
+    };
     if ordered.next_attempt.is_some() && ordered.attempts == 0 {
         charge(app, workspace, ordered.id).await?;
     }

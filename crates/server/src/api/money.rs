@@ -167,8 +167,8 @@ pub async fn refund(
 ) -> Answer {
     caller.operator()?;
     extract::text("reason", &body.reason, 500)?;
-    let (workspace, number) = caller.inside("topup", &topup)?;
-    find(&app, workspace, number).await?;
+    // A period or an upgrade is given back like a top-up.
+    let (workspace, number) = caller.inside("topup", &topup).or_else(|_| caller.inside("pay", &topup))?;
     let key = extract::key(KeyKind::TopUpRefund, &key, &(number, &body));
     let which = (workspace, number);
     let (topup, replayed) = money::refund(&app, which, body.credits, body.reason, key).await?;

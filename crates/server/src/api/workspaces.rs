@@ -63,7 +63,7 @@ fn view(workspace: Workspace) -> View {
         admin_email: workspace.admin_email,
         external_id: workspace.external_id,
         created_at: rfc3339(workspace.created_at),
-        renews_at: workspace.next_period.map(rfc3339),
+        renews_at: workspace.next_period.filter(|_| workspace.awaited.is_none()).map(rfc3339),
     }
 }
 

@@ -149,7 +149,8 @@ fn come_back(tx: &Tx<'_>, words: &Words, recorded: &[Arc<Recorded>]) -> Result<(
 
 fn renewal_words(tx: &Tx<'_>, workspace: i64) -> Result<String, Error> {
     let renewal = tx.one(
-        "select next_period, time_zone from workspace where workspace = ?1 and next_period is not null",
+        "select next_period, time_zone from workspace
+           where workspace = ?1 and next_period is not null and awaited is null and subscription <> 4",
         values![workspace],
         |row| Ok((row.time(0)?, row.text(1)?)),
     )?;

@@ -7,6 +7,7 @@ use super::codec;
 use super::db::{BY_OPERATION, Row, Tx};
 use super::entry::{self, ENTRY, Recorded};
 use super::ledger::{self, HOLD};
+use super::subscriptions::{Standing, Terms};
 use super::work::{StepOutcome, WorkState};
 use super::{Error, Store};
 use crate::values;
@@ -110,16 +111,31 @@ pub struct CampaignLead {
 /// The kinds of entries that change the balance or explain it: the ones the API lists.
 pub const LISTED: [i64; 7] = [1, 2, 7, 9, 10, 11, 12];
 
+/// When credits come next, and how many. Not while they wait for a payment, nor after the last ones of a plan that ends; how
+/// many another plan brings is not known here.
+fn renewal(row: &Row<'_>) -> Result<(Option<Time>, Option<i64>), Error> {
+    let (Some(at), credits) = (row.opt_time(7)?, row.opt_int(8)?) else { return Ok((None, None)) };
+    let terms = row.opt_text(11)?.and_then(|terms| serde_json::from_str::<Terms>(&terms).ok());
+    let each = terms.map_or(1, |terms| terms.months / terms.grant_months);
+    let is_paid_then = row.opt_int(12)?.unwrap_or(0) % each == 0;
+    if is_paid_then && row.opt_int(9)? == Some(Standing::Canceling as i64) {
+        return Ok((None, None));
+    }
+    let other = is_paid_then && row.opt_text(10)?.is_some();
+    Ok((Some(at), credits.filter(|_| !other)))
+}
+
 impl Store {
     /// The balance of a workspace.
     pub async fn balance(&self, workspace: i64) -> Result<Balance, Error> {
         self.read_ledger(Some(workspace), move |tx| {
             let row = tx.one(
-                "select a.available, a.held, a.debt, a.level, a.needed, a.out_since, a.restored_at, w.next_period, w.plan_credits
+                "select a.available, a.held, a.debt, a.level, a.needed, a.out_since, a.restored_at, case when w.awaited is null then w.next_period end, w.plan_credits,
+                   w.subscription, w.next_plan, w.terms, (select max(p.number) + 1 from period p where p.workspace = w.workspace) - w.first_period
                  from account a join workspace w on w.workspace = a.workspace where a.workspace = ?1",
                 values![workspace],
                 |row| {
-                    let renews_at = row.opt_time(7)?;
+                    let (renews_at, credits) = renewal(row)?;
                     Ok(Balance {
                         available: row.int(0)?,
                         held: row.int(1)?,
@@ -129,7 +145,7 @@ impl Store {
                         out_since: row.opt_time(5)?,
                         restored_at: row.opt_time(6)?,
                         grants: Vec::new(),
-                        renewal_credits: if renews_at.is_some() { row.opt_int(8)? } else { None },
+                        renewal_credits: credits,
                         renews_at,
                     })
                 },

@@ -153,6 +153,7 @@ pub fn decide(
     use Standing::{Active, Canceled, Canceling, Incomplete, PastDue, Trialing};
     let standing = workspace.subscription.unwrap_or(Canceled);
     match standing {
+        PastDue if workspace.plan.as_ref() == Some(&terms.plan) => return Ok(Change::Stay),
         PastDue => {
             let detail = "a renewal is not paid yet: pay it or cancel before changing the plan";
             return Err(Error::Conflict("subscription_past_due", detail));

@@ -170,6 +170,8 @@ async fn a_subscription_is_paid_before_anything_is_granted_and_renews_from_its_a
     shop.comes_to(5 * 3_100).await;
     shop.act("cancel").await.about_a_workspace(200);
     assert_eq!(shop.is().await["status"], "canceling");
+    let balance = shop.server.get(&format!("{}/balance", shop.ws)).await.body;
+    assert_eq!(balance["renews_at"], Value::Null, "nothing comes any more");
     shop.act("resume").await.about_a_workspace(200);
     assert_eq!(shop.is().await["status"], "active");
     shop.act("cancel").await.about_a_workspace(200);
@@ -250,6 +252,11 @@ async fn a_larger_plan_costs_the_difference_now_and_a_smaller_one_waits() {
     shop.put(json!({ "plan": "small", "when": "now" })).await.problem(422, "invalid_field");
     let is = shop.change(json!({ "plan": "small" })).await;
     assert_eq!((&is["plan"], &is["next_plan"]), (&json!("large"), &json!("small")));
+    let balance = shop.server.get(&format!("{}/balance", shop.ws)).await.body;
+    assert_eq!(
+        (&balance["renews_at"], &balance["renewal_credits"]),
+        (&json!("2027-02-28T10:00:00Z"), &Value::Null)
+    );
     shop.server.advance(14 * DAY).await;
     let is = shop.is().await;
     assert_eq!((&is["plan"], &is["next_plan"]), (&json!("small"), &Value::Null));
@@ -261,6 +268,41 @@ async fn a_larger_plan_costs_the_difference_now_and_a_smaller_one_waits() {
     shop.comes_to(3_100 + 13_950 + 3_100 + 500).await;
     shop.server.advance(32 * DAY).await;
     shop.comes_to(3_100 + 13_950 + 3_100 + 500).await;
+    shop.server.audit();
+}
+
+/// Half of a period's money back takes half of its credits, and the rest the rest, whatever was spent meanwhile.
+#[tokio::test]
+async fn a_period_is_given_back_like_a_top_up() {
+    let shop = Shop::open().await;
+    shop.subscribe("small", "pays").await;
+    let payments = shop.server.get(&format!("{}/payments", shop.ws)).await.about_a_workspace(200);
+    let refund = format!("/v1/topups/{}/refund", payments["items"][0]["id"].as_str().expect("an id"));
+    let half = json!({ "credits": 1_550, "reason": "half of it" });
+    for _ in 0..2 {
+        let got = shop.server.post(&refund, "half", half.clone()).await.about_a_workspace(200);
+        assert_eq!((&got["status"], &got["refunded_credits"]), (&json!("paid"), &json!(1_550)), "{got}");
+    }
+    shop.comes_to(1_550).await;
+    shop.adjust(-1_000).await;
+    shop.server
+        .post(&refund, "more", json!({ "credits": 1_551, "reason": "too much" }))
+        .await
+        .problem(422, "invalid_field");
+    let got = shop.server.post(&refund, "rest", json!({ "reason": "the rest" })).await.about_a_workspace(200);
+    assert_eq!((&got["status"], &got["refunded_credits"]), (&json!("refunded"), &json!(3_100)), "{got}");
+    let balance = shop.server.get(&format!("{}/balance", shop.ws)).await.body;
+    assert_eq!((&balance["available"], &balance["debt"]), (&json!(0), &json!(1_000)));
+    let csv = shop.server.get(&format!("{}/payments.csv", shop.ws)).await.about_a_workspace(200);
+    assert!(
+        csv.as_str()
+            .expect("text")
+            .contains(",period,1,refunded,Small plan,3100,0,3100,620,3720,EUR,3720,0,3100,"),
+        "{csv}"
+    );
+    // The next credits repay first.
+    shop.server.advance(28 * DAY).await;
+    shop.comes_to(2_100).await;
     shop.server.audit();
 }
 
