@@ -200,7 +200,9 @@ impl Stripe {
             }
             Shown::On(_) | Shown::Ended => "<p>There is nothing to pay here any more.</p>".to_owned(),
         };
-        format!("<!doctype html><html lang=en><link rel=icon href=data:,><title>Checkout</title><h1>Checkout</h1>{inner}")
+        format!(
+            "<!doctype html><html lang=en><link rel=icon href=data:,><title>Checkout</title><h1>Checkout</h1>{inner}"
+        )
     }
 }
 

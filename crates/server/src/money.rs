@@ -232,7 +232,28 @@ pub async fn refresh(app: &App, payment: &Payment) -> Result<Payment, Trouble> {
     let workspace = payment.order.workspace;
     let payer = app.store.payer(workspace).await?;
     let said = provider(app)?.fetch(&in_words(app, payment, payer).await?).await?;
-    Ok(app.store.apply_payment(workspace, payment.id, said).await?)
+    Ok(told(app, workspace, payment.id, said).await?)
+}
+
+/// Applies what the provider says of a payment by itself. Most of it is known from another message, and then nothing is written.
+///
+/// # Errors
+/// When what is said is not of this payment, or the store refuses.
+pub async fn told(app: &App, workspace: i64, id: i64, said: Said) -> Result<Payment, store::Error> {
+    let payment = app.store.payment(workspace, id).await?;
+    let known = payment.known();
+    let sums =
+        |said: &Said| (said.stands, said.object.clone(), said.refunded, said.disputed, said.reinstated);
+    if said.stands == Stands::Paid && sums(&known) == sums(&said) {
+        return Ok(payment);
+    }
+    // What is tried without a person goes on being tried when a page ends that nobody used.
+    if let (Stands::Expired, None, 1.., Some(checkout)) =
+        (said.stands, &said.object, payment.attempts, &payment.checkout)
+    {
+        return app.store.close_checkout(workspace, id, checkout.clone()).await;
+    }
+    app.store.apply_payment(workspace, id, said).await
 }
 
 /// Where the saved method is changed, if the provider has such a page.

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use crate::app::App;
 use crate::money::{self, Trouble};
 use crate::payments::stripe::{Hint, Stripe};
-use crate::payments::{Failure, Payments, Said, Stands};
+use crate::payments::{Failure, Payments, Said};
 use crate::scheduler::pause;
 use crate::store::Error;
 use crate::store::payments::parse_name;
@@ -72,33 +72,13 @@ pub async fn heard(app: &App, stripe: &Stripe, hint: &Hint) -> Result<(), Troubl
 /// Applies what is said of a payment. One of another installation on the same account is none of ours.
 async fn apply(app: &App, payment: &str, said: Said) -> Result<(), Error> {
     let Some((workspace, id)) = parse_name(payment) else { return Ok(()) };
-    let known = match app.store.payment(workspace, id).await {
-        Err(Error::NotFound) => return Ok(()),
-        known => known?,
-    };
-    if is_told(&known.known(), &said) {
-        return Ok(());
-    }
-    // What is tried without a person goes on being tried when a page ends that nobody used.
-    if let (Stands::Expired, None, 1.., Some(checkout)) =
-        (said.stands, &said.object, known.attempts, known.checkout)
-    {
-        return app.store.close_checkout(workspace, id, checkout).await;
-    }
-    match app.store.apply_payment(workspace, id, said).await {
-        Ok(_) => Ok(()),
+    match money::told(app, workspace, id, said).await {
+        Ok(_) | Err(Error::NotFound) => Ok(()),
         Err(error) => {
             tracing::error!(%error, payment, "what the payment provider says of a payment cannot be applied");
             Err(error)
         }
     }
-}
-
-/// Whether a paid payment stands as it is known to: most events say again what others said, and then nothing is written.
-fn is_told(known: &Said, said: &Said) -> bool {
-    let sums =
-        |said: &Said| (said.stands, said.object.clone(), said.refunded, said.disputed, said.reinstated);
-    said.stands == Stands::Paid && sums(known) == sums(said)
 }
 
 /// Reads the provider's lists, if it is time to. Answers how many payments were looked at.
@@ -149,16 +129,17 @@ async fn heal(app: &App, stripe: &Stripe, since: Time, now: Time) -> Result<usiz
 /// Asks how an open payment stands.
 async fn ask(app: &App, (workspace, id): (i64, i64)) -> Result<(), Trouble> {
     let payment = app.store.payment(workspace, id).await?;
-    let payer = app.store.payer(workspace).await?;
-    let order = money::in_words(app, &payment, payer).await?;
-    match money::provider(app)?.fetch(&order).await {
-        Ok(said) => Ok(survive(apply(app, &order.payment, said).await)?),
-        // One payment that Stripe does not know must not hide all others.
-        Err(Failure::Refused(reason)) => {
-            tracing::error!(reason, payment = order.payment, "an open payment cannot be asked for");
+    match money::refresh(app, &payment).await {
+        // One payment that Stripe does not know, or that does not fit, must not hide all others.
+        Err(
+            trouble @ (Trouble::Provider(Failure::Refused(_))
+            | Trouble::Store(Error::Conflict(..) | Error::Refused(_))),
+        ) => {
+            tracing::error!(?trouble, payment = payment.name(), "an open payment cannot be asked for");
             Ok(())
         }
-        Err(unknown) => Err(unknown.into()),
+        Err(trouble) => Err(trouble),
+        Ok(_) => Ok(()),
     }
 }
 

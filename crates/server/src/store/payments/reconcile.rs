@@ -6,6 +6,7 @@ use billing::Time;
 
 use super::super::people::NOBODY;
 use super::super::{Error, Store};
+use super::{Payment, find};
 use crate::values;
 
 impl Store {
@@ -44,13 +45,13 @@ impl Store {
     }
 
     /// Forgets the page of a payment whose time is over, so that the next one who wants to pay it gets a new one.
-    pub async fn close_checkout(&self, workspace: i64, id: i64, checkout: String) -> Result<(), Error> {
+    pub async fn close_checkout(&self, workspace: i64, id: i64, checkout: String) -> Result<Payment, Error> {
         self.write(workspace, move |batch| {
             batch.tx.execute(
                 "update payment set checkout_url = null where workspace = ?1 and id = ?2 and checkout = ?3",
                 values![workspace, id, &checkout],
             )?;
-            Ok(())
+            find(&batch.tx, workspace, id)
         })
         .await
     }
