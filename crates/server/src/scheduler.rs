@@ -7,7 +7,6 @@
 
 use billing::ledger::Command;
 use billing::{Time, units::SECOND};
-use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
 use crate::app::App;
@@ -18,9 +17,9 @@ use crate::store::payments::Purpose;
 use crate::{delivery, reconcile, runner};
 
 /// How many workspaces are looked at in one go.
-const BATCH: i64 = 512;
-/// How many charges are under way at once.
-const CHARGES: usize = 16;
+const BATCH: i64 = 256;
+/// How many of what is due is done at once: enough to share commits, and few enough that nobody else waits long for one.
+const AT_ONCE: usize = 16;
 
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
@@ -31,26 +30,24 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         let buys = if app.payments.is_some() { app.store.due_auto_buys(BATCH).await? } else { Vec::new() };
         let accounts = app.store.due_accounts().await?;
         let due = periods.len() + payments.len() + buys.len() + accounts.len();
-        // Side by side, so that many share a commit. One that cannot be done must not keep the others waiting.
+        // One that cannot be done must not keep the others waiting.
         let renewals = periods.into_iter().map(|(workspace, plan)| async move {
             let terms = plan.and_then(|plan| money::terms(app.catalog(), &plan));
             app.store.renew(workspace, terms).await
         });
-        let mut failed = join_all(renewals).await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        let mut failed = failures(renewals).await;
         let buys = buys.into_iter().map(|(workspace, pack)| async move {
             let catalog = app.catalog();
             let pack = catalog.pack(&pack);
             let offer = pack.map(|pack| money::pack(catalog, workspace, Purpose::AutoBuy, pack, None));
             app.store.begin_auto_buy(workspace, offer).await
         });
-        failed.extend(join_all(buys).await.into_iter().filter_map(Result::err));
+        failed.extend(failures(buys).await);
         let charges = payments.into_iter().map(|(workspace, payment)| money::charge(app, workspace, payment));
-        let mut charges = stream::iter(charges).buffer_unordered(CHARGES);
-        while let Some(charged) = charges.next().await {
-            match charged {
-                Ok(()) => {}
-                Err(Trouble::Store(error)) => failed.push(error),
-                Err(trouble) => tracing::warn!(?trouble, "a charge could not be made"),
+        for trouble in failures(charges).await {
+            match trouble {
+                Trouble::Store(error) => failed.push(error),
+                trouble => tracing::warn!(?trouble, "a charge could not be made"),
             }
         }
         let sweeps =
@@ -69,6 +66,12 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
             return Ok(done);
         }
     }
+}
+
+/// Does what is due side by side; answers what could not be done.
+async fn failures<E>(due: impl Iterator<Item = impl Future<Output = Result<(), E>>>) -> Vec<E> {
+    let done = stream::iter(due).buffer_unordered(AT_ONCE);
+    done.filter_map(async |done| done.err()).collect().await
 }
 
 /// Runs the loop until the server stops. Only for the system's clock.

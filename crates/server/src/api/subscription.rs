@@ -40,7 +40,10 @@ pub struct View {
     price: Option<Price>,
     /// When the next credits come.
     renews_at: Option<String>,
-    /// Where the payment that is waited for can be made.
+    /// The payment that is waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<String>,
+    /// Where it can be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkout_url: Option<String>,
     /// When a declined renewal is tried again.
@@ -63,6 +66,7 @@ fn view(is: &Subscription, ordered: Option<&Payment>) -> View {
         credits: terms.map(|terms| terms.credits),
         price: terms.map(|terms| Price { amount: terms.amount, currency: terms.currency.clone() }),
         renews_at: workspace.next_period.filter(|_| workspace.awaited.is_none()).map(rfc3339),
+        payment: open.map(Payment::name),
         checkout_url: open.and_then(|payment| payment.checkout_url.clone()),
         retries_at: open.filter(|payment| payment.attempts > 0).and_then(|it| it.next_attempt).map(rfc3339),
     }

@@ -183,7 +183,7 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
     // The smallest pack that is enough, for the renewal first, else for what is due: never the largest by reflex.
     let stuck = scene.needed().unwrap_or(0).max(balance.due_week) - balance.available;
     let missing = balance.shortfall.unwrap_or(0).max(stuck).max(0).saturating_add(balance.owed);
-    let covering = packs.iter().position(|pack| pack.credits >= missing);
+    let covering = packs.iter().position(|pack| pack.credits + pack.bonus >= missing);
     let selected = covering.unwrap_or(packs.len() - 1);
     let tax = |amount| app.catalog().tax.as_ref().map_or(0, |tax| tax.on(amount));
     let note = |index: usize| {

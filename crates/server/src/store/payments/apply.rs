@@ -117,11 +117,13 @@ fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), E
            amount = ?8, tax = ?9, next_attempt = null, reason = null where workspace = ?1 and id = ?2",
         values![order.workspace, id, grant, bonus, receipt, now, said.object.as_ref(), said.amount, tax],
     )?;
-    let title = match order.purpose {
-        Purpose::TopUp => format!("{} credits bought.", thousands(payment.credits())),
-        _ => format!("{} paid.", order.label),
+    let (title, body) = match order.purpose {
+        Purpose::TopUp => {
+            (format!("{} credits bought.", thousands(payment.credits())), "They were added to the balance.")
+        }
+        _ => (format!("Paid: {}.", order.label), "Its credits were added to the balance."),
     };
-    alerts::add(&batch.tx, order.workspace, "topup", now, &title, "They were added to the balance.")
+    alerts::add(&batch.tx, order.workspace, "topup", now, &title, body)
 }
 
 /// One grant of a payment. No caller can write its key: there is a space in it.
@@ -134,7 +136,8 @@ fn bought(
 ) -> Result<Option<i64>, Error> {
     let Some(credits) = Amount::new(credits) else { return Ok(None) };
     let effective_at = batch.now;
-    let expires_at = payment.order.expires_days.map(|days| Time(effective_at.0.saturating_add(days * DAY)));
+    let days = payment.order.expires_days.map(|days| Time(effective_at.0.saturating_add(days * DAY)));
+    let expires_at = days.or(periods::upgrade_ends(batch, payment)?);
     let terms = GrantTerms { credits, kind, priority: 0, effective_at, expires_at };
     let mut post = Post::new(payment.order.workspace, Command::Grant(terms), "payment");
     post.key = Some(key(KeyKind::TopUp, format!("{what} {}", payment.id)));

@@ -274,6 +274,16 @@ pub(in crate::store) fn upgraded(batch: &mut Batch<'_>, payment: &Payment) -> Re
     Ok(())
 }
 
+/// When the credits of an upgrade expire: with the period, where the plan says so.
+pub(in crate::store) fn upgrade_ends(batch: &Batch<'_>, payment: &Payment) -> Result<Option<Time>, Error> {
+    let expires =
+        payment.order.purpose == Purpose::Upgrade && ordered(payment).is_some_and(|it| it.terms.expires);
+    if !expires {
+        return Ok(None);
+    }
+    Ok(find(&batch.tx, payment.order.workspace)?.next_period.filter(|at| *at > batch.now))
+}
+
 /// A charge for a period was declined: it is tried again later, or the subscription ends. Answers when.
 pub(in crate::store) fn declined(batch: &mut Batch<'_>, payment: &Payment) -> Result<Option<Time>, Error> {
     let workspace = find(&batch.tx, payment.order.workspace)?;
