@@ -86,6 +86,17 @@ async fn apply(app: &App, payment: &str, said: Said) -> Result<(), Error> {
 /// # Errors
 /// When the store fails. A provider that does not answer is asked again later.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
+    match read_lists(app).await {
+        Ok(looked_at) => Ok(looked_at),
+        Err(Trouble::Store(error)) => Err(error),
+        Err(trouble) => {
+            tracing::warn!(?trouble, "the payment provider's lists cannot be read now");
+            Ok(0)
+        }
+    }
+}
+
+async fn read_lists(app: &App) -> Result<usize, Trouble> {
     let Some(Payments::Stripe(stripe)) = &app.payments else { return Ok(0) };
     let now = app.clock.now();
     let Some(last) = app.store.reconciled_at().await? else {
@@ -95,17 +106,9 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
     if due(app, last).await? > now {
         return Ok(0);
     }
-    match heal(app, stripe, last, now).await {
-        Ok(looked_at) => {
-            app.store.reconciled(now).await?;
-            Ok(looked_at)
-        }
-        Err(Trouble::Store(error)) => Err(error),
-        Err(trouble) => {
-            tracing::warn!(?trouble, "the payment provider's lists cannot be read now");
-            Ok(0)
-        }
-    }
+    let looked_at = heal(app, stripe, last, now).await?;
+    app.store.reconciled(now).await?;
+    Ok(looked_at)
 }
 
 async fn heal(app: &App, stripe: &Stripe, since: Time, now: Time) -> Result<usize, Trouble> {
@@ -170,11 +173,17 @@ async fn due(app: &App, last: Time) -> Result<Time, Error> {
 
 /// Runs the loop until the server stops. Only for the system's clock.
 pub async fn run(app: App) {
+    let mut again = app.clock.now();
     while !app.is_stopping() {
-        match work_off(&app).await {
-            Ok(0) => {}
-            Ok(_) => app.nudge(),
-            Err(error) => tracing::error!(%error, "payments could not be reconciled"),
+        if app.clock.now() >= again {
+            match read_lists(&app).await {
+                Ok(0) => {}
+                Ok(_) => app.nudge(),
+                Err(trouble) => {
+                    tracing::warn!(?trouble, "the payment provider's lists cannot be read now");
+                    again = app.clock.now().plus_seconds(AGAIN_SECONDS);
+                }
+            }
         }
         pause(&app).await;
     }

@@ -16,12 +16,13 @@ use std::sync::OnceLock;
 
 use billing::Time;
 use billing::units::{DAY, SECOND};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use self::objects::{Account, Dispute, Intent, List, Named, Portal, Session};
-use self::wire::{Field, Wire, Wrong};
+use self::wire::{Field, SIDE_BY_SIDE, Wire, Wrong};
 use super::{Checkout, Failure, Order, Refund, Said, Stands};
 use crate::config::{STRIPE, Secret, StripeConfig};
 use crate::hex::hex;
@@ -234,20 +235,17 @@ impl Stripe {
             self.all::<objects::Refund>("refunds", &since),
             self.all::<Dispute>("disputes", &long_ago),
         )?;
-        let mut said = Vec::new();
-        let mut seen = BTreeSet::new();
-        for intent in intents {
-            seen.insert(intent.id.clone());
-            said.extend(self.said(intent).await?);
-        }
         let refunded = refunds.into_iter().filter_map(|refund| refund.payment_intent);
         let disputed = disputes.into_iter().filter_map(|dispute| dispute.payment_intent);
-        for Named(intent) in refunded.chain(disputed) {
-            if seen.insert(intent.clone()) {
-                said.extend(self.said(self.intent(&intent).await?).await?);
-            }
-        }
-        Ok(said)
+        let listed: BTreeSet<String> = intents.iter().map(|intent| intent.id.clone()).collect();
+        let others: BTreeSet<String> = refunded.chain(disputed).map(|Named(intent)| intent).collect();
+        let others = others.into_iter().filter(|intent| !listed.contains(intent));
+        let asked =
+            stream::iter(others).map(|intent| async move { self.said(self.intent(&intent).await?).await });
+        let listed = stream::iter(intents).map(|intent| self.said(intent)).buffer_unordered(SIDE_BY_SIDE);
+        let said: Vec<Option<(String, Said)>> =
+            listed.chain(asked.buffer_unordered(SIDE_BY_SIDE)).try_collect().await?;
+        Ok(said.into_iter().flatten().collect())
     }
 
     pub(super) async fn portal(&self, customer: &str, return_url: &str) -> Result<Option<String>, Failure> {

@@ -18,7 +18,7 @@ use crate::providers::{Body, careful, one_line, read_bounded};
 /// The version of the API whose words `objects` reads.
 const VERSION: &str = "2026-10-28.endive";
 /// How many requests are under way at a time; Stripe allows so many a second.
-const SIDE_BY_SIDE: usize = 16;
+pub(super) const SIDE_BY_SIDE: usize = 16;
 /// The pauses between attempts, in real time; there is one attempt more than pauses.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
 

@@ -86,23 +86,23 @@ async fn buy_all(shop: &mut Shop, count: usize, seed: u64) -> Vec<Bought> {
         workspaces.push(shop.server.workspace(&format!("Buyer {number}")).await);
     }
     let mut chance = Chance(seed);
-    let fates: Vec<u64> = (0..count).map(|_| chance.below(20)).collect();
+    let fates: Vec<u64> = (0..count).map(|_| chance.below(100)).collect();
     let (shop, workspaces) = (&*shop, &workspaces);
     let buying = fates.into_iter().enumerate().map(|(index, fate)| async move {
         let ws = workspaces[index / OF_ONE].clone();
         let topup = shop.order_for(&ws, &format!("order-{index}")).await;
         let session = session(&topup);
         let mut stripe = shop.fake.stripe();
-        stripe.pay(&session, if matches!(fate, 1 | 2) { DISPUTES } else { PAYS });
+        stripe.pay(&session, if matches!(fate, 5 | 6) { DISPUTES } else { PAYS });
         let intent = text(stripe.get(&session).expect("a session"), "payment_intent");
         let credits = match fate {
-            0 => {
+            0..=4 => {
                 let left = stripe.left(&intent);
                 stripe.give_back(&intent, left);
                 0
             }
-            1 => 0,
-            2 => {
+            5 => 0,
+            6 => {
                 let dispute = last(&stripe, "dispute");
                 stripe.win_dispute(&dispute);
                 number(&topup, "credits")
