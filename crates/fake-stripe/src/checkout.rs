@@ -79,6 +79,9 @@ impl Stripe {
         let session = self.known(id);
         session["status"] = json!("expired");
         session["url"] = Value::Null;
+        let intent = session["payment_intent"].as_str().map(str::to_owned);
+        // What was tried on the page ends with it.
+        intent.map(|intent| self.cancel_intent(&intent));
         self.happened("checkout.session.expired", id);
     }
 

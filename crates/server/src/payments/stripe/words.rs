@@ -32,10 +32,9 @@ impl Stripe {
     }
 
     pub(super) async fn said_of_session(&self, session: Session) -> Result<Said, Failure> {
-        let stands = match session.status.as_deref() {
-            Some("expired") => Stands::Expired,
-            Some("complete") if session.payment_intent.is_some() => {
-                let Named(intent) = session.payment_intent.unwrap_or_else(|| Named(String::new()));
+        let stands = match (session.status.as_deref(), session.payment_intent) {
+            (Some("expired"), _) => Stands::Expired,
+            (Some("complete"), Some(Named(intent))) => {
                 let intent = self.intent(&intent).await?;
                 let reason = intent.last_payment_error.as_ref().and_then(|error| error.message.clone());
                 let said = self.said_of(intent).await?;
@@ -52,6 +51,8 @@ impl Stripe {
         let stands = match intent.status.as_str() {
             "succeeded" => Stands::Paid,
             "processing" => Stands::Processing,
+            // A page that ended takes its intent with it; one of ours somebody canceled at Stripe.
+            "canceled" if saved => Stands::Declined,
             "canceled" => Stands::Expired,
             // On Stripe's page another card may be tried; without a person nobody tries one.
             _ if saved && intent.last_payment_error.is_some() => Stands::Declined,
@@ -86,7 +87,7 @@ impl Stripe {
             tax: None,
             currency: intent.currency,
             // Nobody is bound to what was tried on Stripe's page until it is paid.
-            object: (saved || stands >= Stands::Processing).then_some(intent.id),
+            object: (saved || !matches!(stands, Stands::Open | Stands::Expired)).then_some(intent.id),
         })
     }
 }

@@ -168,6 +168,19 @@ async fn a_card_that_does_not_pay_without_a_person_is_declined_and_another_one_p
 }
 
 #[tokio::test]
+async fn a_charge_that_somebody_cancels_at_stripe_is_declined_and_no_second_one() {
+    let till = Till::open(PATIENT).await;
+    let payer = till.payer("pm_card_visa_chargeDeclined");
+    let said = till.payments.charge_saved(&payer).await.expect("an answer");
+    let object = said.object.clone().expect("an intent");
+    till.fake.stripe().change(&object, json!({ "status": "canceled" }));
+    let next = Order { attempt: 2, ..knowing(&payer, &said) };
+    let said = till.payments.charge_saved(&next).await.expect("an answer");
+    assert_eq!((said.stands, said.object), (Stands::Declined, Some(object)));
+    assert_eq!(till.fake.stripe().all("payment_intent").len(), 1);
+}
+
+#[tokio::test]
 async fn nobody_is_charged_who_saved_nothing() {
     let till = Till::open(PATIENT).await;
     let customer = till.fake.stripe().customer();

@@ -7,7 +7,7 @@ use scrip::config::{Config, PaymentsConfig};
 use scrip::money;
 use serde_json::{Value, json};
 
-use super::{HOUR, News, PAYS, Shop, config, text};
+use super::{DECLINED, HOUR, News, PAYS, Shop, config, text};
 use crate::http::{OPERATOR, Server};
 use crate::temp::Directory;
 
@@ -100,6 +100,7 @@ async fn a_declined_renewal_outlives_a_page_that_nobody_used_and_pays_once_the_c
         shop.subscription("past_due", 100).await;
         let page = shop.page(workspace).await;
         assert_eq!(page, shop.page(workspace).await);
+        assert!(matches!(shop.fake.stripe().pay(&page, DECLINED), fake_stripe::Shown::Form(_)));
         // Tried again meanwhile, it closes the page first; whoever wants to pay gets another.
         shop.advance(4 * DAY).await;
         shop.hears(news).await;
