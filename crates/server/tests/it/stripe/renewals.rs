@@ -149,3 +149,27 @@ async fn a_bank_that_says_no_after_days_declines() {
         shop.end();
     }
 }
+
+#[tokio::test]
+async fn credits_that_run_low_are_bought_once_on_the_saved_card_whatever_is_lost() {
+    let shop = Shop::open().await;
+    let (topup, _) = shop.buy("by-hand", PAYS).await;
+    shop.deliver_all().await;
+    shop.stands(&topup, (1_000, 0, "paid")).await;
+    let auto = json!({ "enabled": true, "below": 500, "pack": "pack_1000", "max_per_period": 2 });
+    let path = format!("{}/auto_topup", shop.ws);
+    shop.server.send(OPERATOR, "PUT", &path, "auto", auto.to_string()).await.about_a_workspace(200);
+    // Stripe takes the money, and says so three times to nobody.
+    shop.fake.stripe().fail("POST /v1/payment_intents/", fake_stripe::Fault::CloseAfterEffect, 3);
+    let work = json!({ "operation": "email_send", "quantity": 300 });
+    shop.server.post(&format!("{}/charges", shop.ws), "work", work).await.about_a_workspace(201);
+    shop.advance(0).await;
+    shop.stands(&topup, (400, 0, "paid")).await;
+    shop.advance(120).await;
+    shop.stands(&topup, (1_400, 0, "paid")).await;
+    shop.deliver_all().await;
+    shop.advance(2 * HOUR).await;
+    shop.stands(&topup, (1_400, 0, "paid")).await;
+    assert_eq!(shop.paid(), 2);
+    shop.end();
+}
