@@ -108,9 +108,12 @@ impl Stripe {
 
     /// Somebody types a card's number into the page and presses "pay".
     pub fn pay(&mut self, session: &str, number: &str) -> Shown {
-        self.expire_sessions();
         let Ok(found) = self.find("checkout.session", session, "id") else { return Shown::Ended };
         if found["status"] != "open" {
+            return Shown::Ended;
+        }
+        if whole(&found["expires_at"]) <= self.now() {
+            self.expire(session);
             return Shown::Ended;
         }
         let Some(method) = self.make_method(number, &Value::Null) else {
