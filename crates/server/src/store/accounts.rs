@@ -164,14 +164,14 @@ impl Accounts {
         self.unwritten += 1;
     }
 
-    /// How many entries are not in their tables.
-    pub fn unwritten(&self) -> usize {
-        self.unwritten
-    }
-
     /// Whether a workspace has entries that are not in their tables.
     pub fn is_behind(&self, workspace: i64) -> bool {
         self.behind.contains(&workspace)
+    }
+
+    /// How many entries are not in their tables, and the last row of the journal: what readers must know.
+    pub fn ends(&self) -> (usize, i64) {
+        (self.unwritten, self.journal.last)
     }
 
     /// Where the journal ends: the last row, and its name.
