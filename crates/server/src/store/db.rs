@@ -202,6 +202,23 @@ impl Tx<'_> {
         }
     }
 
+    /// All rows of a query for each of many sets of parameters, which travel together.
+    pub fn query_each<T, const N: usize>(
+        self,
+        sql: &str,
+        each: &[[Value<'_>; N]],
+        mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<Vec<T>>, Error> {
+        let Tx::Postgres(session) = self else {
+            return each.iter().map(|values| self.query(sql, values, &mut read)).collect();
+        };
+        let answers = session.query_each(sql, each)?;
+        let read_all = |rows: &Vec<tokio_postgres::Row>| {
+            rows.iter().map(|row| read(&Row::Postgres(row))).collect::<Result<Vec<T>, Error>>()
+        };
+        answers.iter().map(read_all).collect()
+    }
+
     /// The first row of a query, if any.
     pub fn one<T>(
         self,
