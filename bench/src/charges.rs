@@ -91,6 +91,9 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The load of requests that store nothing.
+const NO_LOAD: &str = "none";
+
 impl Baseline {
     fn start(scratch: &Path) -> Result<Self> {
         let mut cases = Vec::new();
@@ -154,6 +157,8 @@ impl Contender {
                 }));
             }
         }
+        let name = "Scrip, two GET /healthz in a charge's place, 64 connections";
+        rows.push(Course { way: Way::Nothing, servers: 1, row: Row::new(name, NO_LOAD) });
         Ok(Self { site, servers, purses, rows })
     }
 
@@ -235,6 +240,8 @@ fn ratios(baseline: &Baseline, contender: &Contender) -> Result<String> {
         }
     }
     line("charges/s: Scrip W2 / Scrip W1", rate(hot, uniform));
+    let ceiling = contender.row(Way::Nothing, NO_LOAD, 1)?;
+    line("two requests that store nothing / PostgreSQL statements, 32 clients, W1", rate(ceiling, usual));
     for Course { way, servers, row } in contender.rows.iter().filter(|it| it.servers > 1) {
         let (one, batch) =
             (contender.row(*way, row.workload, 1)?, if *way == Way::Batch { ", batches" } else { "" });

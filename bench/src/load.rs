@@ -139,6 +139,8 @@ pub(crate) enum Way {
     Single,
     /// 1,000 holds a request, then their settles, 4 connections.
     Batch,
+    /// Two requests that store nothing in a charge's place: what HTTP and this load leave to anybody.
+    Nothing,
 }
 
 /// Charges at full speed over the given purses, and books what was charged. The latency is of a charge
@@ -155,7 +157,7 @@ pub(crate) async fn charge_all(
     let begun = Instant::now();
     let tasks = LocalSet::new();
     let mut seeds = Rng::from_clock();
-    let connections = if way == Way::Single { CONNECTIONS } else { BATCH_CONNECTIONS };
+    let connections = if way == Way::Batch { BATCH_CONNECTIONS } else { CONNECTIONS };
     let shares: Vec<_> = (0..connections)
         .map(|index| {
             let port = servers[index % servers.len()].port;
@@ -165,6 +167,7 @@ pub(crate) async fn charge_all(
                 match way {
                     Way::Single => charge_share(port, workspaces, draw, until, rng).await,
                     Way::Batch => batch_share(port, workspaces, draw, until, rng).await,
+                    Way::Nothing => nothing_share(port, until).await,
                 }
             })
         })
@@ -178,7 +181,7 @@ pub(crate) async fn charge_all(
                 elapsed = begun.elapsed();
                 latencies.extend(share.latencies_us);
                 charges += share.charged.len() as u128;
-                for index in share.charged {
+                for index in share.charged.into_iter().filter(|_| way != Way::Nothing) {
                     purses[index as usize].available -= PRICE;
                 }
             }
@@ -206,6 +209,25 @@ async fn charge_share(
         let ended = Instant::now();
         share.latencies_us.push(u32::try_from((ended - begun).as_micros())?);
         share.charged.push(u32::try_from(index)?);
+        begun = ended;
+    }
+    Ok(share)
+}
+
+async fn nothing_share(port: u16, until: Rc<Until>) -> Result<Share> {
+    let mut connection = Connection::open(port).await?;
+    let mut share = Share::default();
+    let mut begun = Instant::now();
+    while until.next(1) > 0 {
+        for _ in 0..2 {
+            let answer = connection.send("GET", "/healthz", None, "").await?;
+            if answer.status != 200 {
+                bail!("/healthz answered {} {}", answer.status, answer.body);
+            }
+        }
+        let ended = Instant::now();
+        share.latencies_us.push(u32::try_from((ended - begun).as_micros())?);
+        share.charged.push(0);
         begun = ended;
     }
     Ok(share)

@@ -6,7 +6,7 @@
 
 mod follow;
 
-use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use billing::account::Hold;
@@ -90,13 +90,35 @@ impl Accounts {
 
     /// Loads an account, unless it is here.
     pub fn load(&mut self, tx: &Tx<'_>, workspace: i64, now: Time) -> Result<(), Error> {
-        let hash_map::Entry::Vacant(vacant) = self.cached.entry(workspace) else { return Ok(()) };
-        let written = vacant.insert(ledger::load(tx, workspace, now)?.ok_or(Error::NotFound)?).account.seq;
-        let Some(ahead) = self.ahead.remove(&workspace) else { return Ok(()) };
-        self.unwritten -= ahead.len();
-        self.behind.remove(&workspace);
-        let mut lacks = ahead.into_iter().filter(|recorded| recorded.entry.seq > written);
-        lacks.try_for_each(|recorded| self.apply(tx, workspace, recorded, now))
+        self.load_all(tx, std::iter::once(workspace), now)?;
+        if self.cached.contains_key(&workspace) { Ok(()) } else { Err(Error::NotFound) }
+    }
+
+    /// Loads the accounts that are not here, those of unknown workspaces excepted.
+    pub fn load_all(
+        &mut self,
+        tx: &Tx<'_>,
+        whose: impl Iterator<Item = i64>,
+        now: Time,
+    ) -> Result<(), Error> {
+        let missing: BTreeSet<i64> = whose.filter(|workspace| !self.cached.contains_key(workspace)).collect();
+        let missing = Vec::from_iter(missing);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for (workspace, cached) in missing.iter().zip(ledger::load(tx, &missing, now)?) {
+            let Some(cached) = cached else { continue };
+            let written = cached.account.seq;
+            self.cached.insert(*workspace, cached);
+            let ahead = self.ahead.remove(workspace).unwrap_or_default();
+            if !ahead.is_empty() {
+                self.unwritten -= ahead.len();
+                self.behind.remove(workspace);
+            }
+            let mut lacks = ahead.into_iter().filter(|recorded| recorded.entry.seq > written);
+            lacks.try_for_each(|recorded| self.apply(tx, *workspace, recorded, now))?;
+        }
+        Ok(())
     }
 
     /// Loads a hold, what it took from, and other grants into an account that is here, unless they are there.
@@ -164,14 +186,14 @@ impl Accounts {
         self.unwritten += 1;
     }
 
-    /// How many entries are not in their tables.
-    pub fn unwritten(&self) -> usize {
-        self.unwritten
-    }
-
     /// Whether a workspace has entries that are not in their tables.
     pub fn is_behind(&self, workspace: i64) -> bool {
         self.behind.contains(&workspace)
+    }
+
+    /// How many entries are not in their tables, and the last row of the journal: what readers must know.
+    pub fn ends(&self) -> (usize, i64) {
+        (self.unwritten, self.journal.last)
     }
 
     /// Where the journal ends: the last row, and its name.
@@ -236,9 +258,9 @@ impl Accounts {
         {
             let loaded = self.cached.get(&workspace).map(|cached| &cached.unwritten);
             left -= loaded.or(self.ahead.get(&workspace)).map_or(0, Vec::len);
-            self.load(tx, workspace, now)?;
             whose.push(workspace);
         }
+        self.load_all(tx, whose.iter().copied(), now)?;
         // Some of it may have been in the tables already.
         whose.retain(|workspace| self.behind.contains(workspace));
         self.write_rows(tx, &whose, now, false)

@@ -142,6 +142,15 @@ impl<'a> Batch<'a> {
         self.accounts.load(&self.tx, workspace, self.now)
     }
 
+    /// Loads the accounts that requests are about.
+    pub(super) fn load_all(&mut self, requests: &[Request]) -> Result<(), Error> {
+        let whose = requests.iter().filter_map(|request| match request {
+            Request::Post(post, _) => Some(post.workspace),
+            Request::Work(_) => None,
+        });
+        self.accounts.load_all(&self.tx, whose, self.now)
+    }
+
     /// Forgets a cached account, so that a change of its settings is read again.
     pub fn reload(&mut self, workspace: i64) -> Result<(), Error> {
         self.write(workspace)?;

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SendError, SyncSender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use billing::{Command, Hold};
@@ -23,11 +23,12 @@ use super::db::{Connection, Tx};
 use super::entry::Recorded;
 use super::journal;
 use super::postgres::Committed;
+use super::sqlite::writing::TakenBack;
 use super::syncer::{Answers, DISK_FAILED, Done, fail};
 use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
-const BATCH: usize = 8_192;
+const BATCH: usize = 1_024;
 /// As the last known row: nothing of the journal is wanted.
 const NO_NEWS: i64 = i64::MAX;
 /// How often a batch that met another node's work is tried again.
@@ -95,7 +96,6 @@ pub enum KeyKind {
     Period = 8,
     /// A form of the dashboard that makes something without moving credits.
     Form = 9,
-    /// A change of a subscription.
     Subscription = 10,
 }
 
@@ -190,6 +190,7 @@ pub struct Look<T, F> {
 
 impl<T: Send, F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send> Work for Look<T, F> {
     fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        batch.tx.ready()?;
         if batch.is_empty()
             && let Some((work, reply)) = self.work.take()
         {
@@ -211,6 +212,8 @@ pub struct Writer {
     pub partition: i64,
     /// `None` after a failed commit: they know of what was not committed, and are made again before the next.
     pub accounts: Option<Accounts>,
+    /// Who else has the file open, and closes it first: whoever is last leaves it without a log.
+    pub keeper: Option<JoinHandle<()>>,
     /// What keeps others out of the directory until the connection is closed.
     pub lock: Option<File>,
     /// The clock.
@@ -221,8 +224,6 @@ pub struct Writer {
     pub tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
     /// How many entries are not in their tables, and where the journal ends: readers ask for what they miss.
     pub state: Arc<LaneState>,
-    /// Whoever makes a commit durable that is not so by itself.
-    pub syncer: Option<SyncSender<Done>>,
 }
 
 /// What readers need to know of a writer.
@@ -234,6 +235,17 @@ pub struct LaneState {
     pub journal: AtomicI64,
 }
 
+/// What was decided, whose account changed, and where the lane stands then.
+type Outcome = (Answers, HashSet<i64>, (usize, i64));
+
+impl LaneState {
+    /// Where the lane stands: unwritten entries, and the last row of the journal.
+    pub fn set(&self, (unwritten, journal): (usize, i64)) {
+        self.unwritten.store(unwritten, Ordering::Release);
+        self.journal.store(journal, Ordering::Release);
+    }
+}
+
 impl Writer {
     /// Makes the accounts as they were when the last batch was committed.
     pub fn recover(&mut self) -> Result<(), Error> {
@@ -241,7 +253,7 @@ impl Writer {
         let (tx, _) = self.connection.begin(self.partition, NO_NEWS, &self.clock)?;
         let accounts = Accounts::recover(&tx, self.partition, now);
         self.connection.rollback();
-        self.keep(accounts?);
+        self.state.set(self.accounts.insert(accounts?).ends());
         Ok(())
     }
 
@@ -250,85 +262,84 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         let mut works = true;
         while works && requests.blocking_recv_many(&mut batch, BATCH) > 0 {
-            works = self.commit_all(std::mem::take(&mut batch), TRIES);
+            works = self.redo() && self.commit_all(std::mem::take(&mut batch), TRIES);
         }
-        if works {
+        let _ = self.connection.writing().map(|writing| writing.end());
+        if works && self.redo() {
             // What stays behind is in the journal: writing it now only makes the next start quicker.
             let _ = self.commit(&mut [Request::catch_up()]);
+            let _ = self.keeper.take().map(JoinHandle::join);
         }
         let _ = dead.send(true);
     }
 
-    /// Commits a batch and answers everybody. When it fails as a whole, it is tried again if it only met others; else each
-    /// request is tried on its own, so that one that breaks takes nobody with it. `false`: the disk cannot be trusted any more.
+    /// Does again what was decided and could not be written afterwards. `false`: the disk cannot be trusted any more.
+    fn redo(&mut self) -> bool {
+        let Some(writing) = self.connection.writing() else { return true };
+        let Some(TakenBack(error, requests)) = writing.take_back() else { return true };
+        self.accounts = None;
+        self.failed(requests, &error, TRIES)
+    }
+
+    /// Commits a batch and answers everybody, or has that done. When it fails as a whole, it is tried again if it only met
+    /// others; else each request is tried on its own, so that one that breaks takes nobody with it. `false`: the disk cannot be
+    /// trusted any more.
     fn commit_all(&mut self, mut requests: Vec<Request>, tries: u32) -> bool {
-        let alone = requests.len() == 1;
         match self.commit(&mut requests) {
-            Ok((answers, changed)) => {
+            Ok((answers, changed, ends)) => {
                 let done = Done { requests, answers, changed };
-                match &self.syncer {
-                    Some(syncer) => match syncer.send(done) {
-                        Ok(()) => true,
-                        Err(SendError(done)) => {
-                            done.fail(DISK_FAILED);
-                            false
-                        }
-                    },
-                    None => {
-                        done.tell(&self.changes, self.tell.as_ref());
-                        true
-                    }
+                if let Some(writing) = self.connection.writing() {
+                    return writing.pass_on(done, ends);
                 }
+                self.state.set(ends);
+                done.tell(&self.changes, self.tell.as_ref());
+                true
             }
             Err(Error::Again(_)) if tries > 0 => self.commit_all(requests, tries - 1),
-            Err(error) => {
-                let broken = matches!(error, Error::Broken(_));
-                // While the server is away, trying each request alone would only make everybody wait.
-                let gone = self.tell.is_some() && matches!(error, Error::Unavailable(_));
-                if alone || broken || gone {
-                    tracing::error!(%error, "a commit failed");
-                    let why = match &error {
-                        Error::Unavailable(why) => why,
-                        Error::Broken(_) => DISK_FAILED,
-                        _ => "the database did not take the write",
-                    };
-                    for request in requests {
-                        fail(request, why);
-                    }
-                    return !broken;
-                }
-                requests.into_iter().all(|request| self.commit_all(vec![request], tries))
-            }
+            Err(error) if requests.len() == 1 => self.refuse(requests, &error),
+            Err(error) => self.failed(requests, &error, tries),
         }
     }
 
-    fn commit(&mut self, requests: &mut [Request]) -> Result<(Answers, HashSet<i64>), Error> {
+    /// What becomes of requests that could not be committed together.
+    fn failed(&mut self, requests: Vec<Request>, error: &Error, tries: u32) -> bool {
+        // While the server is away, trying each request alone would only make everybody wait.
+        let gone = self.tell.is_some() && matches!(error, Error::Unavailable(_));
+        if gone || matches!(error, Error::Broken(_)) {
+            return self.refuse(requests, error);
+        }
+        requests.into_iter().all(|request| self.commit_all(vec![request], tries))
+    }
+
+    fn refuse(&self, requests: Vec<Request>, error: &Error) -> bool {
+        tracing::error!(%error, "a commit failed");
+        let why = match error {
+            Error::Unavailable(why) => why,
+            Error::Broken(_) => DISK_FAILED,
+            _ => "the database did not take the write",
+        };
+        requests.into_iter().for_each(|request| fail(request, why));
+        !matches!(error, Error::Broken(_))
+    }
+
+    fn commit(&mut self, requests: &mut [Request]) -> Result<Outcome, Error> {
         let decided = self.decide(requests);
         let committed = match &decided {
             Ok(_) => self.connection.commit(),
             Err(_) => Ok(Committed::Yes),
         };
-        match (decided, committed) {
-            (Ok((decided, accounts)), Ok(Committed::Yes)) => {
-                self.keep(accounts);
-                Ok(decided)
-            }
+        let ((answers, changed), accounts) = match (decided, committed) {
+            (Ok(decided), Ok(Committed::Yes)) => decided,
             (Ok((decided, accounts)), Ok(Committed::Unknown)) => {
                 self.look_up(&accounts)?;
-                self.keep(accounts);
-                Ok(decided)
+                (decided, accounts)
             }
             (Ok(_), Err(error)) | (Err(error), _) => {
                 self.connection.rollback();
-                Err(error)
+                return Err(error);
             }
-        }
-    }
-
-    fn keep(&mut self, accounts: Accounts) {
-        self.state.unwritten.store(accounts.unwritten(), Ordering::Release);
-        self.state.journal.store(accounts.end().0, Ordering::Release);
-        self.accounts = Some(accounts);
+        };
+        Ok((answers, changed, self.accounts.insert(accounts).ends()))
     }
 
     /// Does everything but the commit. The accounts come back with what was decided, and are lost with an error.
@@ -350,6 +361,7 @@ impl Writer {
         let mut answers = Vec::with_capacity(requests.len());
         // A broken invariant stops here: the panic is caught, nothing of the batch is committed, and the accounts are dropped.
         let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            batch.load_all(requests)?;
             for request in requests.iter_mut() {
                 answers.push(batch.serve(request)?);
             }

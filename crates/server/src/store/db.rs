@@ -9,6 +9,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::Error;
 use super::postgres::{self, Begun, Committed, Server, Session};
+use super::sqlite::writing::Writing;
 use crate::clock::Clock;
 
 /// Says which index finds the entries of an operation. PostgreSQL finds it by itself.
@@ -19,14 +20,18 @@ pub const BY_OPERATION: &str = "indexed by entry_operation";
 pub enum Tx<'a> {
     /// The file.
     Sqlite(&'a rusqlite::Connection),
+    /// The file, which may be written after this transaction was decided.
+    Writing(&'a Writing),
     /// One connection to a server that other nodes use too.
     Postgres(&'a Session),
 }
 
 /// A connection of its own.
 pub enum Connection {
-    /// To the file.
+    /// To the file, for reading.
     Sqlite(rusqlite::Connection),
+    /// To the file, for the one writer.
+    Writing(Box<Writing>),
     /// To the server; it connects again when it is lost.
     Postgres(Server, Option<Box<Session>>),
 }
@@ -112,7 +117,7 @@ impl Tx<'_> {
     /// commit may have to be looked up.
     pub fn owes_a_row(self) -> bool {
         match self {
-            Tx::Sqlite(_) => false,
+            Tx::Sqlite(_) | Tx::Writing(_) => false,
             Tx::Postgres(session) => session.has_written(),
         }
     }
@@ -124,6 +129,14 @@ impl Tx<'_> {
         }
     }
 
+    /// Makes sure that it can be read from.
+    pub fn ready(self) -> Result<(), Error> {
+        match self {
+            Tx::Writing(writing) => writing.connection().map(drop),
+            Tx::Sqlite(_) | Tx::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Runs a statement; answers how many rows it changed.
     pub fn execute(self, sql: &str, values: &[Value<'_>]) -> Result<usize, Error> {
         match self {
@@ -131,6 +144,7 @@ impl Tx<'_> {
                 let mut statement = connection.prepare_cached(sql)?;
                 Ok(statement.execute(rusqlite::params_from_iter(values))?)
             }
+            Tx::Writing(writing) => Tx::Sqlite(writing.connection()?).execute(sql, values),
             Tx::Postgres(session) => session.execute(sql, values),
         }
     }
@@ -139,6 +153,7 @@ impl Tx<'_> {
     pub fn send(self, sql: &str, values: &[Value<'_>]) -> Result<(), Error> {
         match self {
             Tx::Sqlite(_) => self.execute(sql, values).map(drop),
+            Tx::Writing(writing) => writing.send(sql, std::iter::once(values)),
             Tx::Postgres(session) => session.send(sql, values),
         }
     }
@@ -158,6 +173,7 @@ impl Tx<'_> {
                 }
                 Ok(())
             }
+            Tx::Writing(writing) => writing.send(sql, rows),
             Tx::Postgres(session) => session.insert_all(sql, rows),
         }
     }
@@ -179,10 +195,28 @@ impl Tx<'_> {
                 }
                 Ok(all)
             }
+            Tx::Writing(writing) => Tx::Sqlite(writing.connection()?).query(sql, values, read),
             Tx::Postgres(session) => {
                 session.query(sql, values)?.iter().map(|row| read(&Row::Postgres(row))).collect()
             }
         }
+    }
+
+    /// All rows of a query for each of many sets of parameters, which travel together.
+    pub fn query_each<T, const N: usize>(
+        self,
+        sql: &str,
+        each: &[[Value<'_>; N]],
+        mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<Vec<T>>, Error> {
+        let Tx::Postgres(session) = self else {
+            return each.iter().map(|values| self.query(sql, values, &mut read)).collect();
+        };
+        let answers = session.query_each(sql, each)?;
+        let read_all = |rows: &Vec<tokio_postgres::Row>| {
+            rows.iter().map(|row| read(&Row::Postgres(row))).collect::<Result<Vec<T>, Error>>()
+        };
+        answers.iter().map(read_all).collect()
     }
 
     /// The first row of a query, if any.
@@ -198,6 +232,7 @@ impl Tx<'_> {
                 let mut rows = statement.query(rusqlite::params_from_iter(values))?;
                 rows.next()?.map(|row| read(&Row::Sqlite(row))).transpose()
             }
+            Tx::Writing(writing) => Tx::Sqlite(writing.connection()?).one(sql, values, read),
             Tx::Postgres(session) => {
                 session.query(sql, values)?.first().map(|row| read(&Row::Postgres(row))).transpose()
             }
@@ -211,6 +246,14 @@ impl Tx<'_> {
 }
 
 impl Connection {
+    /// What writes to the file, if that is what this connection does.
+    pub fn writing(&mut self) -> Option<&mut Writing> {
+        match self {
+            Connection::Writing(writing) => Some(writing),
+            _ => None,
+        }
+    }
+
     /// Its statements.
     ///
     /// # Errors
@@ -218,6 +261,7 @@ impl Connection {
     pub fn tx(&mut self) -> Result<Tx<'_>, Error> {
         match self {
             Connection::Sqlite(connection) => Ok(Tx::Sqlite(connection)),
+            Connection::Writing(writing) => Ok(Tx::Writing(writing)),
             Connection::Postgres(server, session) => {
                 if session.as_ref().is_none_or(|session| session.is_closed()) {
                     *session = Some(Box::new(Session::connect(server)?));
@@ -232,10 +276,8 @@ impl Connection {
     pub fn begin(&mut self, partition: i64, last: i64, clock: &Clock) -> Result<(Tx<'_>, News), Error> {
         let tx = self.tx()?;
         match tx {
-            Tx::Sqlite(connection) => {
-                connection.execute_batch("begin immediate")?;
-                Ok((tx, News::new()))
-            }
+            Tx::Sqlite(_) => Err(Error::Engine("a reader does not write".to_owned())),
+            Tx::Writing(writing) => writing.begin().map(|()| (tx, News::new())),
             Tx::Postgres(session) => {
                 let Begun { now, manual, news } = session.begin(partition, last)?;
                 clock.agree(now, manual);
@@ -247,10 +289,8 @@ impl Connection {
     /// Commits what was written, on the session that wrote it: another would have nothing to commit, and say that it did.
     pub fn commit(&mut self) -> Result<Committed, Error> {
         match self {
-            Connection::Sqlite(connection) => {
-                connection.execute_batch("commit")?;
-                Ok(Committed::Yes)
-            }
+            Connection::Sqlite(_) => Err(Error::Engine("a reader does not write".to_owned())),
+            Connection::Writing(writing) => writing.commit().map(|()| Committed::Yes),
             Connection::Postgres(_, Some(session)) if !session.is_closed() => {
                 if session.has_written() {
                     return session.commit();
@@ -268,6 +308,7 @@ impl Connection {
         match self {
             Connection::Sqlite(connection) if connection.is_autocommit() => {}
             Connection::Sqlite(connection) => drop(connection.execute_batch("rollback")),
+            Connection::Writing(writing) => writing.rollback(),
             Connection::Postgres(_, session) => {
                 if session.as_ref().is_some_and(|session| session.is_closed() || session.rollback().is_err())
                 {
@@ -282,6 +323,7 @@ impl Connection {
         let tx = self.tx()?;
         let answer = match tx {
             Tx::Sqlite(connection) => connection.execute_batch("begin").map_err(Error::from),
+            Tx::Writing(writing) => writing.connection().map(drop),
             Tx::Postgres(session) => session.run("begin isolation level repeatable read read only"),
         };
         let answer = answer.and_then(|()| work(&tx));

@@ -125,7 +125,7 @@ impl Keys {
         )?;
         if self.sealing.is_empty() {
             let filter = self.filters.last().expect("pushed when the segment was begun");
-            tx.execute(
+            tx.send(
                 "insert into request_segment (partition, segment, filter) values (?1, ?2, ?3)",
                 values![partition, segment, &filter.0],
             )?;

@@ -65,58 +65,58 @@ impl Cached {
     }
 }
 
-/// Loads an account, or `None` for an unknown workspace.
-pub fn load(tx: &Tx<'_>, workspace: i64, now: Time) -> Result<Option<Cached>, Error> {
-    let Some((mut cached, seq, at, debt)) = load_row(tx, workspace)? else { return Ok(None) };
-    let account = &mut cached.account;
-    (account.seq, account.at, account.debt) = (seq, at, debt);
-    let live = format!(
-        "{GRANT} where workspace = ?1 and (scheduled > 0 or available > 0 or held > 0 or granted_at >= ?2)"
-    );
-    for grant in tx.query(&live, values![workspace, now.0 - RECENT], read_grant)? {
-        account.load_grant(grant);
-    }
-    for hold in
-        tx.query(&format!("{HOLD} where workspace = ?1 and status < 3"), values![workspace], read_hold)?
-    {
-        account.load_hold(hold);
-    }
-    Ok(Some(cached))
-}
-
-fn load_row(tx: &Tx<'_>, workspace: i64) -> Result<Option<(Cached, Seq, Time, i64)>, Error> {
-    tx.one(
+/// Loads accounts that are asked for together; `None` for an unknown workspace.
+pub fn load(tx: &Tx<'_>, whose: &[i64], now: Time) -> Result<Vec<Option<Cached>>, Error> {
+    let named: Vec<_> = whose.iter().map(|workspace| values![*workspace].to_owned()).collect();
+    let recent: Vec<_> =
+        whose.iter().map(|workspace| values![*workspace, now.0 - RECENT].to_owned()).collect();
+    let accounts = tx.query_each(
         "select a.seq, a.at, a.debt, a.hash, a.level, a.low_armed, a.critical_armed, a.low_mailed_at, a.critical_mailed_at,
            a.out_since, a.restored_at, a.needed, w.low, w.critical, w.plan_credits, b.below,
            case when b.due_at is not null or b.payment is not null then 1 else 0 end
          from account a join workspace w on w.workspace = a.workspace
          left join auto_buy b on b.workspace = a.workspace and b.enabled = 1 where a.workspace = ?1",
-        values![workspace],
-        |row| {
-            let watch = Watch {
-                low_armed: row.int(5)? != 0,
-                critical_armed: row.int(6)? != 0,
-                low_mailed_at: row.opt_time(7)?,
-                critical_mailed_at: row.opt_time(8)?,
-                out_since: row.opt_time(9)?,
-                restored_at: row.opt_time(10)?,
-                needed: row.opt_int(11)?,
-            };
-            let (low, critical) = (threshold(&row.text(12)?), threshold(&row.text(13)?));
-            let cached = Cached {
-                account: Account::default(),
-                watch,
-                thresholds: Thresholds { low, critical },
-                plan_credits: row.opt_int(14)?,
-                buy_below: row.opt_int(15)?,
-                is_buying: row.int(16)? != 0,
-                hash: row.blob(3)?.try_into().unwrap_or([0; 32]),
-                level: level(row.int(4)?),
-                unwritten: Vec::new(),
-            };
-            Ok((cached, Seq(row.int(0)?), row.time(1)?, row.int(2)?))
-        },
-    )
+        &named,
+        read_account,
+    )?;
+    let live = format!(
+        "{GRANT} where workspace = ?1 and (scheduled > 0 or available > 0 or held > 0 or granted_at >= ?2)"
+    );
+    let grants = tx.query_each(&live, &recent, read_grant)?;
+    let holds = tx.query_each(&format!("{HOLD} where workspace = ?1 and status < 3"), &named, read_hold)?;
+    let together = |((mut account, grants), holds): ((Vec<Cached>, Vec<Grant>), Vec<Hold>)| {
+        let mut cached = account.pop()?;
+        grants.into_iter().for_each(|grant| cached.account.load_grant(grant));
+        holds.into_iter().for_each(|hold| cached.account.load_hold(hold));
+        Some(cached)
+    };
+    Ok(accounts.into_iter().zip(grants).zip(holds).map(together).collect())
+}
+
+fn read_account(row: &Row<'_>) -> Result<Cached, Error> {
+    let watch = Watch {
+        low_armed: row.int(5)? != 0,
+        critical_armed: row.int(6)? != 0,
+        low_mailed_at: row.opt_time(7)?,
+        critical_mailed_at: row.opt_time(8)?,
+        out_since: row.opt_time(9)?,
+        restored_at: row.opt_time(10)?,
+        needed: row.opt_int(11)?,
+    };
+    let (low, critical) = (threshold(&row.text(12)?), threshold(&row.text(13)?));
+    let mut account = Account::default();
+    (account.seq, account.at, account.debt) = (Seq(row.int(0)?), row.time(1)?, row.int(2)?);
+    Ok(Cached {
+        account,
+        watch,
+        thresholds: Thresholds { low, critical },
+        plan_credits: row.opt_int(14)?,
+        buy_below: row.opt_int(15)?,
+        is_buying: row.int(16)? != 0,
+        hash: row.blob(3)?.try_into().unwrap_or([0; 32]),
+        level: level(row.int(4)?),
+        unwritten: Vec::new(),
+    })
 }
 
 /// Writes the totals and alerts of accounts.

@@ -128,14 +128,15 @@ pub struct Store {
 }
 
 struct Shared {
-    lanes: Vec<Lane>,
+    // In this order, they are dropped before the writers know that it is over: a directory's writer is the last to close the file.
+    _keeper: Arc<std::sync::mpsc::Sender<sqlite::Nudge>>,
     readers: Mutex<Vec<Connection>>,
+    lanes: Vec<Lane>,
     reading: Semaphore,
     changes: broadcast::Sender<i64>,
     clock: Clock,
     died: tokio::sync::watch::Receiver<bool>,
     is_shared: bool,
-    _keeper: std::sync::mpsc::Sender<()>,
 }
 
 /// A partition's writer, as others reach it.

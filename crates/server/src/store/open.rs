@@ -6,11 +6,13 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
 use super::committer::{LaneState, Request, Writer};
 use super::db::Connection;
+use super::sqlite::writing::Writing;
 use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite, syncer};
 use crate::clock::Clock;
 
@@ -22,6 +24,9 @@ pub enum Place {
     /// A PostgreSQL server, for any number of nodes.
     Postgres(postgres::schema::Place),
 }
+
+/// How many changes a listener may be behind before it misses some.
+const CHANGES: usize = 4_096;
 
 impl Store {
     /// Opens the database, creating or migrating it, and starts its writers. `start` is the manual clock's start; it counts
@@ -44,16 +49,16 @@ impl Store {
         let lock = sqlite::lock(directory)?;
         let path = database_file(directory);
         let describe = |error: Error| format!("{}: {}", path.display(), error.sentence());
-        let (writer, clock) = sqlite::open(&path, start)?;
+        let (mut writer, clock) = sqlite::open(&path, start)?;
         let readers: Result<Vec<_>, _> = (0..READERS).map(|_| sqlite::reader(&path)).collect();
         let (lane, requests) = Lane::new();
         let keeper = sqlite::keep_up(&path, vec![lane.weak()]);
-        let keeper = keeper.map_err(|error| format!("cannot start the checkpointer: {error}"))?;
+        let (keeper, ended) = keeper.map_err(|error| format!("cannot start the checkpointer: {error}"))?;
+        sqlite::watch_log(&mut writer, Arc::downgrade(&keeper)).map_err(describe)?;
         let log = sqlite::log_file(&path).map_err(|error| format!("{}: its log: {error}", path.display()))?;
         let (readers, log, lock) = (readers.map_err(describe)?, Some(log), Some(lock));
-        let start = Starting { clock, tell: None, readers, keeper, log, lock };
-        let writer = Connection::Sqlite(writer);
-        start.begin(vec![(lane, requests, writer)]).map_err(describe)
+        let start = Starting { clock, tell: None, readers, keeper, ended: Some(ended), log, lock };
+        start.begin(vec![(lane, requests, Connection::Sqlite(writer))]).map_err(describe)
     }
 
     fn open_server(place: &postgres::schema::Place, start: Option<billing::Time>) -> Result<Store, String> {
@@ -71,9 +76,9 @@ impl Store {
             })
             .collect();
         let keeper = sqlite::keep_writing(lanes.iter().map(|(lane, ..)| lane.weak()).collect());
-        let keeper = keeper.map_err(|error| format!("cannot start: {error}"))?;
+        let (keeper, _) = keeper.map_err(|error| format!("cannot start: {error}"))?;
         let (tell, told) = mpsc::unbounded_channel();
-        let start = Starting { clock, tell: Some(tell), readers, keeper, log: None, lock: None };
+        let start = Starting { clock, tell: Some(tell), readers, keeper, ended: None, log: None, lock: None };
         let store = start.begin(lanes).map_err(|error| error.sentence())?;
         postgres::nodes::listen(server, told, store.shared.changes.clone())?;
         Ok(store)
@@ -96,7 +101,9 @@ struct Starting {
     clock: Clock,
     tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
     readers: Vec<Connection>,
-    keeper: std::sync::mpsc::Sender<()>,
+    keeper: Arc<std::sync::mpsc::Sender<sqlite::Nudge>>,
+    /// The keeper of a directory.
+    ended: Option<JoinHandle<()>>,
     /// The log of a directory's database, to be synced, and what keeps others out of the directory.
     log: Option<File>,
     lock: Option<File>,
@@ -105,7 +112,7 @@ struct Starting {
 impl Starting {
     /// Recovers every lane, and starts its writer.
     fn begin(mut self, lanes: Vec<(Lane, mpsc::Receiver<Request>, Connection)>) -> Result<Store, Error> {
-        let (changes, _) = broadcast::channel(4_096);
+        let (changes, _) = broadcast::channel(CHANGES);
         let (dead, died) = tokio::sync::watch::channel(false);
         let dead = Arc::new(dead);
         let mut reachable = Vec::with_capacity(lanes.len());
@@ -113,11 +120,20 @@ impl Starting {
             let (clock, changes, tell) = (self.clock.clone(), changes.clone(), self.tell.clone());
             let (state, dead) = (lane.state.clone(), dead.clone());
             let log = self.log.take();
-            let syncer = log.map(|log| syncer::start(log, changes.clone(), dead.clone())).transpose();
-            let syncer = syncer.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
-            let lock = self.lock.take();
+            let connection = match (connection, log) {
+                (Connection::Sqlite(connection), Some(log)) => {
+                    let writing = syncer::start(log, changes.clone(), dead.clone()).and_then(|syncer| {
+                        Writing::start(connection, syncer, state.clone(), lane.queue.downgrade())
+                    });
+                    let writing =
+                        writing.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
+                    Connection::Writing(Box::new(writing))
+                }
+                (connection, _) => connection,
+            };
+            let (lock, keeper) = (self.lock.take(), self.ended.take());
             let mut writer =
-                Writer { lock, connection, partition, accounts: None, clock, changes, tell, state, syncer };
+                Writer { lock, keeper, connection, partition, accounts: None, clock, changes, tell, state };
             writer.recover()?;
             std::thread::Builder::new()
                 .name("committer".to_owned())
@@ -129,7 +145,7 @@ impl Starting {
         let (clock, _keeper, is_shared) = (self.clock, self.keeper, self.tell.is_some());
         let lanes = reachable;
         Ok(Store {
-            shared: Arc::new(Shared { lanes, readers, reading, changes, clock, died, is_shared, _keeper }),
+            shared: Arc::new(Shared { _keeper, readers, lanes, reading, changes, clock, died, is_shared }),
         })
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use billing::Time;
 use futures_util::FutureExt;
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::error::Elapsed;
 use tokio_postgres::error::Severity;
@@ -254,6 +254,22 @@ impl Session {
         let known = self.known(sql, values)?;
         let values = self.bind(&known, values);
         self.wait(self.client.query(&known.statement, &as_values(&values)))
+    }
+
+    /// All rows of a query for each of many sets of values: all leave at once, and are waited for together.
+    pub fn query_each<const N: usize>(
+        &self,
+        sql: &str,
+        each: &[[Value<'_>; N]],
+    ) -> Result<Vec<Vec<tokio_postgres::Row>>, Error> {
+        let Some(first) = each.first() else { return Ok(Vec::new()) };
+        let known = self.known(sql, first)?;
+        let all: Vec<Vec<Value<'_>>> = each.iter().map(|values| self.bind(&known, values)).collect();
+        self.wait(try_join_all(all.iter().map(|values| {
+            let values = as_values(values);
+            let known = &known;
+            async move { self.client.query(&known.statement, &values).await }
+        })))
     }
 
     /// Inserts many rows with one statement: each column travels as an array.

@@ -4,11 +4,13 @@
 //!
 //! Invariant: a database of a newer schema is left untouched.
 
+pub mod writing;
+
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::mpsc;
@@ -25,7 +27,9 @@ pub(super) const SCHEMA: &str = include_str!("schema/0001_init.sql");
 pub(super) const SCHEMA_VERSION: i64 = 1;
 /// How many entries are written into their tables in one go when little is posted.
 const QUIET: usize = 1_000;
-/// How many pages of the log, 16 MB, make the writer itself move them into the database, so that it begins anew.
+/// How many pages of the log make the keeper move them into the database, while the writer goes on.
+const HALF_LOG: i32 = 2_000;
+/// How many, 16 MB, make the writer itself move what is left, so that the log begins anew.
 const LONG_LOG: i32 = 4_000;
 /// How often the log is moved into the database, and the journal into the tables.
 const KEEP_UP_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
@@ -53,7 +57,7 @@ pub(super) fn open(path: &Path, start: Option<billing::Time>) -> Result<(Connect
     renew_log(path).map_err(|error| format!("{}: its log: {error}", path.display()))?;
     let mut writer = Connection::open(path).map_err(describe)?;
     migrate(&mut writer, path)?;
-    prepare(&mut writer).map_err(describe)?;
+    prepare(&writer).map_err(describe)?;
     let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
     // Whoever held a lease in this directory is gone: the lock says so.
     writer.execute("update work set lease_until = 0 where lease_until > 0", []).map_err(describe)?;
@@ -105,18 +109,36 @@ pub(super) fn log_file(path: &Path) -> std::io::Result<File> {
 ///
 /// Both the cache and the log are small on purpose: a page split makes SQLite scan the whole cache at the next commit, and each
 /// page that is not in the cache is looked for in all of the log.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = normal; pragma foreign_keys = on; pragma busy_timeout = 5000;
          pragma cache_size = -4096; pragma wal_autocheckpoint = 0;",
     )?;
-    // SQLite's own automatic checkpoint says nothing of a disk that fails.
-    connection.wal_hook(Some(|log: &mut rusqlite::hooks::Wal, pages| {
+    plan_once(connection)
+}
+
+/// Keeps the log short. What the keeper has moved before, the writer does not wait for. SQLite's own automatic checkpoint says
+/// nothing of a disk that fails.
+pub(super) fn watch_log(
+    connection: &mut Connection,
+    keeper: Weak<std::sync::mpsc::Sender<Nudge>>,
+) -> Result<(), Error> {
+    let mut before = 0;
+    connection.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages| {
+        if pages >= HALF_LOG && before < HALF_LOG {
+            let _ = keeper.upgrade().map(|keeper| keeper.send(Nudge));
+        }
+        before = pages;
         let moved = if pages < LONG_LOG { Ok(()) } else { log.checkpoint() };
         moved.or_else(|error| if is_broken(&error) { Err(error) } else { Ok(()) })
     }))?;
-    plan_once(connection)
+    Ok(())
 }
+
+/// Tells the keeper that the log is long.
+pub(super) struct Nudge;
+/// The keeper's ear, and its thread, which ends when that is dropped.
+pub(super) type Keeper = (Arc<std::sync::mpsc::Sender<Nudge>>, std::thread::JoinHandle<()>);
 
 /// What is known of a writer without keeping it alive.
 type WeakLane = (mpsc::WeakSender<Request>, Arc<LaneState>);
@@ -124,7 +146,7 @@ type WeakLane = (mpsc::WeakSender<Request>, Arc<LaneState>);
 /// Keeps the files in shape off the callers' path: moves the log's pages into the database, and, while little is posted,
 /// journaled entries into their tables. The writer's own checkpoint, at 16 MB, begins the log anew. Ends when the sender
 /// is dropped.
-pub(super) fn keep_up(path: &Path, lanes: Vec<WeakLane>) -> std::io::Result<std::sync::mpsc::Sender<()>> {
+pub(super) fn keep_up(path: &Path, lanes: Vec<WeakLane>) -> std::io::Result<Keeper> {
     let path = path.to_owned();
     let mut connection = None;
     keep(lanes, false, move || {
@@ -152,7 +174,7 @@ enum Checkpointed {
 }
 
 /// Writes journaled entries into their tables while little is posted, and hears what other nodes did. Ends when the sender is dropped.
-pub(super) fn keep_writing(lanes: Vec<WeakLane>) -> std::io::Result<std::sync::mpsc::Sender<()>> {
+pub(super) fn keep_writing(lanes: Vec<WeakLane>) -> std::io::Result<Keeper> {
     keep(lanes, true, || Checkpointed::OrLater)
 }
 
@@ -160,13 +182,18 @@ fn keep(
     lanes: Vec<WeakLane>,
     follows: bool,
     mut besides: impl FnMut() -> Checkpointed + Send + 'static,
-) -> std::io::Result<std::sync::mpsc::Sender<()>> {
+) -> std::io::Result<Keeper> {
     use std::sync::mpsc::{RecvTimeoutError, channel};
-    let (alive, ended) = channel::<()>();
+    let (alive, nudges) = channel::<Nudge>();
     let work = move || {
         let mut before = vec![(0, 0); lanes.len()];
-        while ended.recv_timeout(KEEP_UP_PAUSE) == Err(RecvTimeoutError::Timeout) {
-            for ((queue, state), before) in lanes.iter().zip(&mut before) {
+        loop {
+            let nudged = match nudges.recv_timeout(KEEP_UP_PAUSE) {
+                Ok(Nudge) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            for ((queue, state), before) in lanes.iter().zip(&mut before).take_while(|_| !nudged) {
                 let behind = state.unwritten.load(Ordering::Acquire);
                 let journal = state.journal.load(Ordering::Acquire);
                 // Whoever is busy writes what it has in memory; another node would only keep it from its lane.
@@ -193,8 +220,8 @@ fn keep(
             }
         }
     };
-    std::thread::Builder::new().name("keeper".to_owned()).spawn(work)?;
-    Ok(alive)
+    let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(work)?;
+    Ok((Arc::new(alive), thread))
 }
 
 /// One more connection, for reading.

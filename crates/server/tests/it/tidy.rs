@@ -98,7 +98,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "server/store/db.rs",
             "server/store/mod.rs",
             "server/store/sqlite.rs",
-            "server/store/committer.rs",
+            "server/store/sqlite/writing.rs",
             "disk/vfs.rs",
         ],
     ),
