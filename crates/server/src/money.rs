@@ -295,7 +295,6 @@ pub async fn in_words(app: &App, payment: &Payment, payer: Payer) -> Result<Orde
         email: app.store.workspace(order.workspace).await?.admin_email,
         customer: payer.customer,
         method: payer.method.map(|(method, _)| method),
-        keeps_method: true,
         return_url: order
             .return_url
             .clone()

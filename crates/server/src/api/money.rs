@@ -11,6 +11,7 @@ use super::{Answer, about, with_available};
 use crate::app::{App, LINK_SECONDS, Link, LinkRole};
 use crate::catalog::Price;
 use crate::clock::rfc3339;
+use crate::finance;
 use crate::id;
 use crate::money;
 use crate::payments::Payments;
@@ -77,11 +78,8 @@ fn view(app: &App, topup: &Payment) -> View {
 
 fn status_name(status: Status) -> &'static str {
     match status {
-        Status::Pending | Status::Processing => "pending",
-        Status::Paid => "paid",
-        Status::Declined => "declined",
-        Status::Expired => "expired",
-        Status::Refunded => "refunded",
+        Status::Processing => "pending",
+        other => finance::status(other),
     }
 }
 

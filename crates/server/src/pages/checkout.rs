@@ -12,6 +12,7 @@ use super::session::is_web;
 use super::view::Checkout;
 use super::view::format::QueryValue;
 use crate::app::App;
+use crate::finance;
 use crate::money;
 use crate::payments::Payments;
 use crate::payments::sandbox::Card;
@@ -31,7 +32,7 @@ pub async fn page(State(app): State<App>, Path(payment): Path<String>, Query(que
         currency: found.order.currency,
         cards: Card::ALL.map(|card| (card.name(), card.label())).to_vec(),
         second_step: query.card.as_deref() == Some(Card::NeedsStep.name()),
-        status: status(found.status).to_owned(),
+        status: finance::status(found.status).to_owned(),
         return_url: return_url.clone(),
     })?;
     // Browsers hold the form to its policy also where the answer leads on to.
@@ -97,15 +98,4 @@ fn return_url(payment: &Payment) -> String {
     let local = |url: &str| url.starts_with('/') && !url[1..].starts_with(['/', '\\']);
     let known = payment.order.return_url.as_deref().filter(|url| is_web(url) || local(url));
     known.unwrap_or("/billing").to_owned()
-}
-
-fn status(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Processing => "processing",
-        Status::Paid => "paid",
-        Status::Declined => "declined",
-        Status::Expired => "expired",
-        Status::Refunded => "refunded",
-    }
 }

@@ -48,8 +48,6 @@ pub struct Order {
     pub customer: Option<String>,
     /// The saved method, once there is one.
     pub method: Option<String>,
-    /// Whether the checkout keeps the method for renewals and auto-buy.
-    pub keeps_method: bool,
     /// Where the provider's page leads back to, whatever happened there.
     pub return_url: String,
     /// The page of ours that is the sandbox's checkout.

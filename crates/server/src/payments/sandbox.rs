@@ -62,8 +62,8 @@ impl Sandbox {
             _ if order.known.stands == Stands::Expired => order.known.clone(),
             Card::Declined => declined(order, "The card was declined."),
             card => Said {
-                method: order.keeps_method.then(|| (card.name().to_owned(), card.label().to_owned())),
-                customer: order.keeps_method.then(|| format!("sandbox_{}", order.workspace)),
+                method: Some((card.name().to_owned(), card.label().to_owned())),
+                customer: Some(format!("sandbox_{}", order.workspace)),
                 ..paid(order)
             },
         }

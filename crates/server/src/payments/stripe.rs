@@ -158,10 +158,9 @@ impl Stripe {
             ("client_reference_id", order.payment.clone()),
             ("metadata[scrip_payment]", order.payment.clone()),
             ("payment_intent_data[metadata][scrip_payment]", order.payment.clone()),
+            // The method is kept for renewals and auto-buy.
+            ("payment_intent_data[setup_future_usage]", "off_session".to_owned()),
         ];
-        if order.keeps_method {
-            fields.push(("payment_intent_data[setup_future_usage]", "off_session".to_owned()));
-        }
         match (&order.customer, &order.email) {
             (Some(customer), _) => fields.push(("customer", customer.clone())),
             (None, email) => {

@@ -54,7 +54,6 @@ fn order() -> Order {
         email: Some("buyer@example.com".to_owned()),
         customer: None,
         method: None,
-        keeps_method: true,
         return_url: "https://example.com/back".to_owned(),
         sandbox_url: String::new(),
         checkout: None,
