@@ -83,7 +83,7 @@ pub struct Grant {
 }
 
 /// How a hold stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs, reason = "the names are the trade's")]
 pub enum HoldStatus {
     Open,
@@ -147,6 +147,17 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// The hold that these entries are about, oldest first. `None` when the first one does not make it.
+    ///
+    /// # Panics
+    /// When an entry does not change a hold.
+    pub fn replay(entries: &[Entry]) -> Option<Hold> {
+        let (first, rest) = entries.split_first()?;
+        let mut hold = Some(first).filter(|first| first.hold == Some(first.seq)).map(Hold::new)?;
+        rest.iter().for_each(|entry| hold.change(entry));
+        Some(hold)
+    }
+
     /// Whether credits are still set aside by it.
     pub fn is_open(&self) -> bool {
         matches!(self.status, HoldStatus::Open | HoldStatus::Dispatched | HoldStatus::InDoubt)
@@ -271,11 +282,15 @@ impl Account {
         self.holds.insert(hold.id, hold);
     }
 
-    /// Drops what no later decision needs: ended holds, and spent grants made before `recent`.
-    pub fn forget(&mut self, recent: Time) {
+    /// Drops ended holds that were made by the entry `since` or later: no later decision needs them.
+    pub fn forget_ended(&mut self, since: Seq) {
         if self.holds.len() > self.ends.len() {
-            self.holds.retain(|_, hold| hold.is_open());
+            self.holds.retain(|id, hold| hold.is_open() || *id < since);
         }
+    }
+
+    /// Drops spent grants made before `recent`: no later decision needs them.
+    pub fn forget_spent(&mut self, recent: Time) {
         self.grants.retain(|_, grant| grant.is_live() || grant.granted_at >= recent);
     }
 

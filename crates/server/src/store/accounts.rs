@@ -2,28 +2,30 @@
 //!
 //! Owns when a workspace's rows are written, and making all of this again from the database. It does *not* decide.
 //!
-//! Invariant: a cached account is its rows plus its `unwritten` entries; all of a workspace's rows are written at once.
+//! Invariant: a cached account is its rows plus its `waiting` entries; all of a workspace's rows are written at once.
 
 mod follow;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use billing::account::Hold;
 use billing::{Seq, Time};
 
 use super::Error;
+use super::canonical::Bytes;
 use super::db::Tx;
 use super::entry::{self, Recorded};
-use super::journal::{self, Name, Progress, Written};
+use super::journal::{self, Journaled, Name, Progress, Written};
 use super::keys::{self, Keys, Sealed};
 use super::ledger::{self, Cached};
+use super::page;
 use crate::{clock, values};
 
 /// How many accounts are kept between batches.
-const CACHED_ACCOUNTS: usize = 50_000;
-/// How many entries of all workspaces may wait for their tables. This bounds memory and the time of a recovery.
-const MOST_UNWRITTEN: usize = 131_072;
+const CACHED_ACCOUNTS: usize = 100_000;
+/// How many entries of all workspaces may wait for their tables, packed. This bounds memory and the time of a recovery. The more
+/// wait, the more of a workspace are written together.
+const MOST_UNWRITTEN: usize = 786_432;
 /// How many entries more are written once there are too many: pages are shared by what is written together.
 const SWEPT: usize = 64;
 /// How many entries of one workspace may wait, so that no single write takes long.
@@ -37,7 +39,7 @@ pub struct Accounts {
     pub partition: i64,
     cached: HashMap<i64, Cached>,
     /// Entries of accounts that are not loaded: the last of them, some of which may be in their tables.
-    ahead: HashMap<i64, Vec<Arc<Recorded>>>,
+    ahead: HashMap<i64, Ahead>,
     /// The workspaces with unwritten entries.
     behind: BTreeSet<i64>,
     unwritten: usize,
@@ -61,6 +63,14 @@ struct Ends {
     name: Name,
     /// The entries of the rows until this one are in their tables.
     unneeded: i64,
+}
+
+/// The last entries of an account that is not loaded, as they lie in the journal.
+#[derive(Default)]
+struct Ahead {
+    last: Seq,
+    count: usize,
+    bytes: Vec<u8>,
 }
 
 impl Accounts {
@@ -110,13 +120,16 @@ impl Accounts {
             let Some(cached) = cached else { continue };
             let written = cached.account.seq;
             self.cached.insert(*workspace, cached);
-            let ahead = self.ahead.remove(workspace).unwrap_or_default();
-            if !ahead.is_empty() {
-                self.unwritten -= ahead.len();
-                self.behind.remove(workspace);
+            let Some(ahead) = self.ahead.remove(workspace) else { continue };
+            self.unwritten -= ahead.count;
+            self.behind.remove(workspace);
+            let mut bytes = Bytes(&ahead.bytes);
+            while let Some(body) = bytes.blob() {
+                let journaled = Journaled::read(*workspace, body)?;
+                if journaled.seq > written {
+                    self.apply(tx, &journaled, now)?;
+                }
             }
-            let mut lacks = ahead.into_iter().filter(|recorded| recorded.entry.seq > written);
-            lacks.try_for_each(|recorded| self.apply(tx, *workspace, recorded, now))?;
         }
         Ok(())
     }
@@ -129,13 +142,13 @@ impl Accounts {
         hold: Option<Seq>,
         grants: impl Iterator<Item = Seq>,
     ) -> Result<(), Error> {
-        let account = &mut self.get_mut(workspace).account;
         if let Some(id) = hold
-            && !account.holds.contains_key(&id)
-            && let Some(hold) = ledger::load_hold(tx, workspace, id)?
+            && !self.get(workspace).account.holds.contains_key(&id)
+            && let Some(hold) = self.hold(tx, workspace, id)?
         {
-            account.load_hold(hold);
+            self.get_mut(workspace).account.load_hold(hold);
         }
+        let account = &mut self.get_mut(workspace).account;
         let parts = hold.and_then(|id| account.holds.get(&id)).map(|hold| hold.parts.clone());
         for id in parts.unwrap_or_default().into_iter().map(|part| part.0).chain(grants) {
             if !account.grants.contains_key(&id)
@@ -164,26 +177,39 @@ impl Accounts {
 
     /// A hold, open or ended.
     pub fn hold(&self, tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
-        match self.get(workspace).account.holds.get(&id) {
+        let Cached { account, waiting, .. } = self.get(workspace);
+        match account.holds.get(&id) {
             Some(hold) => Ok(Some(hold.clone())),
+            None if id > account.seq => Ok(None),
+            None if id >= waiting.first(account.seq) => waiting.run().hold(id),
             None => ledger::load_hold(tx, workspace, id),
         }
     }
 
     /// One entry.
-    pub fn entry(&self, tx: &Tx<'_>, workspace: i64, seq: Seq) -> Result<Arc<Recorded>, Error> {
-        let unwritten = &self.get(workspace).unwritten;
-        match unwritten.iter().find(|recorded| recorded.entry.seq == seq) {
-            Some(recorded) => Ok(recorded.clone()),
-            None => entry::load_entry(tx, workspace, seq)?.map(Arc::new).ok_or(Error::NotFound),
-        }
+    pub fn entry(&self, tx: &Tx<'_>, workspace: i64, seq: Seq) -> Result<Recorded, Error> {
+        let Cached { account, waiting, .. } = self.get(workspace);
+        let found = match seq >= waiting.first(account.seq) {
+            true => waiting.run().find(seq)?,
+            false => page::entry(tx, workspace, seq)?,
+        };
+        found.ok_or(Error::NotFound)
     }
 
-    /// Keeps a decided entry until it is written into its tables.
-    pub fn keep(&mut self, workspace: i64, recorded: Arc<Recorded>) {
-        self.get_mut(workspace).unwritten.push(recorded);
+    /// Keeps a decided entry, with the bytes that the chain covers, until it is written into its tables.
+    pub fn keep(&mut self, workspace: i64, recorded: &Recorded, canonical: &[u8]) {
+        self.get_mut(workspace).waiting.add(workspace, recorded, canonical);
         self.behind.insert(workspace);
         self.unwritten += 1;
+    }
+
+    /// Forgets of accounts what can be found in what waits.
+    pub fn forget_ended<'w>(&mut self, whose: impl Iterator<Item = &'w i64>) {
+        for workspace in whose {
+            if let Some(Cached { account, waiting, .. }) = self.cached.get_mut(workspace) {
+                account.forget_ended(waiting.first(account.seq));
+            }
+        }
     }
 
     /// Whether a workspace has entries that are not in their tables.
@@ -211,37 +237,32 @@ impl Accounts {
         if whose.is_empty() {
             return Ok(());
         }
-        let cached: Vec<(i64, &Cached)> =
+        let all: Vec<(i64, &Cached)> =
             whose.iter().map(|workspace| (*workspace, self.get(*workspace))).collect();
-        let (mut holds, mut grants, mut usage) = (BTreeSet::new(), BTreeSet::new(), HashMap::new());
-        let unwritten = || {
-            cached.iter().flat_map(|(workspace, cached)| {
-                cached.unwritten.iter().map(|recorded| (*workspace, &**recorded))
-            })
-        };
-        for (workspace, Recorded { entry, .. }) in unwritten() {
-            holds.extend(entry.hold.map(|id| (workspace, id)));
-            let named = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);
-            grants.extend(named.map(|id| (workspace, id)));
-            entry::fold_usage(&mut usage, workspace, entry);
-        }
-        entry::insert_entries(tx, unwritten)?;
-        let account = |workspace| &self.get(workspace).account;
+        let named = || all.iter().map(|(workspace, cached)| (*workspace, *cached));
+        let waiting = || named().filter(|(_, cached)| cached.waiting.count() > 0);
+        page::insert(
+            tx,
+            waiting()
+                .map(|(workspace, cached)| cached.waiting.row(workspace, cached.account.seq, &cached.hash)),
+        )?;
         ledger::save_holds(
             tx,
-            holds.into_iter().map(|(workspace, id)| (workspace, &account(workspace).holds[&id])),
+            waiting()
+                .flat_map(|(workspace, cached)| cached.changed_holds().map(move |hold| (workspace, hold))),
         )?;
         ledger::save_grants(
             tx,
-            grants.into_iter().map(|(workspace, id)| (workspace, &account(workspace).grants[&id])),
+            waiting()
+                .flat_map(|(workspace, cached)| cached.moved_grants().map(move |grant| (workspace, grant))),
         )?;
-        entry::add_usage(tx, usage.iter())?;
-        ledger::save_accounts(tx, cached.into_iter())?;
+        entry::add_usage(tx, waiting().flat_map(|(_, cached)| &cached.waiting.usage))?;
+        ledger::save_accounts(tx, named())?;
         for workspace in whose {
             let cached = self.cached.get_mut(workspace).expect("loaded before");
-            self.unwritten -= cached.unwritten.len();
-            cached.unwritten.clear();
-            cached.account.forget(Time(now.0 - ledger::RECENT));
+            self.unwritten -= std::mem::take(&mut cached.waiting).count();
+            cached.account.forget_ended(Seq(0));
+            cached.account.forget_spent(Time(now.0 - ledger::RECENT));
             self.behind.remove(workspace);
             if tx.is_shared() {
                 self.written.push(Written { workspace: *workspace, until: cached.account.seq, anew });
@@ -256,8 +277,8 @@ impl Accounts {
         while left > most
             && let Some(workspace) = self.next_behind(&whose)
         {
-            let loaded = self.cached.get(&workspace).map(|cached| &cached.unwritten);
-            left -= loaded.or(self.ahead.get(&workspace)).map_or(0, Vec::len);
+            let loaded = self.cached.get(&workspace).map(|cached| cached.waiting.count());
+            left -= loaded.or(self.ahead.get(&workspace).map(|ahead| ahead.count)).unwrap_or(0);
             whose.push(workspace);
         }
         self.load_all(tx, whose.iter().copied(), now)?;
@@ -284,10 +305,11 @@ impl Accounts {
     /// more.
     pub fn end_batch(&mut self, tx: &Tx<'_>, batch: Ending<'_>, now: Time) -> Result<(), Error> {
         let long = |workspace: &&i64| {
-            self.cached.get(*workspace).is_some_and(|cached| cached.unwritten.len() >= MOST_OF_ONE)
+            self.cached.get(*workspace).is_some_and(|cached| cached.waiting.count() >= MOST_OF_ONE)
         };
         let long: Vec<i64> = batch.changed.iter().filter(long).copied().collect();
         self.write_rows(tx, &long, now, false)?;
+        self.forget_ended(batch.changed.iter());
         if self.unwritten > MOST_UNWRITTEN {
             // After a start it may be far more than that, and nobody should wait for all of it.
             let share = self.unwritten.saturating_sub(MOST_OF_ONE + 2 * batch.count);
@@ -310,7 +332,7 @@ impl Accounts {
         }
         self.drop_unneeded(tx, batch.count)?;
         if self.cached.len() > CACHED_ACCOUNTS {
-            self.cached.retain(|_, cached| !cached.unwritten.is_empty());
+            self.cached.retain(|_, cached| cached.waiting.count() > 0);
         }
         Ok(())
     }

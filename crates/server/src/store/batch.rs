@@ -12,9 +12,10 @@ use billing::ledger::Posted;
 use billing::{Account, Command, Entry, Hold, Refusal, Seq, Time};
 
 use super::accounts::{Accounts, Ending};
+use super::canonical;
 use super::committer::{Answer, Key, KeyKind, Post, Request};
 use super::db::Tx;
-use super::entry::{Note, Recorded};
+use super::entry::{self, Note, Recorded};
 use super::journal;
 use super::keys::Made;
 use super::ledger::Cached;
@@ -30,6 +31,8 @@ pub struct Batch<'a> {
     /// What goes into the journal, and how many entries that is.
     decided: Vec<u8>,
     count: usize,
+    /// The entry that is being written.
+    canonical: Vec<u8>,
     keys: usize,
     /// Workspaces whose rows are written in this transaction, because other rows of it speak of them.
     at_once: HashSet<i64>,
@@ -40,7 +43,8 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(tx: Tx<'a>, accounts: &'a mut Accounts, now: Time) -> Batch<'a> {
         let (at_once, changed) = (HashSet::new(), HashSet::new());
-        Batch { tx, now, accounts, decided: Vec::new(), count: 0, keys: 0, at_once, changed, at_work: false }
+        let (decided, canonical) = (Vec::new(), Vec::new());
+        Batch { tx, now, accounts, decided, count: 0, canonical, keys: 0, at_once, changed, at_work: false }
     }
 
     pub(super) fn serve(&mut self, request: &mut Request) -> Result<Option<Result<Answer, Error>>, Error> {
@@ -237,7 +241,7 @@ impl<'a> Batch<'a> {
         };
         let account = &self.accounts.get(workspace).account;
         Ok(Answer {
-            entry: Some(entry),
+            entry: Some(Arc::new(entry)),
             hold,
             replayed: true,
             available: account.available,
@@ -262,18 +266,21 @@ impl<'a> Batch<'a> {
                 false => (Arc::from("system"), None, None),
             };
             let note = Note::new(&entry.labels, reason);
+            let digest = note.as_ref().map(Note::digest);
+            self.canonical.clear();
+            canonical::encode(&mut self.canonical, &entry, &actor, digest.as_ref());
+            let recorded = Recorded { entry, actor, note };
             let cached = self.accounts.get_mut(post.workspace);
-            let (recorded, canonical) = Recorded::new(entry, actor, note, &cached.hash);
-            cached.hash = recorded.hash;
-            let recorded = Arc::new(recorded);
+            cached.hash = entry::chain(&cached.hash, &self.canonical);
             if let Some(key) = key {
                 self.accounts.keys.add(post.workspace, key, recorded.entry.seq);
                 self.keys += 1;
             }
-            journal::push(&mut self.decided, post.workspace, &recorded, key, &canonical);
+            let (hash, beside) = (&self.accounts.get(post.workspace).hash, (recorded.note.as_ref(), key));
+            journal::push(&mut self.decided, post.workspace, beside, hash, &self.canonical);
             self.count += 1;
-            self.accounts.keep(post.workspace, recorded.clone());
-            all.push(recorded);
+            self.accounts.keep(post.workspace, &recorded, &self.canonical);
+            all.push(Arc::new(recorded));
         }
         all
     }

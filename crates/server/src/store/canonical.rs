@@ -1,96 +1,126 @@
-//! The canonical bytes of an entry, version 1: what the hash chain covers and the journal keeps.
+//! The canonical bytes of an entry, version 1: what the hash chain covers, and what journal and pages keep.
 //!
-//! Every field stands in one order: integers as 8 bytes big-endian, an absent value as one zero byte, a present one after a
-//! one, text after its length in 4 bytes.
+//! Version, kind, and two bytes of flags that say what follows beyond the fixed numbers; then every field in one order. An integer is
+//! written zigzag, seven bits a byte, the lowest first; text and other bytes after their length. The hold is the distance back
+//! to its entry, and times are the distance to the entry's.
 //!
 //! Invariant: `decode` gives back what `encode` was given. These bytes are in databases: a new form is a new version.
 
 use std::sync::Arc;
 
-use billing::{Entry, Labels, Price, Seq, Time};
+use billing::account::Posting;
+use billing::ledger::GrantTerms;
+use billing::{Amount, Entry, Labels, Price, Seq, Time};
 
-use super::codec::{
-    entry_kind, kind_code, postings, postings_text, release_code, release_reason, terms, terms_text,
-};
+use super::codec::{bucket_code, bucket_of, entry_kind, grant_kind, kind_code, release_code, release_reason};
 
 const VERSION: u8 = 1;
-
-/// Writes an entry, who asked, and the digest of its note.
-pub fn encode(entry: &Entry, actor: &str, note: Option<&[u8; 32]>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(384);
-    bytes.push(VERSION);
-    let price = entry.price.as_ref();
-    let ints = [
-        entry.seq.0,
-        entry.at.0,
-        kind_code(entry.kind),
-        entry.amount,
-        entry.available,
-        entry.balance,
-        entry.debt,
-    ];
-    for int in ints {
-        bytes.extend(int.to_be_bytes());
-    }
-    put_text(&mut bytes, &postings_text(&entry.postings));
-    put_int(&mut bytes, entry.grant.map(|seq| seq.0));
-    put_int(&mut bytes, entry.hold.map(|seq| seq.0));
-    put_text(&mut bytes, price.map_or("", |price| &price.operation));
-    put_int(&mut bytes, price.map(|price| price.quantity));
-    put_int(&mut bytes, price.map(|price| price.unit_price));
-    put_int(&mut bytes, price.map(|price| price.version));
-    bytes.extend(entry.attempted.to_be_bytes());
-    put_int(&mut bytes, entry.until.map(|time| time.0));
-    put_text(&mut bytes, &entry.terms.as_ref().map(terms_text).unwrap_or_default());
-    put_int(&mut bytes, entry.release_reason.map(release_code));
-    bytes.extend(entry.epoch.to_be_bytes());
-    put_text(&mut bytes, actor);
-    bytes.push(u8::from(note.is_some()));
-    bytes.extend(note.into_iter().flatten());
-    bytes
+/// What an entry may have, each a bit of its flags.
+mod has {
+    pub const GRANT: u16 = 1;
+    pub const HOLD: u16 = 1 << 1;
+    pub const PRICE: u16 = 1 << 2;
+    pub const UNTIL: u16 = 1 << 3;
+    pub const TERMS: u16 = 1 << 4;
+    pub const RELEASE: u16 = 1 << 5;
+    pub const NOTE: u16 = 1 << 6;
+    pub const EPOCH: u16 = 1 << 7;
+    pub const ATTEMPTED: u16 = 1 << 8;
+    pub const DEBT: u16 = 1 << 9;
 }
 
-/// Writes an integer that may be absent.
-fn put_int(bytes: &mut Vec<u8>, int: Option<i64>) {
-    bytes.push(u8::from(int.is_some()));
-    bytes.extend(int.into_iter().flat_map(i64::to_be_bytes));
+/// Writes an entry, who asked, and the digest of its note.
+pub fn encode(bytes: &mut Vec<u8>, entry: &Entry, actor: &str, note: Option<&[u8; 32]>) {
+    let flag = |present: bool, bit: u16| if present { bit } else { 0 };
+    let flags = flag(entry.grant.is_some(), has::GRANT)
+        | flag(entry.hold.is_some(), has::HOLD)
+        | flag(entry.price.is_some(), has::PRICE)
+        | flag(entry.until.is_some(), has::UNTIL)
+        | flag(entry.terms.is_some(), has::TERMS)
+        | flag(entry.release_reason.is_some(), has::RELEASE)
+        | flag(note.is_some(), has::NOTE)
+        | flag(entry.epoch != 0, has::EPOCH)
+        | flag(entry.attempted != 0, has::ATTEMPTED)
+        | flag(entry.debt != 0, has::DEBT);
+    bytes.extend([VERSION, kind_code(entry.kind) as u8]);
+    bytes.extend(flags.to_be_bytes());
+    let fixed = [entry.seq.0, entry.at.0, entry.amount, entry.available, entry.balance];
+    fixed.into_iter().for_each(|int| put_int(bytes, int));
+    put_int(bytes, entry.postings.len() as i64);
+    for posting in &entry.postings {
+        put_int(bytes, posting.grant.0);
+        bytes.push(bucket_code(posting.from) << 4 | bucket_code(posting.to));
+        put_int(bytes, posting.credits);
+    }
+    entry.grant.into_iter().for_each(|grant| put_int(bytes, grant.0));
+    entry.hold.into_iter().for_each(|hold| put_int(bytes, entry.seq.0.wrapping_sub(hold.0)));
+    if let Some(price) = &entry.price {
+        put_text(bytes, &price.operation);
+        [price.quantity, price.unit_price, price.version].into_iter().for_each(|int| put_int(bytes, int));
+    }
+    entry.until.into_iter().for_each(|until| put_int(bytes, until.0.wrapping_sub(entry.at.0)));
+    if let Some(terms) = &entry.terms {
+        let effective = terms.effective_at.0.wrapping_sub(entry.at.0);
+        let terms = [terms.credits.get(), terms.kind as i64, terms.priority.into(), effective];
+        terms.into_iter().for_each(|int| put_int(bytes, int));
+    }
+    entry.release_reason.into_iter().for_each(|reason| put_int(bytes, release_code(reason)));
+    let odd = [(entry.epoch, has::EPOCH), (entry.attempted, has::ATTEMPTED), (entry.debt, has::DEBT)];
+    odd.into_iter().filter(|odd| flags & odd.1 != 0).for_each(|odd| put_int(bytes, odd.0));
+    put_text(bytes, actor);
+    bytes.extend(note.into_iter().flatten());
+}
+
+/// Writes an integer.
+pub fn put_int(bytes: &mut Vec<u8>, int: i64) {
+    let mut rest = (int << 1 ^ int >> 63) as u64;
+    while rest > 0x7f {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+}
+
+/// Writes bytes after their length.
+pub fn put_blob(bytes: &mut Vec<u8>, blob: &[u8]) {
+    put_int(bytes, blob.len() as i64);
+    bytes.extend(blob);
 }
 
 /// Writes a text.
 pub fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend((text.len() as u32).to_be_bytes());
-    bytes.extend(text.as_bytes());
+    put_blob(bytes, text.as_bytes());
 }
 
 /// The number of the entry that these bytes are of.
 pub fn seq(bytes: &[u8]) -> Option<Seq> {
     let mut bytes = Bytes(bytes);
-    bytes.array::<1>()?;
+    bytes.array::<4>()?;
     bytes.int().map(Seq)
 }
 
 /// Reads an entry, who asked, and the digest of its note; labels are free text and stand elsewhere. `None`: not such bytes.
-pub fn decode(bytes: &mut Bytes<'_>, labels: Arc<Labels>) -> Option<(Entry, Arc<str>, Option<[u8; 32]>)> {
-    if bytes.array()? != [VERSION] {
-        return None;
-    }
-    let (seq, at, kind) = (Seq(bytes.int()?), Time(bytes.int()?), entry_kind(bytes.int()?));
-    let (amount, available, balance, debt) = (bytes.int()?, bytes.int()?, bytes.int()?, bytes.int()?);
-    let postings = postings(bytes.text()?);
-    let (grant, hold) = (bytes.opt_int()?.map(Seq), bytes.opt_int()?.map(Seq));
-    let operation = bytes.text()?;
-    let (quantity, unit_price, version) = (bytes.opt_int()?, bytes.opt_int()?, bytes.opt_int()?);
-    let price = quantity.zip(unit_price).zip(version).map(|((quantity, unit_price), version)| Price {
-        operation: operation.into(),
-        quantity,
-        unit_price,
-        version,
-    });
-    let (attempted, until) = (bytes.int()?, bytes.opt_int()?.map(Time));
-    let terms = terms(bytes.text()?, until);
-    let release_reason = bytes.opt_int()?.map(release_reason);
-    let (epoch, actor) = (bytes.int()?, bytes.text()?.into());
-    let note = if bytes.flag()? { Some(bytes.array()?) } else { None };
+pub fn decode(bytes: &[u8], labels: Arc<Labels>) -> Option<(Entry, Arc<str>, Option<[u8; 32]>)> {
+    let mut bytes = Bytes(bytes);
+    let [version, kind, flags @ ..] = bytes.array::<4>()?;
+    let flags = u16::from_be_bytes(flags);
+    (version == VERSION).then_some(())?;
+    let (seq, at) = (bytes.int()?, bytes.int()?);
+    let (amount, available, balance) = (bytes.int()?, bytes.int()?, bytes.int()?);
+    let count = usize::try_from(bytes.int()?).ok().filter(|count| *count <= bytes.0.len())?;
+    let postings = (0..count).map(|_| posting(&mut bytes)).collect::<Option<Vec<_>>>()?;
+    let grant = bytes.int_of(flags & has::GRANT)?.map(Seq);
+    let hold = bytes.int_of(flags & has::HOLD)?.map(|back| Seq(seq.wrapping_sub(back)));
+    let price = if flags & has::PRICE != 0 { Some(price(&mut bytes)?) } else { None };
+    let until = bytes.int_of(flags & has::UNTIL)?.map(|after| Time(at.wrapping_add(after)));
+    let terms = if flags & has::TERMS != 0 { Some(terms(&mut bytes, at, until)?) } else { None };
+    let release_reason = bytes.int_of(flags & has::RELEASE)?.map(release_reason);
+    let epoch = bytes.int_of(flags & has::EPOCH)?.unwrap_or(0);
+    let attempted = bytes.int_of(flags & has::ATTEMPTED)?.unwrap_or(0);
+    let debt = bytes.int_of(flags & has::DEBT)?.unwrap_or(0);
+    let actor = bytes.text()?.into();
+    let note = if flags & has::NOTE != 0 { Some(bytes.array()?) } else { None };
+    let (seq, at, kind) = (Seq(seq), Time(at), entry_kind(kind.into()));
     let entry = Entry {
         seq,
         at,
@@ -110,10 +140,28 @@ pub fn decode(bytes: &mut Bytes<'_>, labels: Arc<Labels>) -> Option<(Entry, Arc<
         epoch,
         labels,
     };
-    Some((entry, actor, note))
+    Some((entry, actor, note)).filter(|_| bytes.0.is_empty())
+}
+
+fn posting(bytes: &mut Bytes<'_>) -> Option<Posting> {
+    let (grant, [buckets]) = (Seq(bytes.int()?), bytes.array()?);
+    let (from, to) = (bucket_of(buckets >> 4)?, bucket_of(buckets & 0xf)?);
+    Some(Posting { grant, from, to, credits: bytes.int()? })
+}
+
+fn price(bytes: &mut Bytes<'_>) -> Option<Price> {
+    let operation = bytes.text()?.into();
+    Some(Price { operation, quantity: bytes.int()?, unit_price: bytes.int()?, version: bytes.int()? })
+}
+
+fn terms(bytes: &mut Bytes<'_>, at: i64, expires_at: Option<Time>) -> Option<GrantTerms> {
+    let (credits, kind) = (Amount::new(bytes.int()?)?, grant_kind(bytes.int()?));
+    let (priority, effective) = (bytes.int()?.try_into().ok()?, bytes.int()?);
+    Some(GrantTerms { credits, kind, priority, effective_at: Time(at.wrapping_add(effective)), expires_at })
 }
 
 /// Bytes that are read from the front. `None` from any reader: they end too early.
+#[derive(Clone, Copy)]
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -140,16 +188,25 @@ impl<'a> Bytes<'a> {
 
     /// Bytes after their length.
     pub fn blob(&mut self) -> Option<&'a [u8]> {
-        let length = u32::from_be_bytes(self.array()?);
-        self.take(length as usize)
+        let length = usize::try_from(self.int()?).ok()?;
+        self.take(length)
     }
 
     /// An integer.
     pub fn int(&mut self) -> Option<i64> {
-        self.array().map(i64::from_be_bytes)
+        let (mut int, mut shift) = (0_u64, 0);
+        loop {
+            let [byte] = self.array()?;
+            int |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte < 0x80 {
+                return Some((int >> 1) as i64 ^ -((int & 1) as i64));
+            }
+            shift += 7;
+        }
     }
 
-    fn opt_int(&mut self) -> Option<Option<i64>> {
-        if self.flag()? { self.int().map(Some) } else { Some(None) }
+    /// An integer where a flag is set.
+    fn int_of(&mut self, flag: u16) -> Option<Option<i64>> {
+        if flag == 0 { Some(None) } else { self.int().map(Some) }
     }
 }

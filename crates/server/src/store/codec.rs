@@ -1,11 +1,10 @@
-//! How values of the rules are written in a column: numbers for kinds, short texts for postings, parts, terms and thresholds.
+//! How values of the rules are written in a column: numbers for kinds, short texts for parts and thresholds.
 //!
 //! Invariant: what is written here reads back as the same value. These forms are in databases: add, never change.
 
-use billing::account::{Bucket, Posting};
+use billing::account::Bucket;
 use billing::alerts::{Level, Threshold};
-use billing::ledger::GrantTerms;
-use billing::{Amount, EntryKind, GrantKind, HoldStatus, ReleaseReason, Seq, Time};
+use billing::{EntryKind, GrantKind, HoldStatus, ReleaseReason, Seq};
 
 /// A threshold as it is stored: `20%` or `500`.
 pub fn threshold(text: &str) -> Threshold {
@@ -28,39 +27,25 @@ pub fn level(code: i64) -> Level {
     [Level::Healthy, Level::Low, Level::Critical, Level::Out][code.clamp(0, 3) as usize]
 }
 
-const BUCKETS: [(Bucket, char); 8] = [
-    (Bucket::Issued, 'i'),
-    (Bucket::Scheduled, 's'),
-    (Bucket::Available, 'a'),
-    (Bucket::Held, 'h'),
-    (Bucket::Consumed, 'c'),
-    (Bucket::Expired, 'x'),
-    (Bucket::Revoked, 'r'),
-    (Bucket::Repaid, 'd'),
+const BUCKETS: [Bucket; 8] = [
+    Bucket::Issued,
+    Bucket::Scheduled,
+    Bucket::Available,
+    Bucket::Held,
+    Bucket::Consumed,
+    Bucket::Expired,
+    Bucket::Revoked,
+    Bucket::Repaid,
 ];
 
-/// Postings as text, one word each: `12ah6` moves 6 credits of grant 12 from available to held.
-pub fn postings_text(postings: &[Posting]) -> String {
-    let letter = |bucket| BUCKETS.iter().find(|known| known.0 == bucket).map_or('?', |known| known.1);
-    let words: Vec<String> = postings
-        .iter()
-        .map(|p| format!("{}{}{}{}", p.grant, letter(p.from), letter(p.to), p.credits))
-        .collect();
-    words.join(" ")
+/// The stored number of a bucket.
+pub fn bucket_code(bucket: Bucket) -> u8 {
+    bucket as u8
 }
 
-/// Reads postings.
-pub fn postings(text: &str) -> Vec<Posting> {
-    text.split_whitespace().filter_map(posting).collect()
-}
-
-fn posting(word: &str) -> Option<Posting> {
-    let bucket = |letter| BUCKETS.iter().find(|known| known.1 == letter).map(|known| known.0);
-    let at = word.find(|c: char| c.is_ascii_alphabetic())?;
-    let (grant, rest) = word.split_at(at);
-    let mut letters = rest.chars();
-    let (from, to) = (bucket(letters.next()?)?, bucket(letters.next()?)?);
-    Some(Posting { grant: Seq(grant.parse().ok()?), from, to, credits: letters.as_str().parse().ok()? })
+/// The bucket behind a stored number.
+pub fn bucket_of(code: u8) -> Option<Bucket> {
+    BUCKETS.get(usize::from(code)).copied()
 }
 
 /// Parts as text, one word each: `12:6` is 6 credits of grant 12.
@@ -74,19 +59,6 @@ pub fn parts(text: &str) -> Vec<(Seq, i64)> {
     let part =
         |word: &str| word.split_once(':').and_then(|(g, c)| Some((Seq(g.parse().ok()?), c.parse().ok()?)));
     text.split_whitespace().filter_map(part).collect()
-}
-
-/// Terms as four numbers: credits, kind, priority and the moment from which they can be spent.
-pub fn terms_text(terms: &GrantTerms) -> String {
-    format!("{} {} {} {}", terms.credits.get(), terms.kind as i64, terms.priority, terms.effective_at.0)
-}
-
-/// Reads terms; the expiry has a column of its own.
-pub fn terms(text: &str, expires_at: Option<Time>) -> Option<GrantTerms> {
-    let numbers: Vec<i64> = text.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [credits, kind, priority, effective_at] = numbers[..] else { return None };
-    let (credits, kind, effective_at) = (Amount::new(credits)?, grant_kind(kind), Time(effective_at));
-    Some(GrantTerms { credits, kind, priority: priority as i32, effective_at, expires_at })
 }
 
 const GRANT_KINDS: [GrantKind; 6] = [

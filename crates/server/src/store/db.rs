@@ -12,9 +12,6 @@ use super::postgres::{self, Begun, Committed, Server, Session};
 use super::sqlite::writing::Writing;
 use crate::clock::Clock;
 
-/// Says which index finds the entries of an operation. PostgreSQL finds it by itself.
-pub const BY_OPERATION: &str = "indexed by entry_operation";
-
 /// A connection inside a transaction, or a reader.
 #[derive(Clone, Copy)]
 pub enum Tx<'a> {
@@ -90,6 +87,7 @@ value_from! {
     String => |text| Value::Text(Cow::Owned(text)),
     &'a [u8] => |blob| Value::Blob(Cow::Borrowed(blob)),
     &'a Vec<u8> => |blob| Value::Blob(Cow::Borrowed(blob.as_slice())),
+    Vec<u8> => |blob| Value::Blob(Cow::Owned(blob)),
     [u8; 32] => |blob| Value::Blob(Cow::Owned(blob.to_vec())),
     &'a [u8; 32] => |blob| Value::Blob(Cow::Borrowed(blob.as_slice())),
     &'a [u8; 16] => |blob| Value::Blob(Cow::Borrowed(blob.as_slice())),

@@ -7,9 +7,7 @@
 //! Invariant: an entry is in the journal until it is in its tables and its key is in a finished segment; the account's row
 //! says up to which entry the tables are written. A row's id is how much has happened until its end, and never used twice.
 
-use std::sync::Arc;
-
-use billing::{Labels, Seq};
+use billing::Seq;
 
 use super::Error;
 use super::canonical::{self, Bytes, put_text};
@@ -17,6 +15,7 @@ use super::committer::{Key, KeyKind};
 use super::db::{News, Tx};
 use super::entry::{Note, Recorded};
 use super::keys::Sealed;
+use super::page::{self, put_note, read_note};
 use crate::values;
 
 /// The form of a row.
@@ -69,21 +68,30 @@ pub struct Journaled<'a> {
     pub key: Option<Key>,
     /// Its number.
     pub seq: Seq,
+    /// SHA-256 over the hash before and this entry.
+    pub hash: [u8; 32],
+    /// What the chain covers.
+    pub canonical: &'a [u8],
+    /// All of it but for the workspace, as [`Journaled::read`] takes it.
+    pub body: &'a [u8],
     note: Option<Note>,
-    hash: [u8; 32],
-    canonical: &'a [u8],
 }
 
 impl Journaled<'_> {
+    /// An entry from its body.
+    ///
+    /// # Errors
+    /// When these bytes are none.
+    pub fn read(workspace: i64, body: &[u8]) -> Result<Journaled<'_>, Error> {
+        read_entry(workspace, body).ok_or_else(unreadable)
+    }
+
     /// The entry.
     ///
     /// # Errors
     /// When these bytes are no entry.
     pub fn recorded(&self) -> Result<Recorded, Error> {
-        let labels = self.note.as_ref().map_or_else(Arc::default, |note| note.labels.clone());
-        let entry = canonical::decode(&mut Bytes(self.canonical), labels);
-        let (entry, actor, _) = entry.ok_or_else(unreadable)?;
-        Ok(Recorded { entry, actor, note: self.note.clone(), hash: self.hash })
+        page::recorded(self.canonical, self.note.clone())
     }
 }
 
@@ -95,9 +103,9 @@ impl Row {
     pub fn entries(&self) -> Result<Vec<Journaled<'_>>, Error> {
         let (mut bytes, mut entries) = (Bytes(&self.body[self.head..]), Vec::new());
         while !bytes.0.is_empty() {
-            let entry =
-                bytes.int().zip(bytes.blob()).and_then(|(workspace, entry)| read_entry(workspace, entry));
-            entries.push(entry.ok_or_else(unreadable)?);
+            let entry = bytes.int().zip(bytes.blob());
+            let (workspace, body) = entry.ok_or_else(unreadable)?;
+            entries.push(Journaled::read(workspace, body)?);
         }
         Ok(entries)
     }
@@ -107,27 +115,29 @@ fn unreadable() -> Error {
     Error::Unavailable("the journal cannot be read".to_owned())
 }
 
-/// Adds an entry to what becomes a row: its workspace, note, key and hash, then the bytes that the chain covers.
-pub fn push(bytes: &mut Vec<u8>, workspace: i64, recorded: &Recorded, key: Option<&Key>, canonical: &[u8]) {
-    let Recorded { note, hash, .. } = recorded;
-    bytes.extend(workspace.to_be_bytes());
-    let start = bytes.len();
-    bytes.extend([0; 4]);
-    bytes.push(u8::from(note.is_some()));
+/// Adds an entry to what becomes a row: its workspace, then what it has, its note, key and hash, and the bytes that the chain
+/// covers.
+pub fn push(
+    bytes: &mut Vec<u8>,
+    workspace: i64,
+    (note, key): (Option<&Note>, Option<&Key>),
+    hash: &[u8; 32],
+    canonical: &[u8],
+) {
+    let mut body = Vec::with_capacity(256);
+    body.push(u8::from(note.is_some()) | u8::from(key.is_some()) << 1);
     if let Some(note) = note {
-        bytes.extend(note.salt);
-        note.texts().into_iter().for_each(|text| put_text(bytes, text));
+        put_note(&mut body, note);
     }
-    bytes.push(u8::from(key.is_some()));
     if let Some(key) = key {
-        bytes.push(key.kind as u8);
-        put_text(bytes, &key.key);
-        bytes.extend(key.fingerprint);
+        body.push(key.kind as u8);
+        put_text(&mut body, &key.key);
+        body.extend(key.fingerprint);
     }
-    bytes.extend(hash);
-    bytes.extend(canonical);
-    let length = (bytes.len() - start - 4) as u32;
-    bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    body.extend(hash);
+    body.extend(canonical);
+    canonical::put_int(bytes, workspace);
+    canonical::put_blob(bytes, &body);
 }
 
 /// A whole row: its name, what it did besides, and its entries.
@@ -136,14 +146,14 @@ pub fn body(name: &Name, progress: &Progress, entries: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD + 24 + 17 * written.len() + entries.len());
     bytes.push(VERSION);
     bytes.extend(name);
-    bytes.extend((written.len() as u32).to_be_bytes());
+    canonical::put_int(&mut bytes, written.len() as i64);
     for Written { workspace, until, anew } in written {
-        bytes.extend(workspace.to_be_bytes());
-        bytes.extend(until.0.to_be_bytes());
+        canonical::put_int(&mut bytes, *workspace);
+        canonical::put_int(&mut bytes, until.0);
         bytes.push(u8::from(*anew));
     }
-    bytes.extend(sealed.begun.to_be_bytes());
-    bytes.extend(sealed.keys.to_be_bytes());
+    canonical::put_int(&mut bytes, sealed.begun);
+    canonical::put_int(&mut bytes, sealed.keys);
     bytes.push(u8::from(sealed.finished));
     bytes.extend(entries);
     bytes
@@ -162,7 +172,7 @@ fn parse(id: i64, body: Vec<u8>) -> Option<Row> {
     (bytes.array()? == [VERSION]).then_some(())?;
     let name = bytes.array()?;
     let mut progress = Progress::default();
-    for _ in 0..u32::from_be_bytes(bytes.array()?) {
+    for _ in 0..bytes.int()? {
         let (workspace, until) = (bytes.int()?, Seq(bytes.int()?));
         progress.written.push(Written { workspace, until, anew: bytes.flag()? });
     }
@@ -174,18 +184,11 @@ fn parse(id: i64, body: Vec<u8>) -> Option<Row> {
 
 fn read_entry(workspace: i64, body: &[u8]) -> Option<Journaled<'_>> {
     let mut bytes = Bytes(body);
-    let note = if bytes.flag()? { Some(read_note(&mut bytes)?) } else { None };
-    let key = if bytes.flag()? { Some(read_key(&mut bytes)?) } else { None };
+    let [has] = bytes.array()?;
+    let note = if has & 1 != 0 { Some(read_note(&mut bytes)?) } else { None };
+    let key = if has & 2 != 0 { Some(read_key(&mut bytes)?) } else { None };
     let (hash, canonical) = (bytes.array()?, bytes.0);
-    Some(Journaled { workspace, key, seq: canonical::seq(canonical)?, note, hash, canonical })
-}
-
-fn read_note(bytes: &mut Bytes<'_>) -> Option<Note> {
-    let salt = bytes.array()?;
-    let mut text = || bytes.text().map(|text| Some(text).filter(|text| !text.is_empty()).map(Arc::from));
-    let (campaign, member, channel, reference, lead) = (text()?, text()?, text()?, text()?, text()?);
-    let labels = Arc::new(Labels { campaign, member, channel, reference, lead });
-    Some(Note { salt, labels, reason: text()? })
+    Some(Journaled { workspace, key, seq: canonical::seq(canonical)?, hash, canonical, body, note })
 }
 
 fn read_key(bytes: &mut Bytes<'_>) -> Option<Key> {
@@ -240,7 +243,9 @@ pub fn drop_until(tx: &Tx<'_>, partition: i64, end: i64) -> Result<(), Error> {
 mod tests {
     use billing::account::{Bucket, Posting};
     use billing::ledger::GrantTerms;
-    use billing::{Amount, Entry, EntryKind, GrantKind, Price, ReleaseReason, Time};
+    use std::sync::Arc;
+
+    use billing::{Amount, Entry, EntryKind, GrantKind, Labels, Price, ReleaseReason, Time};
 
     use super::*;
 
@@ -289,11 +294,14 @@ mod tests {
         for (entry, note, key) in
             [(full, Note::new(&labels, Some("why".into())), Some(key)), (bare, None, None)]
         {
-            let (recorded, canonical) = Recorded::new(entry, "key_1".into(), note, &[3; 32]);
+            let digest = note.as_ref().map(Note::digest);
+            let recorded = Recorded { entry, actor: "key_1".into(), note };
+            let mut canonical = Vec::new();
+            canonical::encode(&mut canonical, &recorded.entry, &recorded.actor, digest.as_ref());
             let written = vec![Written { workspace: 5, until: Seq(9), anew: true }];
             let progress = Progress { written, sealed: Sealed { begun: 2, keys: 77, finished: true } };
             let mut entries = Vec::new();
-            push(&mut entries, 5, &recorded, key.as_ref(), &canonical);
+            push(&mut entries, 5, (recorded.note.as_ref(), key.as_ref()), &[3; 32], &canonical);
             let body = body(&[7; NAME], &progress, &entries);
             let row = parse(12, body.clone()).expect("it reads back");
             assert_eq!((row.name, &row.progress), ([7; NAME], &progress));

@@ -1,8 +1,8 @@
 //! Idempotency keys: which entry a caller's key made, for good, and as quickly when keys are random.
 //!
 //! Owns the rows of `request`. Random keys in one large index would cost a page each, so the newest are kept in memory (the
-//! journal has them), and once there are enough of them they are written as a segment, in order. A Bloom filter for each
-//! segment says which segments cannot have a key; nearly every new key is in none.
+//! journal has them), and once there are enough of them they are written as a segment, in order, many to a row. A Bloom filter
+//! for each segment says which segments cannot have a key; nearly every new key is in none.
 //!
 //! Invariant: the key of an entry is in the journal until its whole segment, filter included, is committed.
 
@@ -14,18 +14,23 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::batch::Batch;
+use super::canonical::{Bytes, put_blob, put_int};
 use super::committer::{Key, KeyKind};
 use super::db::{Tx, Value};
 use crate::values;
 
 /// How many keys make a segment.
-pub const SEGMENT: usize = 65_536;
+pub const SEGMENT: usize = 131_072;
 /// How much may happen until a segment is made, however few keys came.
 const MOST_WAIT: i64 = 4 * SEGMENT as i64;
 /// How many keys are written into the segment for each that is added.
 const WRITTEN_PER_KEY: usize = 2;
-/// Bits of a filter for each key: with eight probes, one key in 1,700 is looked up in a segment in vain.
+/// How many keys are in a row of a segment.
+const TOGETHER: usize = 128;
+/// Bits of a filter for each key: one key in about 1,000 is looked up in a segment in vain.
 const BITS: usize = 16;
+/// Bytes of a filter's block. All bits of a key are in one block, so that asking a filter costs one look into memory.
+const BLOCK: usize = 64;
 /// The segment of keys that work of the store's own modules writes directly; they are few, and made no entry.
 const DIRECT: i64 = 0;
 
@@ -88,7 +93,7 @@ impl Keys {
         if let Some(made) = self.young.get(&name).or_else(|| self.sealing.get(&name)) {
             return Ok(Some(*made));
         }
-        let probes = probes(&name);
+        let probes = Probes::of(&name);
         for (filter, segment) in self.filters.iter().zip(1..) {
             if filter.may_have(&probes)
                 && let Some(made) = find_in(tx, self.partition, segment, &name)?
@@ -118,11 +123,8 @@ impl Keys {
         let (partition, segment) = (self.partition, self.filters.len() as i64);
         let part = self.take((added * WRITTEN_PER_KEY).max(16));
         sealed.keys = part.len() as i64;
-        tx.insert_all(
-            "insert into request (partition, segment, workspace, kind, key, fingerprint, seq)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            part.iter().map(|(name, made)| row_of(partition, segment, name, made)),
-        )?;
+        let rows = part.chunks(TOGETHER).map(|keys| row_of(partition, segment, keys));
+        tx.insert_all(INSERT, rows)?;
         if self.sealing.is_empty() {
             let filter = self.filters.last().expect("pushed when the segment was begun");
             tx.send(
@@ -162,7 +164,7 @@ impl Keys {
     fn take(&mut self, count: usize) -> Vec<(KeyName, Made)> {
         let part: Vec<_> = std::iter::from_fn(|| self.sealing.pop_first()).take(count).collect();
         if let Some(filter) = self.filters.last_mut() {
-            part.iter().for_each(|(name, _)| filter.add(&probes(name)));
+            part.iter().for_each(|(name, _)| filter.add(&Probes::of(name)));
         }
         part
     }
@@ -173,36 +175,46 @@ impl Keys {
     }
 }
 
-fn find_in(
-    tx: &Tx<'_>,
-    partition: i64,
-    segment: i64,
-    (workspace, kind, key): &KeyName,
-) -> Result<Option<Made>, Error> {
-    tx.one(
-        "select fingerprint, seq from request
-         where partition = ?1 and segment = ?2 and workspace = ?3 and kind = ?4 and key = ?5",
-        values![partition, segment, *workspace, *kind as i64, &**key],
-        |row| Ok((row.blob(0)?.try_into().unwrap_or([0; 16]), Seq(row.int(1)?))),
-    )
+const INSERT: &str = "insert into request (partition, segment, first, keys) values (?1, ?2, ?3, ?4)";
+
+fn find_in(tx: &Tx<'_>, partition: i64, segment: i64, name: &KeyName) -> Result<Option<Made>, Error> {
+    let name = name_bytes(name);
+    let row = tx.one(
+        "select keys from request where partition = ?1 and segment = ?2 and first <= ?3 order by first desc limit 1",
+        values![partition, segment, &name],
+        |row| row.blob(0),
+    )?;
+    let row = row.unwrap_or_default();
+    let mut bytes = Bytes(&row);
+    while !bytes.0.is_empty() {
+        let found =
+            read_key(&mut bytes).ok_or_else(|| Error::Unavailable("a key cannot be read".to_owned()))?;
+        if found.0 == name {
+            return Ok(Some(found.1));
+        }
+    }
+    Ok(None)
 }
 
-fn row_of<'v>(
-    partition: i64,
-    segment: i64,
-    (workspace, kind, key): &'v KeyName,
-    (fingerprint, seq): &'v Made,
-) -> [Value<'v>; 7] {
-    let key: &str = key;
-    [
-        partition.into(),
-        segment.into(),
-        workspace.into(),
-        (*kind as i64).into(),
-        key.into(),
-        fingerprint.into(),
-        (*seq).into(),
-    ]
+/// A key's name in the order of names: the workspace, the kind, the text.
+fn name_bytes((workspace, kind, key): &KeyName) -> Vec<u8> {
+    [&workspace.to_be_bytes()[..], &[*kind as u8], key.as_bytes()].concat()
+}
+
+/// Keys that follow one another, as a row: the name of the first, then of each its name, what it stands for and what it made.
+fn row_of<'v>(partition: i64, segment: i64, keys: &[(KeyName, Made)]) -> [Value<'v>; 4] {
+    let mut bytes = Vec::with_capacity(80 * keys.len());
+    for (name, (fingerprint, seq)) in keys {
+        put_blob(&mut bytes, &name_bytes(name));
+        bytes.extend(fingerprint);
+        put_int(&mut bytes, seq.0);
+    }
+    let first = keys.first().map(|key| name_bytes(&key.0)).unwrap_or_default();
+    [partition.into(), segment.into(), first.into(), bytes.into()]
+}
+
+fn read_key<'k>(bytes: &mut Bytes<'k>) -> Option<(&'k [u8], Made)> {
+    Some((bytes.blob()?, (bytes.array()?, Seq(bytes.int()?))))
 }
 
 /// What a key made that stands for something else than an entry.
@@ -212,60 +224,58 @@ pub fn find_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<Optio
 
 /// Remembers a key that stands for something else than an entry.
 pub fn insert_direct(batch: &Batch<'_>, workspace: i64, key: &Key, made: i64) -> Result<(), Error> {
-    let name = (workspace, key.kind, key.key.clone());
-    batch.tx.execute(
-        "insert into request (partition, segment, workspace, kind, key, fingerprint, seq)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        &row_of(batch.partition(), DIRECT, &name, &(key.fingerprint, Seq(made))),
-    )?;
-    Ok(())
+    let made = (key.fingerprint, Seq(made));
+    let row = row_of(batch.partition(), DIRECT, &[((workspace, key.kind, key.key.clone()), made)]);
+    batch.tx.execute(INSERT, &row).map(drop)
 }
 
 /// Forgets a key that stands for something else than an entry, which was undone.
 pub fn remove_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<(), Error> {
+    let name = name_bytes(&(workspace, key.kind, key.key.clone()));
     batch.tx.execute(
-        "delete from request where partition = ?1 and segment = ?2 and workspace = ?3 and kind = ?4 and key = ?5",
-        values![batch.partition(), DIRECT, workspace, key.kind as i64, &*key.key],
+        "delete from request where partition = ?1 and segment = ?2 and first = ?3",
+        values![batch.partition(), DIRECT, &name],
     )?;
     Ok(())
 }
 
-/// A Bloom filter: a power of two of bits.
+/// A Bloom filter in blocks.
 struct Filter(Vec<u8>);
 
-impl Filter {
-    fn new(keys: usize) -> Filter {
-        Filter(vec![0; (keys * BITS).next_power_of_two() / 8])
-    }
+/// Where a key's bits are: a number that says the block, and eight numbers of a bit in it.
+struct Probes(u64, [u16; 8]);
 
-    fn add(&mut self, probes: &[u32; 8]) {
-        for probe in probes {
-            let (byte, bit) = self.place(*probe);
-            self.0[byte] |= bit;
-        }
-    }
-
-    fn may_have(&self, probes: &[u32; 8]) -> bool {
-        !self.0.is_empty()
-            && probes.iter().all(|probe| {
-                let (byte, bit) = self.place(*probe);
-                self.0[byte] & bit != 0
-            })
-    }
-
-    fn place(&self, probe: u32) -> (usize, u8) {
-        let bit = probe as usize & (self.0.len() * 8 - 1);
-        (bit / 8, 1 << (bit % 8))
+impl Probes {
+    /// They are in databases, so they come from a hash that never changes.
+    fn of(name: &KeyName) -> Probes {
+        let digest: [u8; 32] = Sha256::digest(name_bytes(name)).into();
+        let block = u64::from_be_bytes(std::array::from_fn(|byte| digest[byte]));
+        let bit = |index: usize| u16::from_be_bytes([digest[8 + 2 * index], digest[9 + 2 * index]]) % 512;
+        Probes(block, std::array::from_fn(bit))
     }
 }
 
-/// Eight independent numbers for a key; they are in databases, so they come from a hash that never changes.
-fn probes((workspace, kind, key): &KeyName) -> [u32; 8] {
-    let mut hash = Sha256::new_with_prefix(workspace.to_be_bytes());
-    hash.update([*kind as u8]);
-    hash.update(key.as_bytes());
-    let digest: [u8; 32] = hash.finalize().into();
-    std::array::from_fn(|index| u32::from_be_bytes(std::array::from_fn(|byte| digest[index * 4 + byte])))
+impl Filter {
+    fn new(keys: usize) -> Filter {
+        Filter(vec![0; (keys * BITS / 8).next_multiple_of(BLOCK)])
+    }
+
+    fn add(&mut self, probes: &Probes) {
+        let start = self.block(probes);
+        probes.1.iter().for_each(|bit| self.0[start + usize::from(bit / 8)] |= 1 << (bit % 8));
+    }
+
+    fn may_have(&self, probes: &Probes) -> bool {
+        let start = self.block(probes);
+        let block = self.0.get(start..start + BLOCK);
+        block
+            .is_some_and(|block| probes.1.iter().all(|bit| block[usize::from(bit / 8)] & 1 << (bit % 8) != 0))
+    }
+
+    fn block(&self, probes: &Probes) -> usize {
+        let blocks = (self.0.len() / BLOCK).max(1) as u64;
+        (probes.0 % blocks) as usize * BLOCK
+    }
 }
 
 #[cfg(test)]

@@ -1,32 +1,33 @@
-//! The ledger's rows: accounts, grants, holds and keys. Entries are in `entry`, the forms of columns in `codec`.
+//! The ledger's rows: accounts, grants and holds. Entries are in `page`, keys in `keys`, the forms of columns in `codec`.
 //!
 //! Owns how the rules' values are written and read. It does *not* decide.
 //!
-//! Invariant: everything but `entry`, `note` and `request` can be rebuilt from `entry` and `note`.
+//! Invariant: all of these can be rebuilt from the pages.
 //!
 //! | step of a charge | statements |
 //! |---|---|
 //! | look the key up | none, or 1 select for each segment that may have it |
 //! | load the account, once while it is cached | 3 selects |
 //! | journal an entry | 1 insert |
-//! | later, each entry | 1 insert into `entry`, 1 into `note` where there are labels or a reason |
-//! | later, each key | 1 insert into its segment |
-//! | later, each hold, grant and usage slot that many entries changed, and the account | 1 upsert |
+//! | later, many entries of a workspace together | 1 insert into `page` |
+//! | later, 128 keys | 1 insert into their segment |
+//! | later, each grant and usage slot that many entries changed, each hold still open, and the account | 1 upsert |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use billing::account::Grant;
 use billing::alerts::{Level, Thresholds, Watch};
 use billing::ledger::GrantTerms;
 use billing::units::DAY;
-use billing::{Account, Amount, Hold, Labels, Price, Seq, Time};
+use billing::{Account, Amount, Hold, HoldStatus, Labels, Price, Seq, Time};
 
 use super::Error;
 use super::codec::{
     grant_kind, hold_status, level, parts, parts_text, release_code, release_reason, threshold,
 };
 use super::db::{Row, Tx, Value};
-use super::entry::Recorded;
+use super::page::{self, Waiting, Walk};
 use crate::values;
 
 /// How long a spent grant stays in the account: percentages are of what was granted in this time.
@@ -51,8 +52,8 @@ pub struct Cached {
     pub hash: [u8; 32],
     /// How it stands.
     pub level: Level,
-    /// Entries that the account has and the tables do not have yet, oldest first.
-    pub unwritten: Vec<Arc<Recorded>>,
+    /// Entries that the account has and the tables do not have yet.
+    pub waiting: Waiting,
 }
 
 impl Cached {
@@ -62,6 +63,18 @@ impl Cached {
         let granted =
             || self.account.grants.values().filter(recent).map(|grant| grant.terms.credits.get()).sum();
         self.plan_credits.unwrap_or_else(granted)
+    }
+
+    /// The holds whose rows are written with what waits. One that was made and ended in one page needs none.
+    pub fn changed_holds(&self) -> impl Iterator<Item = &Hold> {
+        let Cached { account, waiting, .. } = self;
+        let made = account.holds.range(waiting.first(account.seq)..).map(|hold| hold.1);
+        waiting.holds.iter().map(|id| &account.holds[id]).chain(made.filter(|hold| hold.is_open()))
+    }
+
+    /// The grants whose credits were moved by what waits.
+    pub fn moved_grants(&self) -> impl Iterator<Item = &Grant> {
+        self.waiting.grants.iter().map(|id| &self.account.grants[id])
     }
 }
 
@@ -115,7 +128,7 @@ fn read_account(row: &Row<'_>) -> Result<Cached, Error> {
         is_buying: row.int(16)? != 0,
         hash: row.blob(3)?.try_into().unwrap_or([0; 32]),
         level: level(row.int(4)?),
-        unwritten: Vec::new(),
+        waiting: Waiting::default(),
     })
 }
 
@@ -263,7 +276,44 @@ pub fn read_hold(row: &Row<'_>) -> Result<Hold, Error> {
 
 /// One hold, open or ended.
 pub fn load_hold(tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
-    tx.one(&format!("{HOLD} where workspace = ?1 and id = ?2"), values![workspace, id], read_hold)
+    let row =
+        tx.one(&format!("{HOLD} where workspace = ?1 and id = ?2"), values![workspace, id], read_hold)?;
+    match row {
+        Some(hold) => Ok(Some(hold)),
+        None => page::with(tx, workspace, id)?.map_or(Ok(None), |page| page.run().hold(id)),
+    }
+}
+
+/// Holds that were made before an entry, newest first, whatever became of them, or of one status.
+pub fn holds(
+    tx: &Tx<'_>,
+    workspace: i64,
+    before: Seq,
+    status: Option<HoldStatus>,
+    most: usize,
+) -> Result<Vec<Hold>, Error> {
+    if status.is_some_and(|status| status < HoldStatus::Settled) {
+        let open =
+            format!("{HOLD} where workspace = ?1 and id < ?2 and status = ?3 order by id desc limit ?4");
+        return tx.query(
+            &open,
+            values![workspace, before, status.map(|status| status as i64), most],
+            read_hold,
+        );
+    }
+    let mut found = Vec::new();
+    let walk = Walk { workspace, cursor: before.0, ascending: false, span: (None, None), operation: None };
+    walk.pages(tx, |page| {
+        let rows = format!("{HOLD} where workspace = ?1 and id >= ?2 and id <= ?3");
+        let rows = tx.query(&rows, values![workspace, page.first, page.seq], read_hold)?;
+        let mut known: BTreeMap<Seq, Hold> = page.run().holds()?;
+        known.extend(rows.into_iter().map(|hold| (hold.id, hold)));
+        let fits = |hold: &Hold| hold.id < before && status.is_none_or(|status| hold.status == status);
+        found.extend(known.into_values().rev().filter(fits));
+        Ok(found.len() < most)
+    })?;
+    found.truncate(most);
+    Ok(found)
 }
 
 /// Writes holds.

@@ -14,7 +14,7 @@ use super::committer::Post;
 use super::db::{Row, Tx};
 use super::jobs::{self, Job, JobKind};
 use super::leads::{self, Lead};
-use super::{Error, Store, work};
+use super::{Error, Store, ledger, work};
 use crate::values;
 
 /// A stored message.
@@ -71,25 +71,33 @@ pub struct MessageFilter {
     pub lead: Option<i64>,
 }
 
-const MESSAGE: &str =
-    "select m.id, m.job, m.lead, m.step, m.text, m.created_at, coalesce(h.settled * h.unit_price, 0)
-    from message m left join hold h on h.workspace = m.workspace and h.id = m.hold";
+const MESSAGE: &str = "select m.id, m.job, m.lead, m.step, m.text, m.created_at, m.hold from message m";
 
-fn read(row: &Row<'_>) -> Result<Message, Error> {
-    Ok(Message {
+/// A row of [`MESSAGE`], with the hold that paid for it.
+fn read(row: &Row<'_>) -> Result<(Message, Option<Seq>), Error> {
+    let message = Message {
         id: row.int(0)?,
         job: row.int(1)?,
         lead: row.int(2)?,
         step: row.int(3)?,
         text: row.text(4)?,
         created_at: row.time(5)?,
-        credits: row.int(6)?,
-    })
+        credits: 0,
+    };
+    Ok((message, row.opt_int(6)?.map(Seq)))
+}
+
+/// A message with what it cost.
+fn priced(tx: &Tx<'_>, workspace: i64, (message, hold): (Message, Option<Seq>)) -> Result<Message, Error> {
+    let hold = hold.map_or(Ok(None), |id| ledger::load_hold(tx, workspace, id))?;
+    let credits = hold.map_or(0, |hold| hold.settled * hold.price.unit_price);
+    Ok(Message { credits, ..message })
 }
 
 fn find(tx: &Tx<'_>, workspace: i64, place: Place) -> Result<Option<Message>, Error> {
     let one = format!("{MESSAGE} where m.workspace = ?1 and m.job = ?2 and m.lead = ?3 and m.step = ?4");
-    tx.one(&one, values![workspace, place.job, place.lead, place.step], read)
+    let row = tx.one(&one, values![workspace, place.job, place.lead, place.step], read)?;
+    row.map(|row| priced(tx, workspace, row)).transpose()
 }
 
 impl Store {
@@ -158,7 +166,8 @@ impl Store {
     pub async fn message(&self, workspace: i64, id: i64) -> Result<Message, Error> {
         self.read_ledger(Some(workspace), move |tx| {
             let one = format!("{MESSAGE} where m.workspace = ?1 and m.id = ?2");
-            tx.one(&one, values![workspace, id], read)?.ok_or(Error::NotFound)
+            let row = tx.one(&one, values![workspace, id], read)?.ok_or(Error::NotFound)?;
+            priced(tx, workspace, row)
         })
         .await
     }
@@ -177,7 +186,8 @@ impl Store {
                    and (m.lead = ?4 or ?4 is null) order by m.id desc limit ?5"
             );
             let before = before.unwrap_or(i64::MAX);
-            tx.query(&page, values![workspace, before, filter.job, filter.lead, limit], read)
+            let rows = tx.query(&page, values![workspace, before, filter.job, filter.lead, limit], read)?;
+            rows.into_iter().map(|row| priced(tx, workspace, row)).collect()
         })
         .await
     }

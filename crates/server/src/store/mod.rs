@@ -23,6 +23,7 @@ pub mod messages;
 pub mod notices;
 pub mod open;
 pub mod outbox;
+pub mod page;
 pub mod papers;
 pub mod payments;
 pub mod people;

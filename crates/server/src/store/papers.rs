@@ -2,12 +2,15 @@
 //!
 //! Every number comes from the ledger and from payments; a statement's lines sum to the change of the balance.
 
+use std::collections::BTreeMap;
+
 use billing::{Seq, Time};
 
 use super::db::Tx;
+use super::page::{self, Walk};
 use super::payments::{Payment, Purpose, find as find_payment};
 use super::subscriptions::periods::ordered;
-use super::{Error, Store, ledger};
+use super::{Error, Store, codec, ledger};
 use crate::values;
 
 /// One line of a statement: entries of one kind, and of one operation where they have one.
@@ -53,20 +56,16 @@ impl Store {
             let period = "select starts_at, ends_at from period where workspace = ?1 and number = ?2";
             let period = tx.one(period, values![workspace, number - 1], |row| Ok((row.time(0)?, row.time(1)?)))?;
             let (starts_at, ends_at) = period.ok_or(Error::NotFound)?;
-            let entries = (before(tx, workspace, starts_at)?, before(tx, workspace, ends_at)?);
-            let balance = |seq: i64| {
-                let balance = "select balance from entry where workspace = ?1 and seq = ?2";
-                Ok::<_, Error>(tx.one(balance, values![workspace, seq], |row| row.int(0))?.unwrap_or(0))
+            let ends = [page::last_before(tx, workspace, starts_at)?, page::last_before(tx, workspace, ends_at)?];
+            let balance = |seq: Seq| {
+                let entry = page::entry(tx, workspace, seq)?;
+                Ok::<_, Error>(entry.map_or(0, |recorded| recorded.entry.balance))
             };
-            let lines = "select kind, operation, cast(count(*) as bigint), cast(sum(amount) as bigint) from entry
-                where workspace = ?1 and seq > ?2 and seq <= ?3 and amount <> 0 group by kind, operation order by kind, operation";
-            let lines = tx.query(lines, values![workspace, entries.0, entries.1], |row| {
-                Ok(Line { kind: row.int(0)?, operation: row.opt_text(1)?, entries: row.int(2)?, credits: row.int(3)? })
-            })?;
+            let lines = lines(tx, workspace, starts_at, ends_at)?;
             let paid = "select id from payment where workspace = ?1 and paid_at >= ?2 and paid_at < ?3 order by receipt";
             let paid = tx.query(paid, values![workspace, starts_at, ends_at], |row| row.int(0))?;
             let payments = paid.into_iter().map(|id| find_payment(tx, workspace, id)).collect::<Result<_, _>>()?;
-            let (opening, closing) = (balance(entries.0)?, balance(entries.1)?);
+            let (opening, closing, entries) = (balance(ends[0])?, balance(ends[1])?, (ends[0].0, ends[1].0));
             Ok(Statement { number, starts_at, ends_at, entries, opening, lines, closing, payments })
         })
         .await
@@ -96,17 +95,22 @@ impl Store {
     }
 }
 
-/// The last entry before a moment. Entries are numbered without a gap, and their time rises.
-fn before(tx: &Tx<'_>, workspace: i64, moment: Time) -> Result<i64, Error> {
-    let (mut low, mut high) =
-        (0, tx.int("select seq from account where workspace = ?1", values![workspace])?);
-    while low < high {
-        let middle = low + (high - low + 1) / 2;
-        let at =
-            tx.int("select at from entry where workspace = ?1 and seq = ?2", values![workspace, middle])?;
-        if at < moment.0 { low = middle } else { high = middle - 1 }
-    }
-    Ok(low)
+/// What changed the balance from one moment to another, by kind of entry and operation.
+fn lines(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<Vec<Line>, Error> {
+    let mut sums: BTreeMap<(i64, Option<String>), (i64, i64)> = BTreeMap::new();
+    Walk::span(workspace, from, to).pages(tx, |page| {
+        for recorded in page.run().entries() {
+            let entry = recorded?.entry;
+            if entry.amount != 0 && from <= entry.at && entry.at < to {
+                let operation = entry.price.map(|price| price.operation.to_string());
+                let sum = sums.entry((codec::kind_code(entry.kind), operation)).or_default();
+                *sum = (sum.0 + 1, sum.1 + entry.amount);
+            }
+        }
+        Ok(true)
+    })?;
+    let line = |((kind, operation), (entries, credits))| Line { kind, operation, entries, credits };
+    Ok(sums.into_iter().map(line).collect())
 }
 
 type Basis = std::collections::HashMap<i64, ((i64, String), String)>;

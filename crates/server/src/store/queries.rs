@@ -1,12 +1,13 @@
 //! What the dashboard and the API read: balance, entries, holds, usage, and the state of campaigns. Reads only.
 
 use billing::account::{Grant, Hold};
-use billing::{Seq, Time};
+use billing::{Entry, Seq, Time};
 
 use super::codec;
-use super::db::{BY_OPERATION, Row, Tx};
-use super::entry::{self, ENTRY, Recorded};
-use super::ledger::{self, HOLD};
+use super::db::{Row, Tx};
+use super::entry::{self, Recorded, Usage};
+use super::ledger;
+use super::page::Walk;
 use super::subscriptions::{Standing, Terms};
 use super::work::{StepOutcome, WorkState};
 use super::{Error, Store};
@@ -41,6 +42,27 @@ pub struct EntryFilter {
     /// Entries before this one (newest first) or after it (oldest first).
     pub cursor: Option<i64>,
     pub ascending: bool,
+}
+
+impl EntryFilter {
+    fn fits(&self, Recorded { entry, .. }: &Recorded) -> bool {
+        let kind = codec::kind_code(entry.kind);
+        let kinds: &[i64] = if self.kinds.is_empty() { &LISTED } else { &self.kinds };
+        let labels = &entry.labels;
+        let same = |asked: &Option<String>, label: &Option<std::sync::Arc<str>>| {
+            asked.is_none() || asked.as_deref() == label.as_deref()
+        };
+        let is_after = |cursor: i64| if self.ascending { entry.seq.0 > cursor } else { entry.seq.0 < cursor };
+        kinds.contains(&kind)
+            && self.cursor.is_none_or(is_after)
+            && self.from.is_none_or(|from| entry.at >= from)
+            && self.to.is_none_or(|to| entry.at < to)
+            && (self.operation.is_none()
+                || self.operation.as_deref() == entry::listed_operation(entry).map(|it| &**it))
+            && same(&self.campaign, &labels.campaign)
+            && same(&self.member, &labels.member)
+            && same(&self.lead, &labels.lead)
+    }
 }
 
 /// One slot of usage.
@@ -195,11 +217,9 @@ impl Store {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Hold>, Error> {
-        self.read_ledger(Some(workspace), move |tx| {
-            let page = format!("{HOLD} where workspace = ?1 and id < ?2 and (status = ?3 or ?3 is null) order by id desc limit ?4");
-            tx.query(&page, values![workspace, before.unwrap_or(i64::MAX), status, limit], ledger::read_hold)
-        })
-        .await
+        let status = status.map(codec::hold_status);
+        let (before, limit) = (Seq(before.unwrap_or(i64::MAX)), usize::try_from(limit).unwrap_or(0));
+        self.read_ledger(Some(workspace), move |tx| ledger::holds(tx, workspace, before, status, limit)).await
     }
 
     /// Entries, in pages.
@@ -209,35 +229,25 @@ impl Store {
         filter: EntryFilter,
         limit: i64,
     ) -> Result<Vec<Recorded>, Error> {
+        let limit = usize::try_from(limit).unwrap_or(0);
         self.read_ledger(Some(workspace), move |tx| {
-            let kinds = if filter.kinds.is_empty() { LISTED.to_vec() } else { filter.kinds.clone() };
-            let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
-            let (compare, order) = if filter.ascending { (">", "asc") } else { ("<", "desc") };
-            let cursor = filter.cursor.unwrap_or(if filter.ascending { 0 } else { i64::MAX });
-            // What is not asked for is not in the statement, and an operation brings the words of its index.
-            let asked = [
-                (filter.operation.is_some(), "and e.kind in (7, 11) and e.operation = ?3"),
-                (filter.campaign.is_some(), "and n.campaign = ?4"),
-                (filter.member.is_some(), "and n.member = ?5"),
-                (filter.lead.is_some(), "and n.lead = ?6"),
-                (filter.from.is_some(), "and e.at >= ?7"),
-                (filter.to.is_some(), "and e.at < ?8"),
-            ];
-            let asked: Vec<&str> = asked.into_iter().filter(|one| one.0).map(|one| one.1).collect();
-            // SQLite has no idea how rare an operation is.
-            let hint = if filter.operation.is_some() { BY_OPERATION } else { "" };
-            let select = ENTRY.replacen("from entry e", &format!("from entry e {hint}"), 1);
-            let page = format!(
-                "{select} where e.workspace = ?1 and e.seq {compare} ?2 and e.kind in ({}) {}
-                 order by e.seq {order} limit ?9",
-                kinds.join(", "),
-                asked.join(" "),
-            );
-            let (operation, campaign) = (filter.operation.as_ref(), filter.campaign.as_ref());
-            let (member, lead) = (filter.member.as_ref(), filter.lead.as_ref());
-            let values =
-                values![workspace, cursor, operation, campaign, member, lead, filter.from, filter.to, limit];
-            tx.query(&page, values, entry::read_entry)
+            let ascending = filter.ascending;
+            let cursor = filter.cursor.unwrap_or(if ascending { 0 } else { i64::MAX });
+            let (span, operation) = ((filter.from, filter.to), filter.operation.clone());
+            let mut found = Vec::new();
+            Walk { workspace, cursor, ascending, span, operation }.pages(tx, |page| {
+                let mut fitting = Vec::new();
+                for recorded in page.run().entries() {
+                    fitting.extend(Some(recorded?).filter(|recorded| filter.fits(recorded)));
+                }
+                if !ascending {
+                    fitting.reverse();
+                }
+                found.append(&mut fitting);
+                Ok(found.len() < limit)
+            })?;
+            found.truncate(limit);
+            Ok(found)
         })
         .await
     }
@@ -377,14 +387,33 @@ fn cut_slot(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<Vec<Usa
     if from >= to {
         return Ok(Vec::new());
     }
-    tx.query(
-        "select e.at, e.operation, coalesce(n.campaign, ''), coalesce(n.member, ''), coalesce(n.channel, ''),
-           case e.kind when 7 then e.quantity else 0 end, case e.kind when 7 then -e.amount else 0 end,
-           case e.kind when 7 then e.attempted - e.quantity when 8 then e.attempted else 0 end,
-           case e.kind when 11 then e.amount else 0 end
-         from entry e left join note n on n.workspace = e.workspace and n.seq = e.seq
-         where e.workspace = ?1 and e.kind in (7, 8, 11) and e.at >= ?2 and e.at < ?3 order by e.seq",
-        values![workspace, from, to],
-        read_usage,
-    )
+    let mut rows = Vec::new();
+    Walk::span(workspace, from, to).pages(tx, |page| {
+        for recorded in page.run().entries() {
+            let entry = recorded?.entry;
+            if from <= entry.at && entry.at < to {
+                rows.extend(entry::usage_of(&entry).map(|usage| UsageRow::of(&entry, &usage)));
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(rows)
+}
+
+impl UsageRow {
+    fn of(entry: &Entry, usage: &Usage) -> UsageRow {
+        let text = |label: &Option<std::sync::Arc<str>>| label.as_deref().unwrap_or("").to_owned();
+        let labels = &entry.labels;
+        UsageRow {
+            at: entry.at,
+            operation: entry.price.as_ref().map(|price| price.operation.to_string()).unwrap_or_default(),
+            campaign: text(&labels.campaign),
+            member: text(&labels.member),
+            channel: text(&labels.channel),
+            quantity: usage.quantity,
+            credits: usage.credits,
+            not_charged: usage.not_charged,
+            refunded_credits: usage.refunded_credits,
+        }
+    }
 }

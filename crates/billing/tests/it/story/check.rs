@@ -42,7 +42,8 @@ impl Stage {
             return last.expect("at least once");
         }
         if let ["forget"] = words {
-            self.account.forget(now);
+            self.account.forget_ended(billing::Seq(0));
+            self.account.forget_spent(now);
             return "ok".to_owned();
         }
         let posted = self.command(now, words).and_then(|command| {

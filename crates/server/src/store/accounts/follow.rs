@@ -4,15 +4,13 @@
 //!
 //! Invariant: an account in memory, loaded or not, is its rows plus the entries that are kept for it.
 
-use std::sync::Arc;
-
-use billing::Time;
+use billing::{Seq, Time};
 
 use super::super::Error;
+use super::super::canonical::{Bytes, put_blob};
 use super::super::db::{News, Tx};
-use super::super::entry::Recorded;
 use super::super::journal::{self, Journaled, Written};
-use super::{Accounts, Ends, broken};
+use super::{Accounts, Ahead, Ends, broken};
 
 impl Accounts {
     /// Does what other nodes committed since our last batch: the journal from the row that is the last one here. `false`: what
@@ -45,7 +43,7 @@ impl Accounts {
                 }
                 self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
                 for written in &row.progress.written {
-                    self.wrote(written);
+                    self.wrote(written)?;
                 }
                 (self.journal.last, self.journal.name) = (row.id, row.name);
             }
@@ -64,35 +62,33 @@ impl Accounts {
         if loaded.is_some_and(|known| seq <= known) {
             return Ok(());
         }
-        let recorded = Arc::new(journaled.recorded()?);
         if loaded.is_some() {
-            return self.apply(tx, workspace, recorded, now);
+            return self.apply(tx, journaled, now);
         }
         let ahead = self.ahead.entry(workspace).or_default();
-        if ahead.last().is_some_and(|last| last.entry.seq.0 + 1 != seq.0) {
+        if ahead.count > 0 && ahead.last.0 + 1 != seq.0 {
             return Err(broken());
         }
-        ahead.push(recorded);
+        put_blob(&mut ahead.bytes, journaled.body);
+        (ahead.last, ahead.count) = (seq, ahead.count + 1);
         self.behind.insert(workspace);
         self.unwritten += 1;
         Ok(())
     }
 
-    pub(super) fn apply(
-        &mut self,
-        tx: &Tx<'_>,
-        workspace: i64,
-        recorded: Arc<Recorded>,
-        now: Time,
-    ) -> Result<(), Error> {
+    pub(super) fn apply(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>, now: Time) -> Result<(), Error> {
+        let (workspace, recorded) = (journaled.workspace, journaled.recorded()?);
         let entry = &recorded.entry;
         let grants = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);
-        self.load_named(tx, workspace, entry.hold, grants)?;
+        // What an entry makes cannot be loaded.
+        let hold = entry.hold.filter(|id| *id != entry.seq);
+        self.load_named(tx, workspace, hold, grants.filter(|id| *id != entry.seq))?;
         let cached = self.get_mut(workspace);
         cached.account.apply(entry);
-        cached.hash = recorded.hash;
+        cached.hash = journaled.hash;
         cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
-        self.keep(workspace, recorded);
+        self.keep(workspace, &recorded, journaled.canonical);
+        self.forget_ended(std::iter::once(&workspace));
         Ok(())
     }
 
@@ -102,21 +98,48 @@ impl Accounts {
         if self.cached.get(workspace).is_some_and(|cached| *anew || *until > cached.account.seq)
             && let Some(cached) = self.cached.remove(workspace)
         {
-            self.unwritten -= cached.unwritten.len();
+            self.unwritten -= cached.waiting.count();
             self.behind.remove(workspace);
         }
     }
 
     /// Keeps in mind what somebody wrote into a workspace's tables.
-    fn wrote(&mut self, Written { workspace, until, .. }: &Written) {
-        let loaded = self.cached.get_mut(workspace).map(|cached| &mut cached.unwritten);
-        let Some(waiting) = loaded.or(self.ahead.get_mut(workspace)) else { return };
-        let before = waiting.len();
-        waiting.retain(|recorded| recorded.entry.seq > *until);
-        self.unwritten -= before - waiting.len();
-        if waiting.is_empty() {
+    fn wrote(&mut self, Written { workspace, until, .. }: &Written) -> Result<(), Error> {
+        let left = if let Some(cached) = self.cached.get_mut(workspace) {
+            self.unwritten -= cached.waiting.count();
+            cached.waiting.cut(*workspace, *until)?;
+            cached.waiting.count()
+        } else if let Some(ahead) = self.ahead.get_mut(workspace) {
+            self.unwritten -= ahead.count;
+            ahead.cut(*workspace, *until)?;
+            ahead.count
+        } else {
+            return Ok(());
+        };
+        self.unwritten += left;
+        if left == 0 {
             self.behind.remove(workspace);
             self.ahead.remove(workspace);
         }
+        Ok(())
+    }
+}
+
+impl Ahead {
+    /// Forgets the entries until one.
+    fn cut(&mut self, workspace: i64, until: Seq) -> Result<(), Error> {
+        let before = std::mem::take(self);
+        if until >= before.last {
+            return Ok(());
+        }
+        let mut bytes = Bytes(&before.bytes);
+        while let Some(body) = bytes.blob() {
+            let seq = Journaled::read(workspace, body)?.seq;
+            if seq > until {
+                put_blob(&mut self.bytes, body);
+                (self.last, self.count) = (seq, self.count + 1);
+            }
+        }
+        Ok(())
     }
 }

@@ -3,8 +3,6 @@
 //! Every table that names a workspace has a column `partition` before it, a number that follows from the workspace's id alone.
 //! Our statements do not mention it: it is added here to each equality, key and insert, so that no statement can forget it.
 
-use super::super::db::BY_OPERATION;
-
 /// Which partition the rows of a workspace are in.
 pub fn partition(workspace: i64, partitions: i64) -> i64 {
     workspace.rem_euclid(partitions)
@@ -22,8 +20,7 @@ pub enum Source {
 /// Our statement in this server's words: numbered parameters, and a partition wherever a workspace is named as equal to
 /// something, in a key, or in an insert. Tables that are read by partition alone name it themselves.
 pub fn translate(sql: &str) -> (String, Vec<Source>) {
-    let sql = sql.replace(BY_OPERATION, "");
-    let placed = if sql.contains("partition") { sql } else { with_partitions(&sql) };
+    let placed = if sql.contains("partition") { sql.to_owned() } else { with_partitions(sql) };
     let (mut text, mut sources, mut rest) = (String::new(), Vec::new(), &placed[..]);
     while let Some((before, after)) = rest.split_once('?') {
         text.push_str(before);

@@ -165,8 +165,12 @@ pub fn schema() -> String {
             _ => text.push_str(&(with_partitions(&line) + "\n")),
         }
     }
-    // What a batch is made of is small and soon gone: compressing it only takes time.
-    text + "alter table journal alter column body set storage external;\n"
+    // What a batch is made of is small and soon gone, and entries are packed already: compressing them only takes time.
+    let packed = [("journal", "body"), ("page", "entries"), ("page", "notes"), ("request", "keys")];
+    for (table, column) in packed {
+        text.push_str(&format!("alter table {table} alter column {column} set storage external;\n"));
+    }
+    text
 }
 
 /// Whether the table that is being written names its partition itself.

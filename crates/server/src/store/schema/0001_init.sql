@@ -82,6 +82,7 @@ create table "grant" (
 create index grant_scheduled on "grant" (effective_at, workspace) where scheduled > 0;
 create index grant_expiring on "grant" (expires_at, workspace) where available > 0 and expires_at is not null;
 
+-- Holds that are open, or were when a page with their entries was written. Others are what the entries in their page say.
 create table hold (
   workspace integer not null,
   id integer not null,
@@ -116,57 +117,27 @@ create table journal (
   constraint journal_key primary key (partition, id)
 );
 
-create table entry (
+-- Entries, as many of a workspace as were written together, and their free text beside them. `seq` and `hash` are the last one's.
+create table page (
   workspace integer not null,
   seq integer not null,
-  at integer not null,
-  kind integer not null,
-  amount integer not null,
-  available integer not null,
-  balance integer not null,
-  debt integer not null,
-  postings text not null,
-  grant_id integer,
-  hold_id integer,
-  operation text,
-  quantity integer,
-  unit_price integer,
-  version integer,
-  attempted integer not null,
-  until integer,
-  terms text,
-  release_reason integer,
-  epoch integer not null,
-  actor text not null,
-  note blob,
+  first_seq integer not null,
+  first_at integer not null,
+  last_at integer not null,
+  operations text not null,
   hash blob not null,
-  constraint entry_key primary key (workspace, seq)
-) without rowid;
--- Charges and refunds: the entries of an operation that a list shows.
-create index entry_operation on entry (workspace, operation, seq) where kind in (7, 11);
+  entries blob not null,
+  notes blob not null,
+  constraint page_key primary key (workspace, seq)
+);
 
-create table note (
-  workspace integer not null,
-  seq integer not null,
-  salt blob not null,
-  campaign text not null,
-  member text not null,
-  channel text not null,
-  reference text not null,
-  lead text not null,
-  reason text not null,
-  constraint note_key primary key (workspace, seq)
-) without rowid;
-
+-- Idempotency keys in segments, in order: many in a row, under the name of the first.
 create table request (
   partition integer not null,
   segment integer not null,
-  workspace integer not null,
-  kind integer not null,
-  key text not null,
-  fingerprint blob not null,
-  seq integer not null,
-  constraint request_key primary key (partition, segment, workspace, kind, key)
+  first blob not null,
+  keys blob not null,
+  constraint request_key primary key (partition, segment, first)
 ) without rowid;
 
 create table request_segment (
