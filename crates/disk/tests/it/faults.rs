@@ -5,10 +5,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use billing::EntryKind;
 use disk::{Disk, Fault, Files, Lasting};
 use rusqlite::Connection;
 use scrip::audit::audit;
 use scrip::store::committer::{KeyKind, Post};
+use scrip::store::page::Run;
 use scrip::store::{Place, Store, database_file};
 
 use crate::chance::{Chance, asked_for};
@@ -83,9 +85,14 @@ async fn once_each(directory: &Path, day: &Day) {
     }
     temp::close(store).await;
     let connection = Connection::open(database_file(directory)).expect("it opens");
-    let charged = "select count(*) from entry where kind = 7 and hold_id = seq";
-    let charged: i64 = connection.query_row(charged, [], |row| row.get(0)).expect("a number");
-    assert_eq!(charged, asked as i64, "each is charged once");
+    let mut pages = connection.prepare("select entries, notes from page").expect("there are pages");
+    let pages = pages.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("they are read");
+    let charged = pages.map(|page| -> usize {
+        let (entries, notes): (Vec<u8>, Vec<u8>) = page.expect("a page");
+        let entries = Run::new(&entries, &notes).entries().map(|entry| entry.expect("an entry").entry);
+        entries.filter(|entry| entry.kind == EntryKind::Charge && entry.hold == Some(entry.seq)).count()
+    });
+    assert_eq!(charged.sum::<usize>(), asked, "each is charged once");
     let report = audit(&Place::Directory(directory.to_owned())).expect("it finishes");
     assert!(report.clean, "{:#?}", report.broken);
 }
@@ -155,7 +162,7 @@ async fn a_checkpoint_that_fails_is_not_passed_over() {
     let (mut day, store) = scenario::live(directory.path(), &disk, Policy::Stop).await;
     let store = store.expect("nothing fails");
     let reader = Connection::open(database_file(directory.path())).expect("it opens");
-    reader.execute_batch("begin; select count(*) from entry").expect("an older state");
+    reader.execute_batch("begin; select count(*) from page").expect("an older state");
     day.goes_on(&store, &disk).await.expect("nothing fails");
     scenario::checkpoint(directory.path()).expect("it moves what it can");
     disk.fail(Fault::SyncOfDatabase, 1, Lasting::Once);

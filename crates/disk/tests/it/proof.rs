@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use billing::Entry;
 use disk::Disk;
 use rusqlite::{Connection, OptionalExtension, params};
 use scrip::audit::audit;
 use scrip::store::committer::{Answer, Post};
+use scrip::store::page::Run;
 use scrip::store::{Place, Store, database_file};
 
 use crate::sample::START;
@@ -23,7 +25,7 @@ pub enum What {
     /// A workspace is there.
     Workspace(i64),
     /// An entry is there, and answers this post again.
-    Entry { workspace: i64, seq: i64, hash: [u8; 32], post: Option<Box<Post>> },
+    Entry { workspace: i64, entry: Box<Entry>, post: Option<Box<Post>> },
     /// A top-up was paid.
     Paid { workspace: i64, topup: i64 },
     /// A piece of a campaign was sent.
@@ -34,9 +36,9 @@ impl What {
     /// The entry that answered a post, unless an earlier one did.
     pub fn entry(post: &Post, answer: &Answer) -> Option<What> {
         let recorded = answer.entry.as_ref().filter(|_| !answer.replayed)?;
-        let (seq, hash) = (recorded.entry.seq.0, recorded.hash);
+        let entry = Box::new(recorded.entry.clone());
         let again = post.key.is_some().then(|| Box::new(post.clone()));
-        Some(What::Entry { workspace: post.workspace, seq, hash, post: again })
+        Some(What::Entry { workspace: post.workspace, entry, post: again })
     }
 }
 
@@ -68,17 +70,17 @@ pub async fn prove(disk: &Disk, directory: &Path, acknowledged: &[&What]) -> Res
 async fn ask(store: &Store, acknowledged: &[&What]) -> Result<(), String> {
     let mut keyed = Vec::new();
     for what in acknowledged {
-        if let What::Entry { seq, post: Some(post), .. } = what {
-            keyed.push((Post::clone(post), *seq));
+        if let What::Entry { entry, post: Some(post), .. } = what {
+            keyed.push((Post::clone(post), entry.seq));
         }
     }
     let posts = keyed.iter().map(|(post, _)| post.clone()).collect();
     for ((post, seq), answer) in keyed.iter().zip(store.post_all(posts).await) {
         let answer = answer.map_err(|error| format!("{:?} is answered {error}", post.key))?;
-        let first = answer.entry.as_ref().is_some_and(|recorded| recorded.entry.seq.0 == *seq);
+        let first = answer.entry.as_ref().is_some_and(|recorded| recorded.entry.seq == *seq);
         if !answer.replayed || !first {
             let now = answer.entry.as_ref().map(|recorded| recorded.entry.seq);
-            return Err(format!("{:?} answered with entry {seq} and now with {now:?}", post.key));
+            return Err(format!("{:?} answered with entry {seq:?} and now with {now:?}", post.key));
         }
     }
     for workspace in store.workspace_ids().await.map_err(|error| error.to_string())? {
@@ -109,11 +111,16 @@ fn present(connection: &Connection, what: &What) -> rusqlite::Result<Result<(), 
             let is_one = "select count(*) from workspace where workspace = ?1 and workspace = ?2";
             (count(is_one, *id, *id)? == 1, format!("workspace {id} is gone"))
         }
-        What::Entry { workspace, seq, hash, .. } => {
-            let entry = "select hash from entry where workspace = ?1 and seq = ?2";
-            let found = connection.query_row(entry, params![workspace, seq], |row| row.get::<_, [u8; 32]>(0));
-            let found = found.optional()?;
-            (found.as_ref() == Some(hash), format!("entry {seq} of {workspace} is lost: {found:?}"))
+        What::Entry { workspace, entry, .. } => {
+            let seq = entry.seq.0;
+            let page =
+                "select entries, notes from page where workspace = ?1 and seq >= ?2 and first_seq <= ?2";
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let page: Option<(Vec<u8>, Vec<u8>)> =
+                connection.query_row(page, params![workspace, seq], read).optional()?;
+            let found = page.and_then(|(entries, notes)| Run::new(&entries, &notes).find(entry.seq).ok()?);
+            let is_same = found.as_ref().is_some_and(|found| found.entry == **entry);
+            (is_same, format!("entry {seq} of {workspace} is lost: {found:?}"))
         }
         What::Paid { workspace, topup } => {
             let paid = "select count(*) from payment where workspace = ?1 and id = ?2 and status = 1";

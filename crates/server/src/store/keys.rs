@@ -26,7 +26,7 @@ const MOST_WAIT: i64 = 4 * SEGMENT as i64;
 /// How many keys are written into the segment for each that is added.
 const WRITTEN_PER_KEY: usize = 2;
 /// How many keys are in a row of a segment.
-const TOGETHER: usize = 128;
+pub const TOGETHER: usize = 128;
 /// Bits of a filter for each key: one key in about 1,000 is looked up in a segment in vain.
 const BITS: usize = 16;
 /// Bytes of a filter's block. All bits of a key are in one block, so that asking a filter costs one look into memory.

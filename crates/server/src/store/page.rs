@@ -72,6 +72,11 @@ pub struct Walk {
 }
 
 impl<'a> Run<'a> {
+    /// The entries and the notes of a page.
+    pub fn new(entries: &'a [u8], notes: &'a [u8]) -> Run<'a> {
+        Run { entries, notes }
+    }
+
     /// The bytes of its entries, each with its number.
     fn raw(self) -> impl Iterator<Item = Result<(Seq, &'a [u8]), Error>> {
         let mut bytes = Bytes(self.entries);

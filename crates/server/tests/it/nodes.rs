@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use billing::{Command, GrantKind, Refusal, Time};
 use scrip::store::committer::{Key, KeyKind, Post};
 use scrip::store::queries::EntryFilter;
-use scrip::store::{Error, Store};
+use scrip::store::{Error, Store, keys};
 
 use crate::chance::{Chance, asked_for};
 use crate::proxy::Proxy;
@@ -252,10 +252,10 @@ async fn old_keys_are_found_by_every_node() {
         if directory.number("select count(*) from request") > 0 {
             replays(&stores, known, "while it is written").await;
         }
-        assert!(known < 4 * scrip::store::keys::SEGMENT, "the keys never became a segment");
+        assert!(known < 4 * keys::SEGMENT, "the keys never became a segment");
     }
     replays(&stores, known, "once it is written").await;
-    assert!(directory.number("select count(*) from request") >= scrip::store::keys::SEGMENT as i64);
+    assert!(directory.number("select count(*) from request") >= (keys::SEGMENT / keys::TOGETHER) as i64);
     temp::close(stores.remove(0)).await;
     stores.push(Store::open(&directory.place(), Some(START)).expect("it opens again"));
     replays(&stores, known, "after a restart").await;

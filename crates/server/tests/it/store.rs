@@ -86,7 +86,7 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
 /// Goes on with what a crash at this moment would leave. Answers how many entries only the journal had.
 async fn crash(store: &mut Store, directory: &mut Directory, entries: i64) -> u64 {
     let after = directory.crashed();
-    let ahead = (entries - after.number("select count(*) from entry")) as u64;
+    let ahead = (entries - after.number(temp::ENTRIES)) as u64;
     after.prove("after a crash");
     let again = Store::open(&after.place(), Some(START)).expect("it opens");
     temp::close(std::mem::replace(store, again)).await;

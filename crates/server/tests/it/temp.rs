@@ -9,6 +9,9 @@ use std::sync::{Arc, OnceLock};
 use scrip::store::{Place, Store, postgres::schema};
 use tokio::sync::broadcast::error::RecvError;
 
+/// How many entries the tables have.
+pub const ENTRIES: &str = "select cast(coalesce(sum(seq - first_seq + 1), 0) as bigint) from page";
+
 /// A directory of its own, and a database on the suite's server once a store is opened here. Gone with its last clone.
 #[derive(Clone)]
 pub struct Directory {
