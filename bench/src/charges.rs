@@ -45,15 +45,19 @@ struct Course {
 }
 
 pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|it| it == name);
-    let mut baseline = if wanted("postgres") { Some(Baseline::start(scratch)?) } else { None };
+    let mut baseline = match &options.only {
+        Some(only) if !only.contains("postgres") => None,
+        _ => Some(Baseline::start(scratch)?),
+    };
     let cluster = match (&baseline, options.nodes) {
         (None, 1..) => Some(Postgres::start(scratch)?),
         _ => None,
     };
     let cluster = baseline.as_ref().map(|it| &it.postgres).or(cluster.as_ref());
-    let mut contender =
-        if wanted("scrip") { Some(Contender::start(options, scratch, cluster).await?) } else { None };
+    let mut contender = match &options.only {
+        Some(only) if only.contains("postgres") => None,
+        _ => Some(Contender::start(options, scratch, cluster).await?),
+    };
     for round in 1..=options.rounds {
         println!("round {round} of {}", options.rounds);
         if let Some(baseline) = &mut baseline {
@@ -159,6 +163,8 @@ impl Contender {
         }
         let name = "Scrip, two GET /healthz in a charge's place, 64 connections";
         rows.push(Course { way: Way::Nothing, servers: 1, row: Row::new(name, NO_LOAD) });
+        let only = options.only.as_deref().unwrap_or_default();
+        rows.retain(|it| format!("{} {}", it.row.system, it.row.workload).to_lowercase().contains(only));
         Ok(Self { site, servers, purses, rows })
     }
 

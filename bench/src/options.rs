@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) const USAGE: &str =
-    "usage: bench charges        [--rounds 5] [--seconds 3] [--only postgres|scrip] [--nodes N]: on PostgreSQL, that many servers
+    "usage: bench charges        [--rounds 5] [--seconds 3] [--only WORDS] [--nodes N]: rows named so, on PostgreSQL, that many servers
        bench growth         [--entries 10000000] [--workspaces 100000]
        bench kill           [--cycles 200] [--seed N]
        bench kill-campaigns [--cycles 40] [--seed N]
@@ -54,7 +54,7 @@ impl Options {
             match name.as_str() {
                 "--rounds" => options.rounds = usize::try_from(number()?.max(1))?,
                 "--seconds" => options.seconds = number()?.max(1),
-                "--only" if value == "postgres" || value == "scrip" => options.only = Some(value),
+                "--only" => options.only = Some(value.to_lowercase()),
                 "--nodes" => options.nodes = usize::try_from(number()?)?,
                 "--entries" => options.entries = number()?.max(1_000),
                 "--workspaces" => options.workspaces = usize::try_from(number()?.max(1))?,

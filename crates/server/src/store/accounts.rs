@@ -8,7 +8,6 @@ mod follow;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use billing::account::Hold;
 use billing::{Seq, Time};
 
 use super::Error;
@@ -33,13 +32,18 @@ const MOST_OF_ONE: usize = 512;
 /// How much of the journal is dropped for each entry that is added, while there is something to drop.
 const DROPPED_PER_ENTRY: i64 = 2;
 
+/// Something of each workspace.
+type ByWorkspace<T> = HashMap<i64, T, foldhash::fast::RandomState>;
+/// Some workspaces.
+pub type Workspaces = HashSet<i64, foldhash::fast::RandomState>;
+
 /// The writer's accounts.
 pub struct Accounts {
     /// The partition that these accounts are in.
     pub partition: i64,
-    cached: HashMap<i64, Cached>,
+    cached: ByWorkspace<Cached>,
     /// Entries of accounts that are not loaded: the last of them, some of which may be in their tables.
-    ahead: HashMap<i64, Ahead>,
+    ahead: ByWorkspace<Ahead>,
     /// The workspaces with unwritten entries.
     behind: BTreeSet<i64>,
     unwritten: usize,
@@ -81,8 +85,8 @@ impl Accounts {
         let before = (first - 1).max(0);
         let mut accounts = Accounts {
             partition,
-            cached: HashMap::new(),
-            ahead: HashMap::new(),
+            cached: ByWorkspace::default(),
+            ahead: ByWorkspace::default(),
             behind: BTreeSet::new(),
             unwritten: 0,
             keys: Keys::load(tx, partition, before, keys::SEGMENT)?,
@@ -141,23 +145,26 @@ impl Accounts {
         workspace: i64,
         hold: Option<Seq>,
         grants: impl Iterator<Item = Seq>,
-    ) -> Result<(), Error> {
+    ) -> Result<&mut Cached, Error> {
+        let cached = self.get_mut(workspace);
         if let Some(id) = hold
-            && !self.get(workspace).account.holds.contains_key(&id)
-            && let Some(hold) = self.hold(tx, workspace, id)?
+            && !cached.account.holds.contains_key(&id)
+            && let Some(hold) = cached.hold(tx, workspace, id)?
         {
-            self.get_mut(workspace).account.load_hold(hold);
+            cached.account.load_hold(hold);
         }
-        let account = &mut self.get_mut(workspace).account;
-        let parts = hold.and_then(|id| account.holds.get(&id)).map(|hold| hold.parts.clone());
-        for id in parts.unwrap_or_default().into_iter().map(|part| part.0).chain(grants) {
+        let account = &mut cached.account;
+        let is_missing = |id: &Seq| !account.grants.contains_key(id);
+        let parts = hold.and_then(|id| account.holds.get(&id)).into_iter().flat_map(|hold| &hold.parts);
+        let missing: Vec<Seq> = parts.map(|part| part.0).chain(grants).filter(is_missing).collect();
+        for id in missing {
             if !account.grants.contains_key(&id)
                 && let Some(grant) = ledger::load_grant(tx, workspace, id)?
             {
                 account.load_grant(grant);
             }
         }
-        Ok(())
+        Ok(cached)
     }
 
     /// An account that was loaded.
@@ -175,17 +182,6 @@ impl Accounts {
         self.cached.remove(&workspace);
     }
 
-    /// A hold, open or ended.
-    pub fn hold(&self, tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
-        let Cached { account, waiting, .. } = self.get(workspace);
-        match account.holds.get(&id) {
-            Some(hold) => Ok(Some(hold.clone())),
-            None if id > account.seq => Ok(None),
-            None if id >= waiting.first(account.seq) => waiting.run().hold(id),
-            None => ledger::load_hold(tx, workspace, id),
-        }
-    }
-
     /// One entry.
     pub fn entry(&self, tx: &Tx<'_>, workspace: i64, seq: Seq) -> Result<Recorded, Error> {
         let Cached { account, waiting, .. } = self.get(workspace);
@@ -197,10 +193,14 @@ impl Accounts {
     }
 
     /// Keeps a decided entry, with the bytes that the chain covers, until it is written into its tables.
-    pub fn keep(&mut self, workspace: i64, recorded: &Recorded, canonical: &[u8]) {
-        self.get_mut(workspace).waiting.add(workspace, recorded, canonical);
-        self.behind.insert(workspace);
+    pub fn keep(&mut self, workspace: i64, recorded: &Recorded, canonical: &[u8]) -> &mut Cached {
         self.unwritten += 1;
+        let cached = self.cached.get_mut(&workspace).expect("loaded before");
+        if cached.waiting.count() == 0 {
+            self.behind.insert(workspace);
+        }
+        cached.waiting.add(workspace, recorded, canonical);
+        cached
     }
 
     /// Forgets of accounts what can be found in what waits.
@@ -362,5 +362,5 @@ pub struct Ending<'a> {
     /// How many of them have keys.
     pub keys: usize,
     /// Whose accounts changed.
-    pub changed: &'a HashSet<i64>,
+    pub changed: &'a Workspaces,
 }

@@ -5,13 +5,12 @@
 //!
 //! Invariant: what is decided is in the cached accounts at once, and in the journal after `end`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use billing::ledger::Posted;
 use billing::{Account, Command, Entry, Hold, Refusal, Seq, Time};
 
-use super::accounts::{Accounts, Ending};
+use super::accounts::{Accounts, Ending, Workspaces};
 use super::canonical;
 use super::committer::{Answer, Key, KeyKind, Post, Request};
 use super::db::Tx;
@@ -35,14 +34,14 @@ pub struct Batch<'a> {
     canonical: Vec<u8>,
     keys: usize,
     /// Workspaces whose rows are written in this transaction, because other rows of it speak of them.
-    at_once: HashSet<i64>,
-    changed: HashSet<i64>,
+    at_once: Workspaces,
+    changed: Workspaces,
     at_work: bool,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(tx: Tx<'a>, accounts: &'a mut Accounts, now: Time) -> Batch<'a> {
-        let (at_once, changed) = (HashSet::new(), HashSet::new());
+        let (at_once, changed) = (Workspaces::default(), Workspaces::default());
         let (decided, canonical) = (Vec::new(), Vec::new());
         Batch { tx, now, accounts, decided, count: 0, canonical, keys: 0, at_once, changed, at_work: false }
     }
@@ -85,25 +84,16 @@ impl<'a> Batch<'a> {
         if let Some(seq) = self.answered_before(post)? {
             return self.replay(post.workspace, seq);
         }
+        let mut command = post.command.clone();
         if let Some(key) = &post.hold_key {
-            let hold =
-                self.hold_made_with(post.workspace, key)?.ok_or(Error::Refused(Refusal::HoldNotFound))?;
-            return self.post(&Post {
-                command: post.command.clone().about(hold),
-                hold_key: None,
-                ..post.clone()
-            });
+            let hold = self.hold_made_with(post.workspace, key)?;
+            command = command.about(hold.ok_or(Error::Refused(Refusal::HoldNotFound))?);
         }
-        self.accounts.load_named(
-            &self.tx,
-            post.workspace,
-            post.command.hold(),
-            post.command.grant().into_iter(),
-        )?;
-        let cached = self.accounts.get_mut(post.workspace);
+        let grants = command.grant().into_iter();
+        let cached = self.accounts.load_named(&self.tx, post.workspace, command.hold(), grants)?;
         let before = cached.watch;
         let mut entries = Vec::with_capacity(1);
-        let outcome = billing::ledger::post(&mut cached.account, &post.command, self.now, &mut entries);
+        let outcome = billing::ledger::post(&mut cached.account, &command, self.now, &mut entries);
         let recorded = self.record(post, entries, outcome);
         if let Err(Refusal::InsufficientCredits { needed, .. }) = outcome
             && post.background
@@ -112,14 +102,14 @@ impl<'a> Batch<'a> {
         }
         self.follow(post.workspace, &recorded)?;
         // What the loops look up by its time must not look due again, and alerts are kept in the account's row alone.
-        if post.command == Command::Sweep || self.cached(post.workspace).watch != before {
+        if command == Command::Sweep || self.cached(post.workspace).watch != before {
             self.touch(post.workspace);
         }
         let posted = outcome?;
         let cached = self.accounts.get(post.workspace);
         let hold = match posted {
             Posted::Entry(seq) => recorded.iter().find(|r| r.entry.seq == seq).and_then(|r| r.entry.hold),
-            Posted::Already => post.command.hold(),
+            Posted::Already => command.hold(),
         };
         let entry = match posted {
             Posted::Entry(seq) => recorded.into_iter().find(|r| r.entry.seq == seq),
@@ -200,7 +190,7 @@ impl<'a> Batch<'a> {
     /// A hold of the workspace, open or ended.
     pub fn hold(&mut self, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
         self.load(workspace)?;
-        self.accounts.hold(&self.tx, workspace, id)
+        self.accounts.get(workspace).hold(&self.tx, workspace, id)
     }
 
     /// What a key made before.
@@ -270,16 +260,15 @@ impl<'a> Batch<'a> {
             self.canonical.clear();
             canonical::encode(&mut self.canonical, &entry, &actor, digest.as_ref());
             let recorded = Recorded { entry, actor, note };
-            let cached = self.accounts.get_mut(post.workspace);
-            cached.hash = entry::chain(&cached.hash, &self.canonical);
             if let Some(key) = key {
                 self.accounts.keys.add(post.workspace, key, recorded.entry.seq);
                 self.keys += 1;
             }
-            let (hash, beside) = (&self.accounts.get(post.workspace).hash, (recorded.note.as_ref(), key));
-            journal::push(&mut self.decided, post.workspace, beside, hash, &self.canonical);
+            let cached = self.accounts.keep(post.workspace, &recorded, &self.canonical);
+            cached.hash = entry::chain(&cached.hash, &self.canonical);
+            let beside = (recorded.note.as_ref(), key);
+            journal::push(&mut self.decided, post.workspace, beside, &cached.hash, &self.canonical);
             self.count += 1;
-            self.accounts.keep(post.workspace, &recorded, &self.canonical);
             all.push(Arc::new(recorded));
         }
         all
@@ -301,7 +290,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Ends the batch: what other rows speak of goes into the tables, and all entries into the journal. Answers who changed.
-    pub(super) fn end(mut self) -> Result<HashSet<i64>, Error> {
+    pub(super) fn end(mut self) -> Result<Workspaces, Error> {
         for workspace in std::mem::take(&mut self.at_once) {
             self.write(workspace)?;
         }

@@ -74,17 +74,19 @@ pub fn encode(bytes: &mut Vec<u8>, entry: &Entry, actor: &str, note: Option<&[u8
 /// Writes an integer.
 pub fn put_int(bytes: &mut Vec<u8>, int: i64) {
     let mut rest = (int << 1 ^ int >> 63) as u64;
+    let (mut written, mut count) = ([0; 10], 0);
     while rest > 0x7f {
-        bytes.push(rest as u8 | 0x80);
-        rest >>= 7;
+        written[count] = rest as u8 | 0x80;
+        (rest, count) = (rest >> 7, count + 1);
     }
-    bytes.push(rest as u8);
+    written[count] = rest as u8;
+    bytes.extend_from_slice(&written[..=count]);
 }
 
 /// Writes bytes after their length.
 pub fn put_blob(bytes: &mut Vec<u8>, blob: &[u8]) {
     put_int(bytes, blob.len() as i64);
-    bytes.extend(blob);
+    bytes.extend_from_slice(blob);
 }
 
 /// Writes a text.

@@ -6,7 +6,6 @@
 //!
 //! Invariant: nobody is answered before the commit that holds their effect; after a failed commit no cached account is used.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -17,7 +16,7 @@ use billing::{Command, Hold};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Error;
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Workspaces};
 use super::batch::Batch;
 use super::db::{Connection, Tx};
 use super::entry::Recorded;
@@ -221,7 +220,7 @@ pub struct Writer {
     /// Workspaces whose account changed.
     pub changes: broadcast::Sender<i64>,
     /// The same for other nodes, where there may be some.
-    pub tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
+    pub tell: Option<mpsc::UnboundedSender<Workspaces>>,
     /// How many entries are not in their tables, and where the journal ends: readers ask for what they miss.
     pub state: Arc<LaneState>,
 }
@@ -236,7 +235,7 @@ pub struct LaneState {
 }
 
 /// What was decided, whose account changed, and where the lane stands then.
-type Outcome = (Answers, HashSet<i64>, (usize, i64));
+type Outcome = (Answers, Workspaces, (usize, i64));
 
 impl LaneState {
     /// Where the lane stands: unwritten entries, and the last row of the journal.
@@ -343,7 +342,7 @@ impl Writer {
     }
 
     /// Does everything but the commit. The accounts come back with what was decided, and are lost with an error.
-    fn decide(&mut self, requests: &mut [Request]) -> Result<((Answers, HashSet<i64>), Accounts), Error> {
+    fn decide(&mut self, requests: &mut [Request]) -> Result<((Answers, Workspaces), Accounts), Error> {
         let last = self.accounts.as_ref().map_or(NO_NEWS, |accounts| accounts.end().0);
         let (tx, news) = self.connection.begin(self.partition, last, &self.clock)?;
         let now = self.clock.now();

@@ -5,7 +5,6 @@
 //! Invariant: the hash of an entry covers everything that a rebuild needs, and free text only through a salted digest, so that
 //! the text can be erased without breaking the chain.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use billing::units::SECOND;
@@ -81,7 +80,7 @@ pub fn listed_operation(entry: &Entry) -> Option<&Arc<str>> {
 }
 
 /// Where a charge is counted.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Debug)]
 pub struct UsageKey {
     workspace: i64,
     slot: i64,
@@ -121,13 +120,21 @@ pub fn usage_of(entry: &Entry) -> Option<Usage> {
 }
 
 /// Adds an entry to the totals of its slot.
-pub fn fold_usage(totals: &mut HashMap<UsageKey, Usage>, workspace: i64, entry: &Entry) {
+pub fn fold_usage(totals: &mut Vec<(UsageKey, Usage)>, workspace: i64, entry: &Entry) {
     let (Some(price), Some(add)) = (&entry.price, usage_of(entry)) else { return };
-    let labels = &entry.labels;
-    let labels = [labels.campaign.clone(), labels.member.clone(), labels.channel.clone()];
-    let slot = entry.at.0.div_euclid(SLOT) * SLOT;
-    let key = UsageKey { workspace, slot, operation: price.operation.clone(), labels };
-    let total = totals.entry(key).or_default();
+    let (operation, slot) = (&price.operation, entry.at.0.div_euclid(SLOT) * SLOT);
+    let Labels { campaign, member, channel, .. } = &*entry.labels;
+    let labels = [campaign, member, channel];
+    let is_it = |(known, _): &(UsageKey, Usage)| {
+        known.slot == slot && known.operation == *operation && known.labels.each_ref() == labels
+    };
+    // There are few, and the last one is the likeliest.
+    let index = totals.iter().rposition(is_it).unwrap_or_else(|| {
+        let labels = labels.map(Option::clone);
+        totals.push((UsageKey { workspace, slot, operation: operation.clone(), labels }, Usage::default()));
+        totals.len() - 1
+    });
+    let total = &mut totals[index].1;
     total.quantity += add.quantity;
     total.credits += add.credits;
     total.not_charged += add.not_charged;
@@ -136,7 +143,7 @@ pub fn fold_usage(totals: &mut HashMap<UsageKey, Usage>, workspace: i64, entry: 
 }
 
 /// Adds to the stored totals.
-pub fn add_usage<'a>(tx: &Tx<'_>, all: impl Iterator<Item = (&'a UsageKey, &'a Usage)>) -> Result<(), Error> {
+pub fn add_usage<'a>(tx: &Tx<'_>, all: impl Iterator<Item = &'a (UsageKey, Usage)>) -> Result<(), Error> {
     tx.insert_all(
         "insert into usage (workspace, slot, operation, campaign, member, channel, quantity, credits, not_charged, refunded,
            refunded_credits) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)

@@ -1,16 +1,16 @@
 //! Idempotency keys: which entry a caller's key made, for good, and as quickly when keys are random.
 //!
 //! Owns the rows of `request`. Random keys in one large index would cost a page each, so the newest are kept in memory (the
-//! journal has them), and once there are enough of them they are written as a segment, in order, many to a row. A Bloom filter
-//! for each segment says which segments cannot have a key; nearly every new key is in none.
+//! journal has them), and once there are enough of them they are written as a segment, in the order of their digests, many to a
+//! row. A Bloom filter for each segment says which segments cannot have a key; nearly every new key is in none.
 //!
 //! Invariant: the key of an entry is in the journal until its whole segment, filter included, is committed.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use billing::Seq;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::batch::Batch;
@@ -50,12 +50,16 @@ pub struct Sealed {
     pub finished: bool,
 }
 
+/// Keys in memory, by their digests.
+type Known = HashMap<Digest, (KeyName, Made), foldhash::fast::RandomState>;
+
 /// The keys of all entries of a partition.
 pub struct Keys {
     partition: i64,
-    young: BTreeMap<KeyName, Made>,
-    /// What is left to write of the segment that is being written.
-    sealing: BTreeMap<KeyName, Made>,
+    young: Known,
+    /// What is left to write of the segment that is being written, and in which order, the last one first.
+    sealing: Known,
+    order: Vec<Digest>,
     /// The filters of the segments 1, 2, 3, …; the last one may be of the segment that is being written.
     filters: Vec<Filter>,
     is_sealing: bool,
@@ -71,14 +75,15 @@ impl Keys {
     pub fn load(tx: &Tx<'_>, partition: i64, after: i64, enough: usize) -> Result<Keys, Error> {
         let filters = "select filter from request_segment where partition = ?1 order by segment";
         let filters = tx.query(filters, values![partition], |row| Ok(Filter(row.blob(0)?)))?;
-        let (young, sealing) = (BTreeMap::new(), BTreeMap::new());
+        let (young, sealing, order) = (Known::default(), Known::default(), Vec::new());
         let (is_sealing, young_after, sealing_after) = (false, after, after);
-        Ok(Keys { partition, young, sealing, filters, is_sealing, young_after, sealing_after, enough })
+        Ok(Keys { partition, young, sealing, order, filters, is_sealing, young_after, sealing_after, enough })
     }
 
     /// Keeps the key of an entry.
     pub fn add(&mut self, workspace: i64, key: &Key, seq: Seq) {
-        self.young.insert((workspace, key.kind, key.key.clone()), (key.fingerprint, seq));
+        let name = (workspace, key.kind, key.key.clone());
+        self.young.insert(digest(&name).0, (name, (key.fingerprint, seq)));
     }
 
     /// What a key made.
@@ -90,13 +95,14 @@ impl Keys {
         key: &Arc<str>,
     ) -> Result<Option<Made>, Error> {
         let name = (workspace, kind, key.clone());
-        if let Some(made) = self.young.get(&name).or_else(|| self.sealing.get(&name)) {
+        let (digest, probes) = digest(&name);
+        let in_memory = self.young.get(&digest).or_else(|| self.sealing.get(&digest));
+        if let Some((_, made)) = in_memory.filter(|known| known.0 == name) {
             return Ok(Some(*made));
         }
-        let probes = Probes::of(&name);
         for (filter, segment) in self.filters.iter().zip(1..) {
             if filter.may_have(&probes)
-                && let Some(made) = find_in(tx, self.partition, segment, &name)?
+                && let Some(made) = find_in(tx, self.partition, segment, digest, &name)?
             {
                 return Ok(Some(made));
             }
@@ -157,14 +163,17 @@ impl Keys {
     fn begin(&mut self, id: i64) {
         self.filters.push(Filter::new(self.young.len()));
         self.sealing = std::mem::take(&mut self.young);
+        self.order = self.sealing.keys().copied().collect();
+        self.order.sort_unstable_by(|a, b| b.cmp(a));
         (self.sealing_after, self.young_after, self.is_sealing) = (self.young_after, id, true);
     }
 
     /// The next keys of the segment, which its filter knows from now on.
     fn take(&mut self, count: usize) -> Vec<(KeyName, Made)> {
-        let part: Vec<_> = std::iter::from_fn(|| self.sealing.pop_first()).take(count).collect();
+        let next = || self.order.pop().and_then(|digest| self.sealing.remove(&digest));
+        let part: Vec<_> = std::iter::from_fn(next).take(count).collect();
         if let Some(filter) = self.filters.last_mut() {
-            part.iter().for_each(|(name, _)| filter.add(&Probes::of(name)));
+            part.iter().for_each(|(name, _)| filter.add(&digest(name).1));
         }
         part
     }
@@ -177,11 +186,17 @@ impl Keys {
 
 const INSERT: &str = "insert into request (partition, segment, first, keys) values (?1, ?2, ?3, ?4)";
 
-fn find_in(tx: &Tx<'_>, partition: i64, segment: i64, name: &KeyName) -> Result<Option<Made>, Error> {
+fn find_in(
+    tx: &Tx<'_>,
+    partition: i64,
+    segment: i64,
+    digest: Digest,
+    name: &KeyName,
+) -> Result<Option<Made>, Error> {
     let name = name_bytes(name);
     let row = tx.one(
         "select keys from request where partition = ?1 and segment = ?2 and first <= ?3 order by first desc limit 1",
-        values![partition, segment, &name],
+        values![partition, segment, &digest],
         |row| row.blob(0),
     )?;
     let row = row.unwrap_or_default();
@@ -196,12 +211,24 @@ fn find_in(tx: &Tx<'_>, partition: i64, segment: i64, name: &KeyName) -> Result<
     Ok(None)
 }
 
-/// A key's name in the order of names: the workspace, the kind, the text.
+/// What orders keys: the first half of a SHA-256. Two keys that shared one would only be looked up in vain.
+pub type Digest = [u8; 16];
+
+/// A key's digest, and where its bits are. Both are in databases, so they come from a hash that never changes.
+fn digest((workspace, kind, key): &KeyName) -> (Digest, Probes) {
+    let hash = Sha256::new().chain_update(workspace.to_be_bytes()).chain_update([*kind as u8]);
+    let hash: [u8; 32] = hash.chain_update(key.as_bytes()).finalize().into();
+    let block = u64::from_be_bytes(std::array::from_fn(|byte| hash[byte]));
+    let bit = |index: usize| u16::from_be_bytes([hash[8 + 2 * index], hash[9 + 2 * index]]) % 512;
+    (std::array::from_fn(|byte| hash[byte]), Probes(block, std::array::from_fn(bit)))
+}
+
+/// A key's name as bytes: the workspace, the kind, the text.
 fn name_bytes((workspace, kind, key): &KeyName) -> Vec<u8> {
     [&workspace.to_be_bytes()[..], &[*kind as u8], key.as_bytes()].concat()
 }
 
-/// Keys that follow one another, as a row: the name of the first, then of each its name, what it stands for and what it made.
+/// Keys that follow one another, as a row: the digest of the first, then of each its name, what it stands for and what it made.
 fn row_of<'v>(partition: i64, segment: i64, keys: &[(KeyName, Made)]) -> [Value<'v>; 4] {
     let mut bytes = Vec::with_capacity(80 * keys.len());
     for (name, (fingerprint, seq)) in keys {
@@ -209,8 +236,8 @@ fn row_of<'v>(partition: i64, segment: i64, keys: &[(KeyName, Made)]) -> [Value<
         bytes.extend(fingerprint);
         put_int(&mut bytes, seq.0);
     }
-    let first = keys.first().map(|key| name_bytes(&key.0)).unwrap_or_default();
-    [partition.into(), segment.into(), first.into(), bytes.into()]
+    let first = keys.first().map(|key| digest(&key.0).0).unwrap_or_default();
+    [partition.into(), segment.into(), first.to_vec().into(), bytes.into()]
 }
 
 fn read_key<'k>(bytes: &mut Bytes<'k>) -> Option<(&'k [u8], Made)> {
@@ -219,7 +246,8 @@ fn read_key<'k>(bytes: &mut Bytes<'k>) -> Option<(&'k [u8], Made)> {
 
 /// What a key made that stands for something else than an entry.
 pub fn find_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<Option<Made>, Error> {
-    find_in(&batch.tx, batch.partition(), DIRECT, &(workspace, key.kind, key.key.clone()))
+    let name = (workspace, key.kind, key.key.clone());
+    find_in(&batch.tx, batch.partition(), DIRECT, digest(&name).0, &name)
 }
 
 /// Remembers a key that stands for something else than an entry.
@@ -231,10 +259,10 @@ pub fn insert_direct(batch: &Batch<'_>, workspace: i64, key: &Key, made: i64) ->
 
 /// Forgets a key that stands for something else than an entry, which was undone.
 pub fn remove_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<(), Error> {
-    let name = name_bytes(&(workspace, key.kind, key.key.clone()));
+    let digest = digest(&(workspace, key.kind, key.key.clone())).0;
     batch.tx.execute(
         "delete from request where partition = ?1 and segment = ?2 and first = ?3",
-        values![batch.partition(), DIRECT, &name],
+        values![batch.partition(), DIRECT, &digest],
     )?;
     Ok(())
 }
@@ -244,16 +272,6 @@ struct Filter(Vec<u8>);
 
 /// Where a key's bits are: a number that says the block, and eight numbers of a bit in it.
 struct Probes(u64, [u16; 8]);
-
-impl Probes {
-    /// They are in databases, so they come from a hash that never changes.
-    fn of(name: &KeyName) -> Probes {
-        let digest: [u8; 32] = Sha256::digest(name_bytes(name)).into();
-        let block = u64::from_be_bytes(std::array::from_fn(|byte| digest[byte]));
-        let bit = |index: usize| u16::from_be_bytes([digest[8 + 2 * index], digest[9 + 2 * index]]) % 512;
-        Probes(block, std::array::from_fn(bit))
-    }
-}
 
 impl Filter {
     fn new(keys: usize) -> Filter {

@@ -65,6 +65,17 @@ impl Cached {
         self.plan_credits.unwrap_or_else(granted)
     }
 
+    /// A hold, open or ended.
+    pub fn hold(&self, tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
+        let Cached { account, waiting, .. } = self;
+        match account.holds.get(&id) {
+            Some(hold) => Ok(Some(hold.clone())),
+            None if id > account.seq => Ok(None),
+            None if id >= waiting.first(account.seq) => waiting.run().hold(id),
+            None => load_hold(tx, workspace, id),
+        }
+    }
+
     /// The holds whose rows are written with what waits. One that was made and ended in one page needs none.
     pub fn changed_holds(&self) -> impl Iterator<Item = &Hold> {
         let Cached { account, waiting, .. } = self;

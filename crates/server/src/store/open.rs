@@ -2,7 +2,6 @@
 //!
 //! Owns what is made before the writers run. It does *not* know what they write.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -10,6 +9,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
+use super::accounts::Workspaces;
 use super::committer::{LaneState, Request, Writer};
 use super::db::Connection;
 use super::sqlite::writing::Writing;
@@ -99,7 +99,7 @@ impl Lane {
 /// What a store is made of before its writers run.
 struct Starting {
     clock: Clock,
-    tell: Option<mpsc::UnboundedSender<HashSet<i64>>>,
+    tell: Option<mpsc::UnboundedSender<Workspaces>>,
     readers: Vec<Connection>,
     keeper: Arc<std::sync::mpsc::Sender<sqlite::Nudge>>,
     /// The keeper of a directory.

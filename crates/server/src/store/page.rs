@@ -5,7 +5,7 @@
 //!
 //! Invariant: the pages of a workspace have each of its entries until the account's `seq` once, in order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use billing::{Entry, Hold, Labels, Seq, Time};
@@ -38,7 +38,7 @@ pub struct Waiting {
     span: (Time, Time),
     operations: BTreeSet<Arc<str>>,
     /// What they add to usage totals.
-    pub usage: HashMap<UsageKey, Usage>,
+    pub usage: Vec<(UsageKey, Usage)>,
     /// The grants whose credits they moved.
     pub grants: BTreeSet<Seq>,
     /// The holds they changed that were made before them.

@@ -2,7 +2,6 @@
 //!
 //! Owns the sync of a directory's log. It does *not* commit.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,6 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::{broadcast, mpsc};
 
 use super::Error;
+use super::accounts::Workspaces;
 use super::committer::{Answer, Request};
 
 /// How many commits may wait for one sync: the writer waits with the next.
@@ -25,12 +25,12 @@ pub struct Done {
     /// The answers of posts.
     pub answers: Answers,
     /// Whose account changed.
-    pub changed: HashSet<i64>,
+    pub changed: Workspaces,
 }
 
 impl Done {
     /// Answers everybody, and tells who listens.
-    pub fn tell(self, changes: &broadcast::Sender<i64>, nodes: Option<&mpsc::UnboundedSender<HashSet<i64>>>) {
+    pub fn tell(self, changes: &broadcast::Sender<i64>, nodes: Option<&mpsc::UnboundedSender<Workspaces>>) {
         for workspace in &self.changed {
             let _ = changes.send(*workspace);
         }

@@ -2,13 +2,13 @@
 //!
 //! Nothing depends on it but how soon a page on another node is drawn again: what is read then comes from the database.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::Server;
+use crate::store::accounts::Workspaces;
 
 const CHANNEL: &str = "scrip_changed";
 /// How long changes gather before they are told.
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// When no thread can be started.
 pub fn listen(
     server: Server,
-    mut told: mpsc::UnboundedReceiver<HashSet<i64>>,
+    mut told: mpsc::UnboundedReceiver<Workspaces>,
     changes: broadcast::Sender<i64>,
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -49,7 +49,7 @@ pub fn listen(
 
 async fn serve(
     server: &Server,
-    told: &mut mpsc::UnboundedReceiver<HashSet<i64>>,
+    told: &mut mpsc::UnboundedReceiver<Workspaces>,
     changes: broadcast::Sender<i64>,
 ) -> Result<(), tokio_postgres::Error> {
     let (client, mut connection) = server.config.connect(NoTls).await?;
@@ -82,7 +82,7 @@ async fn serve(
     }
 }
 
-async fn say(client: &Client, own: u64, changed: &HashSet<i64>) -> Result<(), tokio_postgres::Error> {
+async fn say(client: &Client, own: u64, changed: &Workspaces) -> Result<(), tokio_postgres::Error> {
     let names: Vec<String> = changed.iter().take(NAMED).map(ToString::to_string).collect();
     let names = if changed.len() > NAMED { ANY.to_owned() } else { names.join(",") };
     client.execute("select pg_notify($1, $2)", &[&CHANNEL, &format!("{own} {names}")]).await.map(drop)
