@@ -4,6 +4,7 @@
 //!
 //! Invariant: a cached account is its rows plus its `waiting` entries; all of a workspace's rows are written at once.
 
+pub mod due;
 mod follow;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -54,6 +55,8 @@ pub struct Accounts {
     written: Vec<Written>,
     /// The hand goes round all workspaces that are behind, in the order of their numbers: neighbours share pages.
     hand: i64,
+    /// The last one of them that was asked what is due.
+    asked: i64,
     /// Where the journal ended when the hand began this round: at its end, everything before is in its tables.
     round: i64,
 }
@@ -93,6 +96,7 @@ impl Accounts {
             journal: Ends { dropped: before, last: before, name: Name::default(), unneeded: before },
             written: Vec::new(),
             hand: i64::MIN,
+            asked: i64::MIN,
             round: before,
         };
         if !accounts.replay(tx, journal::all(tx, partition)?, first, now)? {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use billing::ledger::Posted;
 use billing::{Account, Command, Entry, Hold, Refusal, Seq, Time};
 
+use super::accounts::due::Due;
 use super::accounts::{Accounts, Ending, Workspaces};
 use super::canonical;
 use super::committer::{Answer, Key, KeyKind, Post, Request};
@@ -84,16 +85,20 @@ impl<'a> Batch<'a> {
         if let Some(seq) = self.answered_before(post)? {
             return self.replay(post.workspace, seq);
         }
-        let mut command = post.command.clone();
-        if let Some(key) = &post.hold_key {
-            let hold = self.hold_made_with(post.workspace, key)?;
-            command = command.about(hold.ok_or(Error::Refused(Refusal::HoldNotFound))?);
-        }
+        let named;
+        let command = match &post.hold_key {
+            None => &post.command,
+            Some(key) => {
+                let hold = self.hold_made_with(post.workspace, key)?;
+                named = post.command.clone().about(hold.ok_or(Error::Refused(Refusal::HoldNotFound))?);
+                &named
+            }
+        };
         let grants = command.grant().into_iter();
         let cached = self.accounts.load_named(&self.tx, post.workspace, command.hold(), grants)?;
         let before = cached.watch;
         let mut entries = Vec::with_capacity(1);
-        let outcome = billing::ledger::post(&mut cached.account, &command, self.now, &mut entries);
+        let outcome = billing::ledger::post(&mut cached.account, command, self.now, &mut entries);
         let recorded = self.record(post, entries, outcome);
         if let Err(Refusal::InsufficientCredits { needed, .. }) = outcome
             && post.background
@@ -102,7 +107,7 @@ impl<'a> Batch<'a> {
         }
         self.follow(post.workspace, &recorded)?;
         // What the loops look up by its time must not look due again, and alerts are kept in the account's row alone.
-        if command == Command::Sweep || self.cached(post.workspace).watch != before {
+        if *command == Command::Sweep || self.cached(post.workspace).watch != before {
             self.touch(post.workspace);
         }
         let posted = outcome?;
@@ -170,6 +175,11 @@ impl<'a> Batch<'a> {
     /// Writes rows until at most so many entries are missing from their tables.
     pub fn catch_up_until(&mut self, most: usize) -> Result<(), Error> {
         self.accounts.write_until(&self.tx, most, self.now)
+    }
+
+    /// What is due in at most so many of the accounts whose tables are behind.
+    pub fn due(&mut self, most: usize) -> Result<Due, Error> {
+        self.accounts.due(&self.tx, most, self.now)
     }
 
     /// The partition of this transaction.

@@ -74,6 +74,9 @@ pub fn encode(bytes: &mut Vec<u8>, entry: &Entry, actor: &str, note: Option<&[u8
 /// Writes an integer.
 pub fn put_int(bytes: &mut Vec<u8>, int: i64) {
     let mut rest = (int << 1 ^ int >> 63) as u64;
+    if rest <= 0x7f {
+        return bytes.push(rest as u8);
+    }
     let (mut written, mut count) = ([0; 10], 0);
     while rest > 0x7f {
         written[count] = rest as u8 | 0x80;

@@ -327,40 +327,6 @@ impl Store {
         .await
     }
 
-    /// Workspaces in which something is due in the ledger by `now`: holds that ended, grants that begin or expire.
-    pub async fn due_accounts(&self) -> Result<Vec<i64>, Error> {
-        let now = self.clock().now();
-        let due = move |tx: &Tx<'_>| {
-            tx.query(
-                "select workspace from hold where status < 3 and ends_at <= ?1
-                 union select workspace from \"grant\" where scheduled > 0 and effective_at <= ?1
-                 union select workspace from \"grant\"
-                   where available > 0 and expires_at is not null and expires_at <= ?1 and scheduled = 0 limit 1000",
-                values![now],
-                |row| row.int(0),
-            )
-        };
-        // Time that flows finds a moment later what is not in the tables yet; time that is advanced must find it now.
-        if self.clock().is_manual() { self.read_ledger(None, due).await } else { self.read(due).await }
-    }
-
-    /// The next moment after now at which something is due in any ledger.
-    pub async fn next_in_ledger(&self) -> Result<Option<Time>, Error> {
-        let now = self.clock().now();
-        self.read_ledger(None, move |tx| {
-            let next = tx.one(
-                "select min(at) from (select min(ends_at) as at from hold where status < 3 and ends_at > ?1
-                   union all select min(effective_at) from \"grant\" where scheduled > 0 and effective_at > ?1
-                   union all select min(expires_at) from \"grant\"
-                     where available > 0 and expires_at is not null and expires_at > ?1 and scheduled = 0) as moments",
-                values![now],
-                |row| row.opt_time(0),
-            )?;
-            Ok(next.flatten())
-        })
-        .await
-    }
-
     /// Every workspace's number; for loops over all of them.
     pub async fn workspace_ids(&self) -> Result<Vec<i64>, Error> {
         self.read(|tx| tx.query("select workspace from workspace order by workspace", &[], |row| row.int(0)))

@@ -216,25 +216,37 @@ impl Store {
 
     /// Workspaces with their balances, newest first; with a query, those of that id, external id or part of a name.
     pub async fn listed(&self, query: String, before: Option<i64>, limit: i64) -> Result<Vec<Listed>, Error> {
-        self.read_ledger(None, move |tx| {
+        let found = self.read(move |tx| {
             let id = crate::id::parse_workspace(&query);
             let escaped = query.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             tx.query(
-                "select w.workspace, w.name, w.plan, a.level, a.available, a.held, a.debt from workspace w
-                 join account a on a.workspace = w.workspace
+                "select w.workspace from workspace w
                  where w.workspace < ?1 and (?2 = '' or w.workspace = ?3 or w.external_id = ?2 or lower(w.name) like ?4 escape '\\')
                  order by w.workspace desc limit ?5",
                 values![before.unwrap_or(i64::MAX), &query, id, &format!("%{escaped}%"), limit],
-                |row| {
-                    let (id, name, plan) = (row.int(0)?, row.text(1)?, row.opt_text(2)?);
-                    let level = super::codec::level(row.int(3)?);
-                    let (available, held, debt) = (row.int(4)?, row.int(5)?, row.int(6)?);
-                    Ok(Listed { id, name, plan, level, available, held, debt })
-                },
+                |row| row.int(0),
             )
-        })
-        .await
+        });
+        let mut listed = Vec::new();
+        for id in found.await? {
+            // One by one: those that are listed must be up to date, and nobody waits for all others.
+            listed.extend(self.read_ledger(Some(id), move |tx| list(tx, id)).await?);
+        }
+        Ok(listed)
     }
+}
+
+fn list(tx: &Tx<'_>, id: i64) -> Result<Option<Listed>, Error> {
+    tx.one(
+        "select w.name, w.plan, a.level, a.available, a.held, a.debt from workspace w
+         join account a on a.workspace = w.workspace where w.workspace = ?1",
+        values![id],
+        |row| {
+            let (name, plan, level) = (row.text(0)?, row.opt_text(1)?, super::codec::level(row.int(2)?));
+            let (available, held, debt) = (row.int(3)?, row.int(4)?, row.int(5)?);
+            Ok(Listed { id, name, plan, level, available, held, debt })
+        },
+    )
 }
 
 fn charged(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<i64, Error> {

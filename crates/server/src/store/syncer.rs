@@ -46,9 +46,9 @@ impl Done {
     }
 }
 
-/// Starts a thread that syncs a log, and then answers what was committed before. While it does, the writer goes on: the next
-/// commits share the next sync. What a reader sees may be some milliseconds ahead of what a power cut would leave; nobody was
-/// told that it is there.
+/// Starts a thread that syncs a log, and one that then answers what was committed before. While they do, the writer goes on: the
+/// next commits share the next sync, which begins before all of these answers are out. What a reader sees may be some
+/// milliseconds ahead of what a power cut would leave; nobody was told that it is there.
 ///
 /// # Errors
 /// When no thread can be started.
@@ -58,6 +58,9 @@ pub fn start(
     dead: Arc<tokio::sync::watch::Sender<bool>>,
 ) -> std::io::Result<SyncSender<Done>> {
     let (sender, committed) = sync_channel::<Done>(UNSYNCED);
+    let (synced, durable) = sync_channel::<Vec<Done>>(UNSYNCED);
+    let tell = move || durable.into_iter().flatten().for_each(|done| done.tell(&changes, None));
+    std::thread::Builder::new().name("teller".to_owned()).spawn(tell)?;
     let work = move || {
         while let Ok(first) = committed.recv() {
             let all: Vec<Done> = std::iter::once(first).chain(committed.try_iter()).collect();
@@ -66,7 +69,9 @@ pub fn start(
                 let _ = dead.send(true);
                 return all.into_iter().for_each(|done| done.fail(DISK_FAILED));
             }
-            all.into_iter().for_each(|done| done.tell(&changes, None));
+            if synced.send(all).is_err() {
+                return;
+            }
         }
     };
     std::thread::Builder::new().name("syncer".to_owned()).spawn(work)?;
