@@ -23,7 +23,7 @@ pub const CORRUPTIONS: &[Corruption] = &[
     ("an open hold's parts changed", "update hold set parts = substr(parts, 1, instr(parts, ':')) || '99' where workspace = {main} and status = 0", "I12"),
     ("the stored held raised", "update account set held = held + 1, available = available - 1 where workspace = {main}", "I12"),
     ("a hold's status changed", "update hold set status = 4 where workspace = {main} and status = 3", "I16"),
-    ("a hold's settled units changed", "update hold set settled = settled - 1 where workspace = {main} and settled > 1", "I16"),
+    ("a hold's settled units changed", "update hold set settled = settled + 1 where workspace = {main} and settled > 0", "I16"),
     ("a hold's refunded units changed", "update hold set refunded = 0 where workspace = {main} and refunded > 0", "I16"),
     ("a hold's label changed", "update hold set member = 'bob' where workspace = {main}", "I16"),
     ("a hold's row deleted", "delete from hold where workspace = {main} and status = 0", "I16"),
