@@ -133,10 +133,9 @@ pub const KEYS: &[KeyForgery] = &[
 
 /// A row for a charge, which needs none, that says that it was released.
 const ENDED_ROW: &str = "insert into hold
-    select {same}h.workspace, p.seq, 4, h.opened_at, h.operation, h.quantity, h.unit_price, h.version, h.epoch, '', h.ends_at, 0, 0,
-      0, 0, h.ended_at, h.campaign, h.member, h.channel, h.reference, h.lead
-    from hold h join page p on p.workspace = h.workspace and p.seq = (select max(seq) from page where workspace = {main})
-    where h.workspace = {main} order by h.id limit 1";
+    select {same}workspace, (select max(seq) from page where workspace = {main}), 4, opened_at, operation, quantity, unit_price,
+      version, epoch, '', ends_at, 0, 0, 0, 0, ended_at, campaign, member, channel, reference, lead
+    from hold where workspace = {main} order by id limit 1";
 
 /// Kinds of keys.
 const HOLD_KEY: u8 = 1;
