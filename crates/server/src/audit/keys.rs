@@ -34,6 +34,8 @@ pub struct Keys<'s> {
     place: (i64, i64),
     /// The segment whose key was given out.
     given: Option<usize>,
+    /// The workspace whose keys are asked for, and the first segment that may have more of them.
+    here: (i64, usize),
 }
 
 struct Segment<'s> {
@@ -44,6 +46,7 @@ struct Segment<'s> {
     row: Vec<u8>,
     at: usize,
     /// The key that is next, unless there is none.
+    workspace: i64,
     name: Vec<u8>,
     made: ([u8; 16], i64),
     ended: bool,
@@ -115,6 +118,7 @@ impl Segments<'_> {
                 rows: statement.pages(&[], PAGE)?,
                 row: Vec::new(),
                 at: 0,
+                workspace: 0,
                 name: Vec::new(),
                 made: ([0; 16], 0),
                 ended: false,
@@ -125,7 +129,7 @@ impl Segments<'_> {
         for segment in &mut segments {
             segment.advance(findings)?;
         }
-        Ok(Keys { segments, place, given: None })
+        Ok(Keys { segments, place, given: None, here: (i64::MIN, 0) })
     }
 }
 
@@ -135,47 +139,51 @@ impl Keys<'_> {
         if let Some(given) = self.given.take() {
             self.segments[given].advance(findings)?;
         }
-        for index in 0..self.segments.len() {
-            let segment = &mut self.segments[index];
-            while !segment.ended && segment.workspace() < workspace {
-                stray(segment, self.place, known, findings);
-                segment.advance(findings)?;
+        let from = if self.here.0 == workspace { self.here.1 } else { 0 };
+        for (index, segment) in self.segments.iter_mut().enumerate().skip(from) {
+            while !segment.ended && segment.workspace < workspace {
+                segment.stray(self.place, known, findings)?;
             }
-            if !segment.ended && segment.workspace() == workspace {
-                self.given = Some(index);
-                break;
+            if !segment.ended && segment.workspace == workspace {
+                (self.given, self.here) = (Some(index), (workspace, index));
+                return Ok(Some(self.segments[index].key()));
             }
         }
-        Ok(self.given.map(|given| self.segments[given].key()))
+        Ok(None)
     }
 
     /// Reads what is left, after the last workspace.
     pub fn rest(mut self, known: &[i64], findings: &mut Findings) -> Read<()> {
-        self.next(i64::MAX, known, findings)?;
-        findings.workspace = 0;
+        if let Some(given) = self.given.take() {
+            self.segments[given].advance(findings)?;
+        }
+        for segment in &mut self.segments {
+            while !segment.ended {
+                segment.stray(self.place, known, findings)?;
+            }
+        }
         Ok(())
     }
 }
 
-/// A key of a workspace that is not here.
-fn stray(segment: &Segment<'_>, (partition, partitions): (i64, i64), known: &[i64], findings: &mut Findings) {
-    let (before, workspace) = (findings.workspace, segment.workspace());
-    findings.workspace = workspace;
-    findings.check(workspace.rem_euclid(partitions) == partition, PLACE, || {
-        format!("keys in segment {} are in partition {partition} of {partitions}", segment.number)
-    });
-    // One that was read already has keys out of order.
-    let out_of_order = known.binary_search(&workspace).is_ok();
-    findings.check(out_of_order, WORKSPACE, || {
-        format!("keys in segment {} belong to a workspace that does not exist", segment.number)
-    });
-    findings.workspace = before;
-}
-
 impl Segment<'_> {
-    fn workspace(&self) -> i64 {
-        let bytes = self.name.first_chunk().copied();
-        i64::from_be_bytes(bytes.unwrap_or_default())
+    /// Passes over a key of a workspace that is not here, and reports it.
+    fn stray(
+        &mut self,
+        (partition, partitions): (i64, i64),
+        known: &[i64],
+        findings: &mut Findings,
+    ) -> Read<()> {
+        let before = std::mem::replace(&mut findings.workspace, self.workspace);
+        findings.check(self.workspace.rem_euclid(partitions) == partition, PLACE, || {
+            format!("keys in segment {} are in partition {partition} of {partitions}", self.number)
+        });
+        // One that was read already has keys out of order.
+        findings.check(known.binary_search(&self.workspace).is_ok(), WORKSPACE, || {
+            format!("keys in segment {} belong to a workspace that does not exist", self.number)
+        });
+        findings.workspace = before;
+        self.advance(findings)
     }
 
     fn key(&self) -> Key<'_> {
@@ -207,10 +215,12 @@ impl Segment<'_> {
 
     fn read_key(&mut self, findings: &mut Findings) -> bool {
         let mut rest = Rest(&self.row[self.at..]);
-        let mut parse = || Some((rest.blob()?, rest.array()?, rest.int()?));
-        let parsed =
-            parse().filter(|(name, ..)| name.len() >= TEXT && std::str::from_utf8(&name[TEXT..]).is_ok());
-        let Some((name, fingerprint, seq)) = parsed else {
+        let mut parse = || {
+            let (name, fingerprint, seq) = (rest.blob()?, rest.array()?, rest.int()?);
+            std::str::from_utf8(name.get(TEXT..)?).ok()?;
+            Some((i64::from_be_bytes(*name.first_chunk()?), name, fingerprint, seq))
+        };
+        let Some((workspace, name, fingerprint, seq)) = parse() else {
             self.at = self.row.len();
             told(self.number, findings, false, "a key cannot be read");
             return false;
@@ -218,7 +228,7 @@ impl Segment<'_> {
         let rises = self.count == 0 || name > &self.name[..];
         self.name.clear();
         self.name.extend(name);
-        self.made = (fingerprint, seq);
+        (self.workspace, self.made) = (workspace, (fingerprint, seq));
         self.at = self.row.len() - rest.0.len();
         self.count += 1;
         told(self.number, findings, rises, "a key is out of order");
