@@ -82,10 +82,12 @@ fn parse(body: &[u8]) -> Option<Vec<(i64, &[u8])>> {
     let mut rest = Rest(body);
     (rest.take(1)? == [1]).then_some(())?;
     rest.take(16)?;
-    for _ in 0..rest.int()? {
-        (rest.int()?, rest.int()?, rest.take(1)?);
+    // One after another for each workspace, and then once for the keys.
+    for _ in 0..rest.int()?.checked_add(1)? {
+        rest.int()?;
+        rest.int()?;
+        rest.take(1)?;
     }
-    (rest.int()?, rest.int()?, rest.take(1)?);
     let mut entries = Vec::new();
     while !rest.0.is_empty() {
         let (workspace, entry) = (rest.int()?, rest.blob()?);

@@ -4,6 +4,7 @@ mod anchors;
 mod corruptions;
 mod forge;
 mod forgeries;
+mod form;
 mod refusals;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
 //! What is corrupted in a copy of the sample in the bytes of its entries, notes and keys.
 
-use super::forge::{Entry, Forge, Ledger};
+use super::forge::{Forge, Ledger};
+use super::form::Entry;
 
 /// A corruption of entries and notes, and the invariant that it breaks.
 pub type Forgery = (&'static str, fn(&mut Ledger), &'static str);
