@@ -34,13 +34,18 @@
 //! | I24 | what the journal and the tables both have is the same; what only the journal has continues each chain |
 //! | I25 | every row lies in the partition of its workspace; a file is one partition |
 //! | I26 | every head of a chain that was written into the anchor file is still there, with the same hash |
+//! | I27 | a page can be read to its end, and its columns are what its entries say |
 
 mod anchor;
 mod around;
 mod book;
+mod bytes;
 mod holds;
 mod journal;
+mod keys;
+mod ledger;
 mod money;
+mod pages;
 mod reader;
 mod rows;
 mod tables;
@@ -52,12 +57,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::store::Place;
-use anchor::{Anchor, Head};
-use book::Book;
-use journal::Ahead;
+use anchor::Anchor;
 use reader::{Read, Reader, Unread};
-use tables::{LookUps, Statements, Tables};
-use usage::Slots;
+use tables::Statements;
 
 /// How many findings a report lists; all are counted.
 const LISTED: usize = 100;
@@ -90,6 +92,7 @@ const JOB: &str = "I23 jobs account for their holds";
 const JOURNAL: &str = "I24 the journal continues the ledger";
 const PLACE: &str = "I25 rows lie in the partition of their workspace";
 const ANCHOR: &str = "I26 anchored heads are still there";
+const PAGE: &str = "I27 pages are what their entries say";
 
 /// What an audit found. It exists only for a database that was read to its end.
 #[derive(Clone, Serialize, Debug, Default)]
@@ -218,9 +221,8 @@ fn in_partition(
     findings: &mut Findings,
 ) -> Read<Vec<i64>> {
     let mut journal = journal::read(reader, partition)?;
-    let segments = journal::segments(reader, partition)?;
-    let keys = reader.prepare(&journal::keys_of(&segments), partition)?;
-    let mut look_ups = LookUps { keys, taken: reader.prepare(money::TAKEN, partition)? };
+    let mut segments = keys::segments(reader, partition)?;
+    let mut keys = segments.open((partition, partitions), findings)?;
     let mut statements = Statements::prepare(reader, partition)?;
     let (mut tables, mut workspaces) = (statements.open()?, Vec::new());
     while let Some((id, plan)) = tables.workspaces.any()? {
@@ -232,7 +234,7 @@ fn in_partition(
             None => None,
         };
         let mut journal = journal.take(id);
-        let mut book = ledger(&mut tables, id, (&mut journal, &mut head), findings)?;
+        let mut book = ledger::read(&mut tables, id, (&mut journal, &mut head), findings)?;
         money::account(&mut tables, &book, findings)?;
         let (mut seq, mut hash) = (book.seq, book.hash.clone());
         let journaled = journal.follow(&book, findings, |next, its, findings| {
@@ -243,8 +245,8 @@ fn in_partition(
             head.lost(seq, findings);
         }
         let mut keyed = money::Keyed::default();
-        journal::keys(&mut look_ups.keys, (id, &segments), journaled, findings, |key, findings| {
-            money::key(&mut look_ups.taken, &mut book, &mut keyed, key, findings)
+        keys::of(&mut keys, (id, &workspaces), journaled, findings, |key, findings| {
+            money::key(&mut book, &mut keyed, key, findings);
         })?;
         money::payments(&mut tables, &mut book, (&keyed, &plan), findings)?;
         around::sends(&mut tables, &mut book, findings)?;
@@ -253,55 +255,7 @@ fn in_partition(
             anchor.push(id, seq, &hash)?;
         }
     }
+    keys.rest(&workspaces, findings)?;
     journal.strays((partition, partitions), findings);
     Ok(workspaces)
-}
-
-/// Streams the ledger of one workspace, with the rows made of it in step, and gives the account as recomputed.
-fn ledger(
-    tables: &mut Tables<'_>,
-    id: i64,
-    (journal, head): (&mut Ahead, &mut Option<Head>),
-    findings: &mut Findings,
-) -> Read<Book> {
-    let mut slots = Slots::new(id, &mut tables.usage);
-    let mut book = Book::new(id);
-    head.take_if(|head| head.is(0, &book.hash, findings));
-    while let Some((_, entry)) = tables.entries.next(id)? {
-        findings.report.entries += 1;
-        journal.meet(&entry, &book.hash, findings);
-        head.take_if(|head| head.is(entry.seq, &entry.hash, findings));
-        let note = tables.notes.take(id, entry.seq, |seq, _| {
-            findings.broken(NOTE, format!("the note of entry {seq} has no entry"));
-        })?;
-        let grant = tables.grants.take(id, entry.seq, |id, _| stray_grant(findings, id))?;
-        let hold = tables.holds.take(id, entry.seq, |id, row| stray_hold(findings, &mut book, id, &row))?;
-        findings.report.grants += u64::from(grant.is_some());
-        findings.report.holds += u64::from(hold.is_some());
-        let moved = book.enter(&entry, note.as_ref(), (grant, hold), findings);
-        slots.add(&entry, note.as_ref(), moved, findings)?;
-    }
-    while let Some((seq, _)) = tables.notes.next(id)? {
-        findings.broken(NOTE, format!("the note of entry {seq} has no entry"));
-    }
-    while let Some((id, _)) = tables.grants.next(id)? {
-        stray_grant(findings, id);
-    }
-    while let Some((id, row)) = tables.holds.next(id)? {
-        stray_hold(findings, &mut book, id, &row);
-    }
-    slots.rest(findings)?;
-    book.close(findings);
-    Ok(book)
-}
-
-fn stray_grant(findings: &mut Findings, id: i64) {
-    findings.report.grants += 1;
-    findings.broken(GRANT_ROW, format!("grant {id} was made by no entry"));
-}
-
-fn stray_hold(findings: &mut Findings, book: &mut Book, id: i64, row: &rows::HoldRow) {
-    findings.report.holds += 1;
-    book.count_open(row);
-    findings.broken(HOLD_ROW, format!("hold {id} was made by no entry"));
 }

@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest, Sha256};
 
 use super::holds::Life;
-use super::rows::{self, EntryRow, GrantRow, HoldRow, NoteRow, Posting, Terms, kind};
+use super::pages::{BUCKETS, Entry, Note, PageRow};
+use super::rows::{GrantRow, HoldRow, Posting, Terms, kind};
 use super::{CHAIN, Findings, GRANT_ROW, MOVES, NOTE, SEQ, SIGN, SUMS, TIME, WHOLE};
 
 /// How far an entry's time may be from the moment it was decided at: a clock that was set back makes them differ.
 pub const SLACK: i64 = 86_400_000_000;
-/// The letters of the buckets; the first one is outside the account.
-const BUCKETS: [char; 8] = ['i', 's', 'a', 'h', 'c', 'x', 'r', 'd'];
 /// The bucket that can be spent.
 const AVAILABLE: usize = 2;
 
@@ -70,7 +69,9 @@ pub struct Book {
     pub open_rows: i128,
     pub grants: BTreeMap<i64, Grant>,
     pub life: Life,
-    pub marks: HashMap<i64, u16>,
+    /// Credits that each revocation took, from grants or as debt.
+    pub taken: HashMap<i64, i128>,
+    marks: HashMap<i64, u16>,
     dense: Vec<u16>,
 }
 
@@ -88,6 +89,7 @@ impl Book {
             open_rows: 0,
             grants: BTreeMap::new(),
             life: Life::default(),
+            taken: HashMap::new(),
             marks: HashMap::new(),
             dense: Vec::new(),
         }
@@ -130,33 +132,36 @@ impl Book {
         }
     }
 
-    /// Enters one entry, with the rows that it made, and says what it moved.
+    /// Enters one entry of that hash, with the rows that it made, and says what it moved.
     pub fn enter(
         &mut self,
-        entry: &EntryRow,
-        note: Option<&NoteRow>,
+        (entry, hash): (&Entry<'_>, &[u8]),
+        note: Option<&Note<'_>>,
         (grant, hold): (Option<GrantRow>, Option<HoldRow>),
         findings: &mut Findings,
     ) -> Moved {
-        let seq = entry.seq;
+        let (seq, postings) = (entry.seq, &entry.postings);
         self.link(entry, note, findings);
+        self.hash = hash.to_vec();
         let bits = u16::try_from(entry.kind + 1).unwrap_or(0) & mark::KIND;
-        let owed = entry.terms.is_some() && matches!(entry.actor.as_str(), "payment" | "renewal");
+        let owed = entry.terms.is_some() && matches!(entry.actor, "payment" | "renewal");
         self.set(seq, bits | if owed { mark::OWED } else { 0 });
-        let postings = rows::postings(&entry.postings).unwrap_or_else(|| {
-            findings.broken(MOVES, format!("the postings of entry {seq} cannot be read"));
-            Vec::new()
-        });
-        self.make_grant(entry, &postings, grant, findings);
+        let lawful = postings.iter().all(|posting| posting.grant > 0 && posting.credits > 0);
+        findings.check(lawful, MOVES, || format!("entry {seq} moves no credits, or of no grant"));
+        if entry.kind == kind::REVOKE {
+            let credits = postings.iter().map(|posting| i128::from(posting.credits));
+            self.taken.insert(seq, credits.sum::<i128>() + i128::from(entry.debt));
+        }
+        self.make_grant(entry, grant, findings);
         let before = (self.available, self.held);
-        for posting in &postings {
+        for posting in postings {
             self.carry(entry, posting, findings);
         }
-        self.about_grant(entry, &postings, findings);
+        self.about_grant(entry, postings, findings);
         if let Some(row) = &hold {
             self.count_open(row);
         }
-        super::holds::about_hold(self, entry, &postings, (note, hold), findings);
+        super::holds::about_hold(self, entry, (note, hold), findings);
         let amount = self.available - before.0 + self.held - before.1 - i128::from(entry.debt);
         self.debt += i128::from(entry.debt);
         self.amounts += i128::from(entry.amount);
@@ -180,35 +185,35 @@ impl Book {
     }
 
     /// Number, time, chain and note of an entry.
-    fn link(&mut self, entry: &EntryRow, note: Option<&NoteRow>, findings: &mut Findings) {
+    fn link(&mut self, entry: &Entry<'_>, note: Option<&Note<'_>>, findings: &mut Findings) {
         let seq = entry.seq;
         findings
             .check(Some(seq) == self.seq.checked_add(1), SEQ, || format!("entry {seq} follows {}", self.seq));
         findings.check(entry.at > self.at, TIME, || format!("entry {seq} is not later than the one before"));
-        findings.check(entry.hash == entry.hash_after(&self.hash), CHAIN, || format!("at entry {seq}"));
-        let digest = note.map(|note| note.digest().to_vec());
+        let digest = note.map(Note::digest);
         findings.check(digest == entry.note, NOTE, || format!("entry {seq} and its note disagree"));
         (self.seq, self.at) = (seq, entry.at);
-        // Each break is told once: what follows is measured against what is stored.
-        self.hash.clone_from(&entry.hash);
     }
 
-    fn make_grant(
-        &mut self,
-        entry: &EntryRow,
-        postings: &[Posting],
-        row: Option<GrantRow>,
-        findings: &mut Findings,
-    ) {
-        let seq = entry.seq;
+    /// Passes over an entry that cannot be read, but is a link of the chain.
+    pub fn pass(&mut self, hash: &[u8]) {
+        (self.seq, self.hash) = (self.seq.saturating_add(1), hash.to_vec());
+    }
+
+    /// Ends a page, whose hash must be the last entry's.
+    pub fn turn(&mut self, page: &PageRow, findings: &mut Findings) {
+        findings.check(page.hash == self.hash, CHAIN, || format!("in the page until entry {}", page.seq));
+        // Each break is told once: what follows is measured against what is stored.
+        self.hash.clone_from(&page.hash);
+        super::holds::turn(self);
+    }
+
+    fn make_grant(&mut self, entry: &Entry<'_>, row: Option<GrantRow>, findings: &mut Findings) {
+        let (seq, postings) = (entry.seq, &entry.postings);
         let issues = postings.iter().any(|posting| posting.from == 'i');
-        let Some(text) = &entry.terms else {
+        let Some(terms) = entry.terms.clone() else {
             findings.check(!issues, MOVES, || format!("entry {seq} issues credits without terms"));
             findings.check(row.is_none(), GRANT_ROW, || format!("grant {seq} was made by no grant's entry"));
-            return;
-        };
-        let Some(terms) = rows::terms(text, entry.until) else {
-            findings.broken(MOVES, format!("the terms of entry {seq} cannot be read"));
             return;
         };
         let whole = postings.len() == 1
@@ -221,7 +226,7 @@ impl Book {
         self.grants.insert(seq, Grant { terms, granted_at, revoked_at, buckets, row });
     }
 
-    fn carry(&mut self, entry: &EntryRow, posting: &Posting, findings: &mut Findings) {
+    fn carry(&mut self, entry: &Entry<'_>, posting: &Posting, findings: &mut Findings) {
         let (seq, Posting { grant: id, from, to, credits }) = (entry.seq, *posting);
         findings.check(legal(entry, from, to), MOVES, || {
             format!("entry {seq} of kind {} moves credits from {from} to {to}", entry.kind)
@@ -255,7 +260,7 @@ impl Book {
     }
 
     /// What an entry says about the grant it names, and about debt.
-    fn about_grant(&mut self, entry: &EntryRow, postings: &[Posting], findings: &mut Findings) {
+    fn about_grant(&mut self, entry: &Entry<'_>, postings: &[Posting], findings: &mut Findings) {
         let (seq, at) = (entry.seq, entry.at);
         let named = |id: i64| !postings.is_empty() && postings.iter().all(|posting| posting.grant == id);
         let paid: i128 = postings.iter().filter(|p| p.to == 'd').map(|p| i128::from(p.credits)).sum();
@@ -314,7 +319,7 @@ impl Book {
 }
 
 /// Which buckets an entry of a kind may move credits between.
-fn legal(entry: &EntryRow, from: char, to: char) -> bool {
+fn legal(entry: &Entry<'_>, from: char, to: char) -> bool {
     let moves: &[(char, char)] = match entry.kind {
         kind::SCHEDULE => &[('i', 's')],
         kind::GRANT => &[('i', 'a'), ('s', 'a')],

@@ -1,12 +1,13 @@
 //! The life of every hold, followed from entry to entry and compared with its row.
 //!
-//! A hold that ended as its row says is let go at once, so that only open ones are in memory: an entry about it that comes
-//! later contradicts the row.
+//! A hold that ended as its row says is let go at once, and one without a row at the end of the page in which it was made and
+//! ended, so that only open ones are in memory: an entry about it that comes later contradicts the row, or that there is none.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::book::{Book, SLACK, mark};
-use super::rows::{EntryRow, HoldRow, NoteRow, Posting, kind};
+use super::pages::{Entry, Note};
+use super::rows::{HoldRow, Posting, kind};
 use super::{BOUND, EPOCH, Findings, HOLD_ROW, LIFE, PRICE};
 
 const OPEN: i64 = 0;
@@ -27,6 +28,8 @@ pub struct Life {
     holds: HashMap<i64, Hold>,
     /// What the holds made for each job come to.
     pub jobs: BTreeMap<i64, Used>,
+    /// The holds of this page that have no row.
+    rowless: Vec<i64>,
     /// Whether a hold of a lease does not name its job, so that no job's sum can be known.
     pub nameless: bool,
 }
@@ -53,12 +56,11 @@ struct Hold {
 /// Follows one entry, which may be about a hold.
 pub fn about_hold(
     book: &mut Book,
-    entry: &EntryRow,
-    postings: &[Posting],
-    (note, row): (Option<&NoteRow>, Option<HoldRow>),
+    entry: &Entry<'_>,
+    (note, row): (Option<&Note<'_>>, Option<HoldRow>),
     findings: &mut Findings,
 ) {
-    let seq = entry.seq;
+    let (seq, postings) = (entry.seq, &entry.postings);
     let opens = entry.hold == Some(seq);
     let about = matches!(entry.kind, kind::HOLD..=kind::RELEASE | kind::REFUND);
     findings.check(about == entry.hold.is_some(), LIFE, || {
@@ -74,8 +76,8 @@ pub fn about_hold(
             return;
         };
         change(book, &mut hold.now, entry, postings, findings);
-        let labels = NoteRow::labels(note);
-        findings.check(labels == hold.now.labels, LIFE, || {
+        let labels = Note::labels(note);
+        findings.check(hold.now.labels == labels, LIFE, || {
             format!("entry {seq} has other labels than hold {id}")
         });
         book.life.holds.insert(id, hold);
@@ -88,7 +90,7 @@ pub fn about_hold(
 }
 
 /// An entry about a hold that is not open and does not disagree with its row.
-fn unknown(book: &Book, id: i64, entry: &EntryRow, findings: &mut Findings) {
+fn unknown(book: &Book, id: i64, entry: &Entry<'_>, findings: &mut Findings) {
     let seq = entry.seq;
     if book.mark(id) & mark::ENDED == 0 {
         findings.broken(LIFE, format!("entry {seq} names hold {id}, which was not opened"));
@@ -101,9 +103,9 @@ fn unknown(book: &Book, id: i64, entry: &EntryRow, findings: &mut Findings) {
 
 fn open(
     book: &mut Book,
-    entry: &EntryRow,
+    entry: &Entry<'_>,
     postings: &[Posting],
-    (note, row): (Option<&NoteRow>, Option<HoldRow>),
+    (note, row): (Option<&Note<'_>>, Option<HoldRow>),
     findings: &mut Findings,
 ) {
     let (id, at) = (entry.seq, entry.at);
@@ -112,7 +114,7 @@ fn open(
         format!("entry {id} of kind {} opens a hold", entry.kind)
     });
     let (Some(operation), Some(quantity), Some(unit_price), Some(version)) =
-        (&entry.operation, entry.quantity, entry.unit_price, entry.version)
+        (entry.operation, entry.quantity, entry.unit_price, entry.version)
     else {
         findings.broken(PRICE, format!("hold {id} has no price"));
         return;
@@ -128,7 +130,7 @@ fn open(
             .until
             .is_none_or(|until| until > at.saturating_sub(SLACK) && until <= at.saturating_add(LIFETIME));
     findings.check(bounded, BOUND, || format!("hold {id} was opened for longer than 7 days"));
-    let labels = NoteRow::labels(note);
+    let labels = Note::labels(note).map(str::to_owned);
     let send = entry.epoch > 0
         && !labels[0].is_empty()
         && (labels[2] == "email" || labels[2].starts_with("linkedin"));
@@ -136,7 +138,7 @@ fn open(
     let now = HoldRow {
         status: if charge { SETTLED } else { OPEN },
         opened_at: at,
-        operation: operation.clone(),
+        operation: operation.to_owned(),
         quantity,
         unit_price,
         version,
@@ -150,18 +152,31 @@ fn open(
         ended_at: charge.then_some(at),
         labels,
     };
+    if row.is_none() {
+        book.life.rowless.push(id);
+    }
     book.life.holds.insert(id, Hold { now, row });
+}
+
+/// Ends a page. A hold that was made and ended in it needs no row: it is what the page says, and is let go.
+pub fn turn(book: &mut Book) {
+    for id in std::mem::take(&mut book.life.rowless) {
+        if book.life.holds.get(&id).is_some_and(|hold| hold.now.status >= SETTLED) {
+            book.life.holds.remove(&id);
+            book.set(id, mark::ENDED);
+        }
+    }
 }
 
 fn change(
     book: &mut Book,
     hold: &mut HoldRow,
-    entry: &EntryRow,
+    entry: &Entry<'_>,
     postings: &[Posting],
     findings: &mut Findings,
 ) {
     let (seq, at, id) = (entry.seq, entry.at, entry.hold.unwrap_or(0));
-    let same = entry.operation.as_deref() == Some(&hold.operation)
+    let same = entry.operation == Some(hold.operation.as_str())
         && (entry.unit_price, entry.version) == (Some(hold.unit_price), Some(hold.version));
     findings.check(same, PRICE, || format!("entry {seq} has another price than hold {id}"));
     findings
@@ -213,7 +228,7 @@ fn may_settle_late(hold: &HoldRow, at: i64) -> bool {
 }
 
 /// By the caller at any time; by itself only what had ended, and in doubt only what was dispatched.
-fn may_release(hold: &HoldRow, entry: &EntryRow) -> bool {
+fn may_release(hold: &HoldRow, entry: &Entry<'_>) -> bool {
     match entry.release_reason {
         Some(0) => true,
         Some(1) => hold.status == OPEN && entry.at >= hold.ends_at,
@@ -225,7 +240,7 @@ fn may_release(hold: &HoldRow, entry: &EntryRow) -> bool {
 fn settle(
     book: &mut Book,
     hold: &mut HoldRow,
-    entry: &EntryRow,
+    entry: &Entry<'_>,
     postings: &[Posting],
     findings: &mut Findings,
 ) {
@@ -262,7 +277,7 @@ fn settle(
 fn release(
     book: &mut Book,
     hold: &mut HoldRow,
-    entry: &EntryRow,
+    entry: &Entry<'_>,
     postings: &[Posting],
     findings: &mut Findings,
 ) {
@@ -280,7 +295,7 @@ fn release(
     (hold.attempted, hold.ended_at) = (entry.attempted, Some(entry.at));
 }
 
-fn refund(hold: &mut HoldRow, entry: &EntryRow, postings: &[Posting], findings: &mut Findings) {
+fn refund(hold: &mut HoldRow, entry: &Entry<'_>, postings: &[Posting], findings: &mut Findings) {
     let (seq, id, quantity) = (entry.seq, entry.hold.unwrap_or(0), entry.quantity.unwrap_or(0));
     let refunded = hold.refunded.saturating_add(quantity);
     findings.check(quantity >= 1 && refunded <= hold.settled, PRICE, || {

@@ -2,53 +2,47 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sha2::{Digest, Sha256};
-
 use super::book::Book;
-use super::reader::{Read, Reader, Statement};
-use super::rows::EntryRow;
+use super::bytes::Rest;
+use super::pages::{Entry, Note, chained};
+use super::reader::{Read, Reader};
 use super::{Findings, JOURNAL, KEYS, NOTE, PLACE, WORKSPACE};
 
-/// How many rows are in memory at a time: a row is a whole batch.
-const PAGE: i32 = 16;
-
-/// Where the sequence number stands in an entry's canonical bytes: after the version.
-const SEQ: std::ops::Range<usize> = 1..9;
-
-/// The segment of keys that stand for something else than an entry.
-const DIRECT: i64 = 0;
+/// What an entry has beside it, each a bit.
+const NOTED: u8 = 1;
+const KEYED: u8 = 2;
 
 /// One entry in the journal.
-pub struct JournalRow {
-    seq: i64,
-    hash: Vec<u8>,
-    canonical: Vec<u8>,
-    /// Whether its note is the one whose digest the chain covers.
-    noted: bool,
-    key: Option<(i64, String)>,
+struct Journaled<'j> {
+    entry: Entry<'j>,
+    hash: &'j [u8],
+    note: Option<Note<'j>>,
+    key: Option<(Vec<u8>, [u8; 16])>,
 }
 
-/// What of the journal belongs to each workspace, in order, and the rows that cannot be read.
+/// What of the journal belongs to each workspace, in order and as it lies there, and the rows that cannot be read.
 #[derive(Default)]
 pub struct Journal {
-    entries: HashMap<i64, Vec<JournalRow>>,
+    entries: HashMap<i64, Vec<u8>>,
     unreadable: Vec<i64>,
 }
 
-/// Reads all of a partition's. It is short: what is older is only in its tables.
+/// Reads all of a partition's. What is older is only in its tables.
 pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal> {
     let sql = "select id, body from journal where partition = {partition} order by id";
     let mut statement = reader.prepare(sql, partition)?;
-    let (mut rows, mut journal, mut last) = (statement.pages(&[], PAGE)?, Journal::default(), None);
+    let (mut rows, mut journal, mut last) = (statement.rows(&[])?, Journal::default(), None);
     while let Some(row) = rows.next()? {
-        let id = row.get(0)?;
-        let entries = parse(&row.bytes(1)?);
+        let (id, body) = (row.get(0)?, row.bytes(1)?);
+        let entries = parse(&body);
         // A row's id counts what has happened until its end, so that a row that was taken out leaves a gap.
         let follows = |entries: &Vec<_>| last.is_none_or(|last| id == last + entries.len().max(1) as i64);
         match entries.filter(follows) {
             Some(entries) => {
                 for (workspace, entry) in entries {
-                    journal.entries.entry(workspace).or_default().push(entry);
+                    let own = journal.entries.entry(workspace).or_default();
+                    own.extend((entry.len() as u64).to_be_bytes());
+                    own.extend(entry);
                 }
             }
             None => journal.unreadable.push(id),
@@ -61,10 +55,8 @@ pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal> {
 impl Journal {
     /// The entries of a workspace, which are not asked for again.
     pub fn take(&mut self, workspace: i64) -> Ahead {
-        Ahead {
-            rows: self.entries.remove(&workspace).unwrap_or_default().into_iter().peekable(),
-            keys: BTreeMap::new(),
-        }
+        let bytes = self.entries.remove(&workspace).unwrap_or_default();
+        Ahead { bytes, at: 0, keys: BTreeMap::new() }
     }
 
     /// Reports the rows that cannot be read or do not follow, and the entries of workspaces that do not exist here.
@@ -84,97 +76,72 @@ impl Journal {
     }
 }
 
-/// Bytes that are read from the front; `None` when they end too early.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, left) = self.0.split_at_checked(count)?;
-        self.0 = left;
-        Some(taken)
-    }
-
-    fn length(&mut self) -> Option<usize> {
-        Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?) as usize)
-    }
-
-    fn blob(&mut self) -> Option<&'a [u8]> {
-        let length = self.length()?;
-        self.take(length)
-    }
-
-    fn int(&mut self) -> Option<i64> {
-        Some(i64::from_be_bytes(self.take(8)?.try_into().ok()?))
-    }
-}
-
 /// Form, name, what was written (workspace, entry, flag), what was sealed (segment, keys, flag), then each entry after its
 /// workspace and length.
-fn parse(body: &[u8]) -> Option<Vec<(i64, JournalRow)>> {
+fn parse(body: &[u8]) -> Option<Vec<(i64, &[u8])>> {
     let mut rest = Rest(body);
     (rest.take(1)? == [1]).then_some(())?;
     rest.take(16)?;
-    let written = rest.length()?;
-    rest.take(written.checked_mul(17)?)?;
-    rest.take(17)?;
+    // One after another for each workspace, and then once for the keys.
+    for _ in 0..rest.int()?.checked_add(1)? {
+        rest.int()?;
+        rest.int()?;
+        rest.take(1)?;
+    }
     let mut entries = Vec::new();
     while !rest.0.is_empty() {
-        entries.push((rest.int()?, parse_entry(rest.blob()?)?));
+        let (workspace, entry) = (rest.int()?, rest.blob()?);
+        Journaled::parse(entry)?;
+        entries.push((workspace, entry));
     }
     Some(entries)
 }
 
-/// Note (a salt and six texts), key (kind, text, fingerprint), hash, and then the bytes that the chain covers.
-fn parse_entry(body: &[u8]) -> Option<JournalRow> {
-    let mut rest = Rest(body);
-    let digest = if rest.take(1)? == [1] {
-        let note = rest.0;
-        rest.take(16)?;
-        for _ in 0..6 {
-            rest.blob()?;
-        }
-        Some(Sha256::digest(&note[..note.len() - rest.0.len()]))
-    } else {
-        None
-    };
-    let key = if rest.take(1)? == [1] {
-        let kind = i64::from(rest.take(1)?[0]);
-        let text = String::from_utf8(rest.blob()?.to_vec()).ok()?;
-        rest.take(16)?;
-        Some((kind, text))
-    } else {
-        None
-    };
-    let (hash, canonical) = (rest.take(32)?.to_vec(), rest.0.to_vec());
-    let seq = i64::from_be_bytes(canonical.get(SEQ)?.try_into().ok()?);
-    // The digest is the last of what the chain covers.
-    let end = digest.map_or(vec![0], |digest| [&[1], digest.as_slice()].concat());
-    let noted = canonical.ends_with(&end);
-    Some(JournalRow { seq, hash, canonical, noted, key })
+impl Journaled<'_> {
+    /// What there is, then the note, the key (kind, text, fingerprint), the hash, and then the bytes that the chain covers.
+    fn parse(body: &[u8]) -> Option<Journaled<'_>> {
+        let mut rest = Rest(body);
+        let [has] = rest.array()?;
+        (has & !(NOTED | KEYED) == 0).then_some(())?;
+        let note = if has & NOTED != 0 { Some(Note::parse(&mut rest)?) } else { None };
+        let key = if has & KEYED != 0 {
+            let name = [rest.take(1)?, rest.text()?.as_bytes()].concat();
+            Some((name, rest.array()?))
+        } else {
+            None
+        };
+        let hash = rest.take(32)?;
+        Some(Journaled { entry: Entry::parse(rest.0)?, hash, note, key })
+    }
 }
 
 /// What the journal says of a workspace, read in step with its entries.
 pub struct Ahead {
-    rows: std::iter::Peekable<std::vec::IntoIter<JournalRow>>,
-    keys: BTreeMap<(i64, String), i64>,
+    bytes: Vec<u8>,
+    at: usize,
+    keys: BTreeMap<Vec<u8>, Made>,
 }
 
+/// What a key made: the entry, and the fingerprint of what was asked for.
+pub type Made = (i64, [u8; 16]);
+
 /// What the journal said of a workspace.
-pub struct Journaled {
-    /// Kind and text of each key, with the entry that it made.
-    keys: BTreeMap<(i64, String), i64>,
+pub struct Said {
+    /// What each key made, by its kind and text.
+    pub keys: BTreeMap<Vec<u8>, Made>,
     /// The entries that the tables do not have yet.
-    ahead: std::ops::RangeInclusive<i64>,
+    pub ahead: std::ops::RangeInclusive<i64>,
 }
 
 impl Ahead {
-    /// What the tables have is the same in the journal. `before` is the hash of the entry before.
-    pub fn meet(&mut self, entry: &EntryRow, before: &[u8], findings: &mut Findings) {
-        while self.rows.peek().is_some_and(|row| row.seq <= entry.seq) {
-            let Some(row) = self.next(findings) else { return };
-            let hash = Sha256::new().chain_update(before).chain_update(&row.canonical).finalize();
-            let same = row.seq == entry.seq && row.hash == entry.hash && row.hash == hash.as_slice();
-            findings.check(same, JOURNAL, || another(row.seq));
+    /// What the tables have is the same in the journal.
+    pub fn meet(&mut self, (entry, hash): (&Entry<'_>, &[u8]), findings: &mut Findings) {
+        while let Some((row, next)) = next(&self.bytes, self.at).filter(|(row, _)| row.entry.seq <= entry.seq)
+        {
+            let same = row.entry.canonical == entry.canonical && row.hash == hash;
+            findings.check(same, JOURNAL, || another(row.entry.seq));
+            look(&mut self.keys, row, findings);
+            self.at = next;
         }
     }
 
@@ -184,122 +151,49 @@ impl Ahead {
         book: &Book,
         findings: &mut Findings,
         mut each: impl FnMut(i64, &[u8], &mut Findings),
-    ) -> Journaled {
+    ) -> Said {
         let (mut seq, mut hash) = (book.seq, book.hash.clone());
-        while let Some(row) = self.next(findings) {
-            if row.seq <= book.seq {
-                findings.broken(JOURNAL, another(row.seq));
+        while let Some((row, next)) = next(&self.bytes, self.at) {
+            self.at = next;
+            let (its, own) = (row.entry.seq, row.hash.to_vec());
+            let follows = own == chained(&hash, row.entry.canonical);
+            look(&mut self.keys, row, findings);
+            if its <= book.seq {
+                findings.broken(JOURNAL, another(its));
                 continue;
             }
-            let follows = Sha256::new().chain_update(&hash).chain_update(&row.canonical).finalize();
-            findings.check(row.seq == seq + 1 && row.hash == follows.as_slice(), JOURNAL, || {
-                format!("entry {} in the journal does not follow entry {seq}", row.seq)
+            findings.check(its == seq + 1 && follows, JOURNAL, || {
+                format!("entry {its} in the journal does not follow entry {seq}")
             });
-            (seq, hash) = (row.seq, row.hash);
+            (seq, hash) = (its, own);
             each(seq, &hash, findings);
         }
-        Journaled { keys: self.keys, ahead: book.seq + 1..=seq }
+        Said { keys: self.keys, ahead: book.seq + 1..=seq }
     }
+}
 
-    fn next(&mut self, findings: &mut Findings) -> Option<JournalRow> {
-        let mut row = self.rows.next()?;
-        findings.check(row.noted, NOTE, || format!("entry {} and its note in the journal disagree", row.seq));
-        if let Some(key) = row.key.take() {
-            let before = self.keys.insert(key, row.seq);
-            findings.check(before.is_none(), KEYS, || {
-                format!("one key made the entries {before:?} and {}", row.seq)
-            });
-        }
-        Some(row)
+/// The entry that begins there, and where the next one does. They have been read once, so that all of them can be.
+fn next(bytes: &[u8], at: usize) -> Option<(Journaled<'_>, usize)> {
+    let mut rest = Rest(&bytes[at..]);
+    let length = usize::try_from(u64::from_be_bytes(rest.array()?)).ok()?;
+    let row = Journaled::parse(rest.take(length)?)?;
+    Some((row, at + 8 + length))
+}
+
+/// Its note, and its key, which is kept.
+fn look(keys: &mut BTreeMap<Vec<u8>, Made>, row: Journaled<'_>, findings: &mut Findings) {
+    let Journaled { entry, note, key, .. } = row;
+    findings.check(entry.note == note.map(|note| note.digest()), NOTE, || {
+        format!("entry {} and its note in the journal disagree", entry.seq)
+    });
+    if let Some((name, fingerprint)) = key {
+        let before = keys.insert(name, (entry.seq, fingerprint));
+        findings.check(before.is_none(), KEYS, || {
+            format!("one key made the entries {:?} and {}", before.map(|made| made.0), entry.seq)
+        });
     }
 }
 
 fn another(seq: i64) -> String {
     format!("entry {seq} is another one in the journal")
-}
-
-/// The segments of a partition's keys, each with its filter; `None` for one that is not finished.
-pub type Segments = BTreeMap<i64, Option<Vec<u8>>>;
-
-/// Reads the segments, from one to the next without reading the keys.
-pub fn segments(reader: Reader<'_>, partition: i64) -> Read<Segments> {
-    let next = "select min(segment) from request where partition = {partition} and segment > ?1";
-    let filter = "select filter from request_segment where partition = {partition} and segment = ?1";
-    let (mut next, mut filter) = (reader.prepare(next, partition)?, reader.prepare(filter, partition)?);
-    let (mut segments, mut segment) = (Segments::new(), i64::MIN);
-    loop {
-        let found = match next.rows(&[segment])?.next()? {
-            Some(row) => row.get::<Option<i64>>(0)?,
-            None => None,
-        };
-        let Some(found) = found else { return Ok(segments) };
-        let finished = filter.rows(&[found])?.next()?.map(|row| row.get(0)).transpose()?;
-        segments.insert(found, finished);
-        segment = found;
-    }
-}
-
-/// The keys of one workspace in these segments, each of which is looked into by its key.
-pub fn keys_of(segments: &Segments) -> String {
-    let numbers: Vec<String> = segments.keys().map(ToString::to_string).collect();
-    // There is no empty list in SQL.
-    let numbers = if numbers.is_empty() { "0".to_owned() } else { numbers.join(", ") };
-    format!(
-        "select segment, kind, key, seq from request
-         where partition = {{partition}} and segment in ({numbers}) and workspace = ?1"
-    )
-}
-
-/// Gives the keys of a workspace, in segments and in the journal, each with what it made; but for those of entries that are
-/// not in their tables yet.
-pub fn keys(
-    statement: &mut Statement<'_>,
-    (workspace, segments): (i64, &Segments),
-    Journaled { keys: journaled, ahead }: Journaled,
-    findings: &mut Findings,
-    mut each: impl FnMut((i64, &str, i64), &mut Findings) -> Read<()>,
-) -> Read<()> {
-    let mut rows = statement.rows(&[workspace])?;
-    while let Some(row) = rows.next()? {
-        let (segment, kind, key, seq): (i64, i64, String, i64) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        if segment == DIRECT {
-            each((kind, &key, seq), findings)?;
-            continue;
-        }
-        let known = journaled.get(&(kind, key.clone()));
-        findings.check(known.is_none_or(|known| *known == seq), KEYS, || {
-            format!("one key names entry {seq} in its segment and {known:?} in the journal")
-        });
-        match segments.get(&segment).and_then(Option::as_ref) {
-            Some(filter) => findings.check(may_have(filter, workspace, kind, &key), KEYS, || {
-                format!("the filter of segment {segment} denies the key of entry {seq}")
-            }),
-            None => findings.check(known.is_some(), KEYS, || {
-                format!("the key of entry {seq} is neither in a finished segment nor in the journal")
-            }),
-        }
-        if known.is_none() && !ahead.contains(&seq) {
-            each((kind, &key, seq), findings)?;
-        }
-    }
-    for ((kind, key), seq) in &journaled {
-        if !ahead.contains(seq) {
-            each((*kind, key, *seq), findings)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether a Bloom filter says that a key may be there: eight bits, each named by four bytes of the key's SHA-256.
-fn may_have(filter: &[u8], workspace: i64, kind: i64, key: &str) -> bool {
-    let hash = Sha256::new().chain_update(workspace.to_be_bytes());
-    let digest = hash.chain_update([kind as u8]).chain_update(key).finalize();
-    digest.chunks(4).all(|four| {
-        let number = four.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
-        !filter.is_empty() && {
-            let bit = number % (filter.len() * 8);
-            filter[bit / 8] & (1 << (bit % 8)) != 0
-        }
-    })
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::book::{Book, mark};
-use super::reader::{Read, Row, Statement};
-use super::rows::{self, kind};
+use super::reader::{Read, Row};
+use super::rows::kind;
 use super::tables::Tables;
 use super::{CHAIN, Findings, HELD, KEYS, PERIOD, SEQ, SIGN, TIME, TOPUP, TOTALS, WORKSPACE};
 
@@ -22,7 +22,6 @@ pub const REFUNDS: &str = "select workspace, payment, number, amount, credits fr
 pub const PERIODS: &str =
     "select workspace, number, starts_at, ends_at, credits, begins, grant_id from period
     where {here} order by workspace, number";
-pub const TAKEN: &str = "select postings, debt from entry where {here} and workspace = ?1 and seq = ?2";
 
 /// What a workspace's row says of its periods.
 pub struct Plan {
@@ -172,13 +171,7 @@ pub fn payments(
 }
 
 /// Checks one key.
-pub fn key(
-    takes: &mut Statement<'_>,
-    book: &mut Book,
-    keyed: &mut Keyed,
-    (kind, key, seq): (i64, &str, i64),
-    findings: &mut Findings,
-) -> Read<()> {
+pub fn key(book: &mut Book, keyed: &mut Keyed, (kind, key, seq): (i64, &str, i64), findings: &mut Findings) {
     // No caller can write a key with a space in it: what it is about, and of which payment.
     let mut words = key.split(' ');
     let named = (words.next().unwrap_or_default(), words.next().and_then(|id| id.parse().ok()));
@@ -189,15 +182,15 @@ pub fn key(
     match (kind, about) {
         (6, "") => {
             keyed.ordered.push(seq);
-            return Ok(());
+            return;
         }
         (7, "") => {
             keyed.refunds += 1;
-            return Ok(());
+            return;
         }
         (10, _) => {
             keyed.ordered.extend((seq != 0).then_some(seq));
-            return Ok(());
+            return;
         }
         _ => {}
     }
@@ -226,11 +219,12 @@ pub fn key(
         (6, "paid") => drop(keyed.paid.insert(payment, seq)),
         (6, "bonus") => drop(keyed.bonus.insert(payment, seq)),
         (6, _) => {
-            *keyed.taken.entry(payment).or_default() -= taken(takes, book.workspace, seq)?;
+            let given = book.grants.get(&seq).map_or(0, |grant| i128::from(grant.terms.credits));
+            *keyed.taken.entry(payment).or_default() -= given;
             own(book, seq, TOPUP, findings);
         }
         (7, _) if fits => {
-            *keyed.taken.entry(payment).or_default() += taken(takes, book.workspace, seq)?;
+            *keyed.taken.entry(payment).or_default() += book.taken.get(&seq).copied().unwrap_or(0);
         }
         // A trial, or the difference of an upgrade, is a grant of its own.
         (8, "trial" | "upgrade") => own(book, seq, PERIOD, findings),
@@ -240,16 +234,6 @@ pub fn key(
         },
         _ => {}
     }
-    Ok(())
-}
-
-/// Credits that one entry took back, from grants or as debt.
-fn taken(statement: &mut Statement<'_>, workspace: i64, seq: i64) -> Read<i128> {
-    let mut entries = statement.rows(&[workspace, seq])?;
-    let Some(entry) = entries.next()? else { return Ok(0) };
-    let moved = rows::postings(&entry.get::<String>(0)?).unwrap_or_default();
-    let debt = i128::from(entry.get::<i64>(1)?);
-    Ok(moved.iter().map(|posting| i128::from(posting.credits)).sum::<i128>() + debt)
 }
 
 fn paid(

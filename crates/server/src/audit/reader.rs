@@ -14,8 +14,10 @@ use tokio_postgres::{Config, IsolationLevel, NoTls, Portal, Transaction};
 
 /// The schema that this audit knows how to read.
 const SCHEMA_VERSION: i64 = 1;
-/// How many rows of a server are in memory at a time for each cursor.
-const PAGE: i32 = 1_000;
+/// How many rows of a server are in memory at a time for each cursor, at first and at most, and how many bytes they should be.
+const FIRST: i32 = 16;
+const MOST: i32 = 1_024;
+const BYTES: usize = 1 << 20;
 /// No limit but for what would wait for others: some pages begin with a sort of a whole table.
 const LIMITS: &str =
     "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=0 -c timezone=UTC";
@@ -78,6 +80,7 @@ pub struct Pages<'s> {
     portal: Portal,
     page: std::vec::IntoIter<tokio_postgres::Row>,
     size: i32,
+    most: i32,
     ended: bool,
     row: Option<tokio_postgres::Row>,
 }
@@ -218,11 +221,11 @@ impl<'a> Reader<'a> {
 
 impl Statement<'_> {
     pub fn rows(&mut self, values: &[i64]) -> Read<Rows<'_>> {
-        self.pages(values, PAGE)
+        self.pages(values, MOST)
     }
 
-    /// With so many rows at a time, where a row may be large.
-    pub fn pages(&mut self, values: &[i64], size: i32) -> Read<Rows<'_>> {
+    /// With at most so many rows at a time, where there are many cursors.
+    pub fn pages(&mut self, values: &[i64], most: i32) -> Read<Rows<'_>> {
         match self {
             Statement::Sqlite(statement) => {
                 Ok(Rows::Sqlite(statement.query(rusqlite::params_from_iter(values))?))
@@ -231,7 +234,8 @@ impl Statement<'_> {
                 let bound = session.transaction.bind_raw(&*statement, values.iter());
                 let portal = session.runtime.block_on(bound)?;
                 let page = Vec::new().into_iter();
-                Ok(Rows::Postgres(Pages { session, portal, page, size, ended: false, row: None }))
+                let size = FIRST.min(most);
+                Ok(Rows::Postgres(Pages { session, portal, page, size, most, ended: false, row: None }))
             }
         }
     }
@@ -247,6 +251,10 @@ impl Rows<'_> {
                     let Session { runtime, transaction } = pages.session;
                     let page = runtime.block_on(transaction.query_portal(&pages.portal, pages.size))?;
                     pages.ended = page.len() < usize::try_from(pages.size).unwrap_or(0);
+                    // A row may be a few bytes or a whole batch.
+                    let bytes: usize = page.iter().map(tokio_postgres::Row::raw_size_bytes).sum();
+                    let fit = if bytes > BYTES { pages.size / 2 } else { pages.size * 2 };
+                    pages.size = fit.clamp(1, pages.most);
                     pages.page = page.into_iter();
                     pages.row = pages.page.next();
                 }

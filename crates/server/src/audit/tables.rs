@@ -1,7 +1,7 @@
 //! The tables of a partition, each read once from its beginning to its end, all in step.
 
 use super::reader::{Cursor, Read, Reader, Statement};
-use super::{around, money, rows, usage};
+use super::{around, money, pages, rows, usage};
 
 /// Statements and their cursors, one for each table.
 macro_rules! tables {
@@ -31,8 +31,7 @@ macro_rules! tables {
 tables! {
     workspaces: money::Plan = money::WORKSPACES, money::read_plan;
     accounts: money::AccountRow = money::ACCOUNTS, money::read_account;
-    entries: rows::EntryRow = rows::ENTRIES, rows::EntryRow::read;
-    notes: rows::NoteRow = rows::NOTES, rows::read_note;
+    pages: pages::PageRow = pages::PAGES, pages::read_page;
     grants: rows::GrantRow = rows::GRANTS, rows::read_grant;
     holds: rows::HoldRow = rows::HOLDS, rows::read_hold;
     usage: usage::Stored = usage::ROWS, usage::read;
@@ -42,12 +41,4 @@ tables! {
     steps: around::Step = around::STEPS, around::read_step;
     pieces: around::Piece = around::PIECES, around::read_piece;
     jobs: (i64, i64) = around::JOBS, around::read_job;
-}
-
-/// What is looked up for one workspace at a time.
-pub struct LookUps<'a> {
-    /// The keys of a workspace in all segments.
-    pub keys: Statement<'a>,
-    /// What one entry took back.
-    pub taken: Statement<'a>,
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::book::Moved;
+use super::pages::{Entry, Note};
 use super::reader::{Cursor, Read, Row};
-use super::rows::{EntryRow, NoteRow, kind};
+use super::rows::kind;
 use super::{Findings, USAGE};
 
 /// A quarter of an hour, in microseconds.
@@ -49,8 +50,8 @@ impl<'t, 's> Slots<'t, 's> {
     /// Adds what an entry charged, did not charge, or gave back.
     pub fn add(
         &mut self,
-        entry: &EntryRow,
-        note: Option<&NoteRow>,
+        entry: &Entry<'_>,
+        note: Option<&Note<'_>>,
         moved: Moved,
         findings: &mut Findings,
     ) -> Read<()> {
@@ -66,8 +67,8 @@ impl<'t, 's> Slots<'t, 's> {
             self.finish(findings)?;
             self.slot = slot;
         }
-        let [campaign, member, channel, ..] = NoteRow::labels(note);
-        let key = [entry.operation.clone().unwrap_or_default(), campaign, member, channel];
+        let [campaign, member, channel, ..] = Note::labels(note);
+        let key = [entry.operation.unwrap_or_default(), campaign, member, channel].map(str::to_owned);
         let totals = self.totals.entry(key).or_default();
         for (total, more) in totals.iter_mut().zip(add) {
             *total += more;

@@ -193,6 +193,8 @@ impl Sample {
         self.post(Command::Resolve { hold: doubted, outcome: Outcome::Released }).await;
         let late = self.hold(hold("work", 2, 2, 60)).await;
         self.pass(120).await;
+        // Its rows were written, and are changed by another page.
+        self.keyed(KeyKind::Refund, Command::Refund { hold: settled, quantity: Some(1) }).await;
         self.post(Command::Settle { hold: late, quantity: 1, attempted: Some(2) }).await;
         self.hold(hold("work", 1, 1, 60)).await;
         let forgotten = self.dispatched(hold("work", 1, 6, 60)).await;
