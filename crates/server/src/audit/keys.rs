@@ -1,7 +1,7 @@
 //! Idempotency keys as the auditor reads them: all segments in step with the workspaces, and their filters made anew.
 //!
-//! Owns the documented form of a segment: rows of keys in the order of their names (workspace, kind, text), each row under its
-//! first name. Only one row of each segment is in memory, and the filter that its keys make.
+//! Owns the documented form of a segment: rows of keys in the order of their workspace and of the first sixteen bytes of the
+//! SHA-256 of their name (workspace, kind, text), each row under that of its first key. Only one row of each segment is in memory, and the filter that its keys make.
 
 use std::collections::BTreeMap;
 
@@ -207,7 +207,7 @@ impl Segment<'_> {
             };
             let first = row.bytes(0)?;
             (self.row, self.at) = (row.bytes(1)?, 0);
-            let begins = Rest(&self.row).blob() == Some(&first[..]);
+            let begins = Rest(&self.row).blob().is_some_and(|name| order(name) == first);
             told(self.number, findings, begins, "a row does not begin with the key it is under");
         }
         Ok(())
@@ -225,7 +225,7 @@ impl Segment<'_> {
             told(self.number, findings, false, "a key cannot be read");
             return false;
         };
-        let rises = self.count == 0 || name > &self.name[..];
+        let rises = self.count == 0 || order(name) > order(&self.name);
         self.name.clear();
         self.name.extend(name);
         (self.workspace, self.made) = (workspace, (fingerprint, seq));
@@ -253,6 +253,12 @@ impl Segment<'_> {
 
 fn told(segment: i64, findings: &mut Findings, holds: bool, what: &str) {
     findings.check(holds, KEYS, || format!("in segment {segment} of keys, {what}"));
+}
+
+/// Where a key stands in its segment.
+fn order(name: &[u8]) -> Vec<u8> {
+    let workspace = name.get(..TEXT - 1).unwrap_or_default();
+    [workspace, &Sha256::digest(name)[..16]].concat()
 }
 
 /// Adds a key to a filter: the first eight bytes of its SHA-256 name a block, the next sixteen eight bits in it.

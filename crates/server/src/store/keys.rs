@@ -1,8 +1,8 @@
 //! Idempotency keys: which entry a caller's key made, for good, and as quickly when keys are random.
 //!
 //! Owns the rows of `request`. Random keys in one large index would cost a page each, so the newest are kept in memory (the
-//! journal has them), and once there are enough of them they are written as a segment, in the order of their digests, many to a
-//! row. A Bloom filter for each segment says which segments cannot have a key; nearly every new key is in none.
+//! journal has them), and once there are enough of them they are written as a segment, by workspace and digest, many to a row. A
+//! Bloom filter for each segment says which segments cannot have a key; nearly every new key is in none.
 //!
 //! Invariant: the key of an entry is in the journal until its whole segment, filter included, is committed.
 
@@ -50,8 +50,8 @@ pub struct Sealed {
     pub finished: bool,
 }
 
-/// Keys in memory, by their digests.
-type Known = HashMap<Digest, (KeyName, Made), foldhash::fast::RandomState>;
+/// Keys in memory.
+type Known = HashMap<Order, (KeyName, Made), foldhash::fast::RandomState>;
 
 /// The keys of all entries of a partition.
 pub struct Keys {
@@ -59,7 +59,7 @@ pub struct Keys {
     young: Known,
     /// What is left to write of the segment that is being written, and in which order, the last one first.
     sealing: Known,
-    order: Vec<Digest>,
+    order: Vec<Order>,
     /// The filters of the segments 1, 2, 3, …; the last one may be of the segment that is being written.
     filters: Vec<Filter>,
     is_sealing: bool,
@@ -95,14 +95,14 @@ impl Keys {
         key: &Arc<str>,
     ) -> Result<Option<Made>, Error> {
         let name = (workspace, kind, key.clone());
-        let (digest, probes) = digest(&name);
-        let in_memory = self.young.get(&digest).or_else(|| self.sealing.get(&digest));
+        let (order, probes) = digest(&name);
+        let in_memory = self.young.get(&order).or_else(|| self.sealing.get(&order));
         if let Some((_, made)) = in_memory.filter(|known| known.0 == name) {
             return Ok(Some(*made));
         }
         for (filter, segment) in self.filters.iter().zip(1..) {
             if filter.may_have(&probes)
-                && let Some(made) = find_in(tx, self.partition, segment, digest, &name)?
+                && let Some(made) = find_in(tx, self.partition, segment, order, &name)?
             {
                 return Ok(Some(made));
             }
@@ -170,7 +170,7 @@ impl Keys {
 
     /// The next keys of the segment, which its filter knows from now on.
     fn take(&mut self, count: usize) -> Vec<(KeyName, Made)> {
-        let next = || self.order.pop().and_then(|digest| self.sealing.remove(&digest));
+        let next = || self.order.pop().and_then(|order| self.sealing.remove(&order));
         let part: Vec<_> = std::iter::from_fn(next).take(count).collect();
         if let Some(filter) = self.filters.last_mut() {
             part.iter().for_each(|(name, _)| filter.add(&digest(name).1));
@@ -190,13 +190,13 @@ fn find_in(
     tx: &Tx<'_>,
     partition: i64,
     segment: i64,
-    digest: Digest,
+    order: Order,
     name: &KeyName,
 ) -> Result<Option<Made>, Error> {
     let name = name_bytes(name);
     let row = tx.one(
         "select keys from request where partition = ?1 and segment = ?2 and first <= ?3 order by first desc limit 1",
-        values![partition, segment, &digest],
+        values![partition, segment, &first_of(order)],
         |row| row.blob(0),
     )?;
     let row = row.unwrap_or_default();
@@ -211,16 +211,16 @@ fn find_in(
     Ok(None)
 }
 
-/// What orders keys: the first half of a SHA-256. Two keys that shared one would only be looked up in vain.
-pub type Digest = [u8; 16];
+/// What orders keys: the workspace, and half a SHA-256. Of two keys that shared one, the later one would be forgotten.
+type Order = (i64, [u8; 16]);
 
-/// A key's digest, and where its bits are. Both are in databases, so they come from a hash that never changes.
-fn digest((workspace, kind, key): &KeyName) -> (Digest, Probes) {
+/// A key's place, and where its bits are. Both are in databases, so they come from a hash that never changes.
+fn digest((workspace, kind, key): &KeyName) -> (Order, Probes) {
     let hash = Sha256::new().chain_update(workspace.to_be_bytes()).chain_update([*kind as u8]);
     let hash: [u8; 32] = hash.chain_update(key.as_bytes()).finalize().into();
     let block = u64::from_be_bytes(std::array::from_fn(|byte| hash[byte]));
     let bit = |index: usize| u16::from_be_bytes([hash[8 + 2 * index], hash[9 + 2 * index]]) % 512;
-    (std::array::from_fn(|byte| hash[byte]), Probes(block, std::array::from_fn(bit)))
+    ((*workspace, std::array::from_fn(|byte| hash[byte])), Probes(block, std::array::from_fn(bit)))
 }
 
 /// A key's name as bytes: the workspace, the kind, the text.
@@ -228,7 +228,12 @@ fn name_bytes((workspace, kind, key): &KeyName) -> Vec<u8> {
     [&workspace.to_be_bytes()[..], &[*kind as u8], key.as_bytes()].concat()
 }
 
-/// Keys that follow one another, as a row: the digest of the first, then of each its name, what it stands for and what it made.
+/// What a row is under.
+fn first_of((workspace, digest): Order) -> Vec<u8> {
+    [&workspace.to_be_bytes()[..], &digest].concat()
+}
+
+/// Keys that follow one another, as a row: the place of the first, then of each its name, what it stands for and what it made.
 fn row_of<'v>(partition: i64, segment: i64, keys: &[(KeyName, Made)]) -> [Value<'v>; 4] {
     let mut bytes = Vec::with_capacity(80 * keys.len());
     for (name, (fingerprint, seq)) in keys {
@@ -236,8 +241,8 @@ fn row_of<'v>(partition: i64, segment: i64, keys: &[(KeyName, Made)]) -> [Value<
         bytes.extend(fingerprint);
         put_int(&mut bytes, seq.0);
     }
-    let first = keys.first().map(|key| digest(&key.0).0).unwrap_or_default();
-    [partition.into(), segment.into(), first.to_vec().into(), bytes.into()]
+    let first = keys.first().map(|key| first_of(digest(&key.0).0)).unwrap_or_default();
+    [partition.into(), segment.into(), first.into(), bytes.into()]
 }
 
 fn read_key<'k>(bytes: &mut Bytes<'k>) -> Option<(&'k [u8], Made)> {
@@ -259,10 +264,10 @@ pub fn insert_direct(batch: &Batch<'_>, workspace: i64, key: &Key, made: i64) ->
 
 /// Forgets a key that stands for something else than an entry, which was undone.
 pub fn remove_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<(), Error> {
-    let digest = digest(&(workspace, key.kind, key.key.clone())).0;
+    let first = first_of(digest(&(workspace, key.kind, key.key.clone())).0);
     batch.tx.execute(
         "delete from request where partition = ?1 and segment = ?2 and first = ?3",
-        values![batch.partition(), DIRECT, &digest],
+        values![batch.partition(), DIRECT, &first],
     )?;
     Ok(())
 }
