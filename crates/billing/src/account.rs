@@ -425,7 +425,8 @@ impl Hold {
             EntryKind::Charge => {
                 self.status = HoldStatus::Settled;
                 self.settled = entry.price.as_ref().map_or(0, |price| price.quantity);
-                self.parts = parts_into(entry, Bucket::Consumed);
+                let consumed = entry.postings.iter().filter(|posting| posting.to == Bucket::Consumed);
+                self.parts = consumed.map(|posting| (posting.grant, posting.credits)).collect();
                 self.release_reason = None;
             }
             EntryKind::Release => {
@@ -447,13 +448,4 @@ impl Hold {
             self.ends_at = until;
         }
     }
-}
-
-fn parts_into(entry: &Entry, bucket: Bucket) -> Vec<(Seq, i64)> {
-    entry
-        .postings
-        .iter()
-        .filter(|posting| posting.to == bucket)
-        .map(|posting| (posting.grant, posting.credits))
-        .collect()
 }
