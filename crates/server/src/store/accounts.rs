@@ -25,7 +25,7 @@ use crate::{clock, values};
 const CACHED_ACCOUNTS: usize = 100_000;
 /// How many entries of all workspaces may wait for their tables, packed. This bounds memory and the time of a recovery. The more
 /// wait, the more of a workspace are written together.
-const MOST_UNWRITTEN: usize = 786_432;
+const MOST_UNWRITTEN: usize = 524_288;
 /// How many entries more are written once there are too many: pages are shared by what is written together.
 const SWEPT: usize = 64;
 /// How many entries of one workspace may wait, so that no single write takes long.

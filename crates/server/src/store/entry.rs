@@ -131,6 +131,8 @@ pub fn fold_usage(totals: &mut Vec<(UsageKey, Usage)>, workspace: i64, entry: &E
     // There are few, and the last one is the likeliest.
     let index = totals.iter().rposition(is_it).unwrap_or_else(|| {
         let labels = labels.map(Option::clone);
+        // Most workspaces have one: no room is kept for more.
+        totals.reserve_exact(1);
         totals.push((UsageKey { workspace, slot, operation: operation.clone(), labels }, Usage::default()));
         totals.len() - 1
     });
