@@ -3,6 +3,7 @@
 //! Owns `Account::apply`, the only code that changes an account. It decides nothing: an entry that breaks an invariant is a
 //! bug and panics before anything is committed.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -248,8 +249,8 @@ pub struct Account {
     pub held: i64,
     /// Credits owed.
     pub debt: i64,
-    /// Grants by id.
-    pub grants: BTreeMap<Seq, Grant>,
+    /// Grants by id, each in a place of its own: a node of the map has room for eleven.
+    pub grants: BTreeMap<Seq, Box<Grant>>,
     /// Holds by id.
     pub holds: BTreeMap<Seq, Hold>,
     /// Open holds by the moment they end.
@@ -271,7 +272,7 @@ impl Account {
     pub fn load_grant(&mut self, grant: Grant) {
         self.available += grant.available;
         self.held += grant.held;
-        self.grants.insert(grant.id, grant);
+        self.grants.insert(grant.id, Box::new(grant));
     }
 
     /// Puts a hold loaded from the store into the account.
@@ -305,7 +306,7 @@ impl Account {
     pub fn apply(&mut self, entry: &Entry) {
         assert!(entry.seq.0 == self.seq.0 + 1 && entry.at > self.at, "entries follow one another");
         if let Some(terms) = &entry.terms {
-            self.grants.insert(entry.seq, Grant::new(entry.seq, terms.clone(), entry.at));
+            self.grants.insert(entry.seq, Box::new(Grant::new(entry.seq, terms.clone(), entry.at)));
         }
         for posting in &entry.postings {
             self.move_credits(posting);

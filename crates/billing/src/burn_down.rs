@@ -11,7 +11,8 @@ pub type Part = (Seq, i64);
 /// Splits `credits` over the grants that can pay, in burn-down order: priority, then soonest expiry, then kind, then
 /// effective date, then id. Takes at most what is available; the parts sum to `credits` when that much is.
 pub fn burn_down(account: &Account, credits: i64) -> Vec<Part> {
-    let mut payers: Vec<&Grant> = account.grants.values().filter(|grant| grant.available > 0).collect();
+    let mut payers: Vec<&Grant> =
+        account.grants.values().map(|grant| &**grant).filter(|grant| grant.available > 0).collect();
     payers.sort_unstable_by_key(|grant| order(grant));
     let mut rest = credits;
     let mut parts = Vec::with_capacity(payers.len().min(2));

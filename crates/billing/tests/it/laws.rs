@@ -154,7 +154,7 @@ impl History {
         }
         for grant in named.iter().filter_map(|id| store.grants.get(id)) {
             if !account.grants.contains_key(&grant.id) {
-                account.load_grant(grant.clone());
+                account.load_grant((**grant).clone());
             }
         }
         let mut entries = Vec::new();

@@ -59,9 +59,9 @@ pub struct Cached {
 impl Cached {
     /// What percentages are of: the plan's grant, or what was granted in the last 30 days.
     pub fn basis(&self, now: Time) -> i64 {
-        let recent = |grant: &&Grant| grant.granted_at.0 >= now.0 - RECENT && grant.scheduled == 0;
-        let granted =
-            || self.account.grants.values().filter(recent).map(|grant| grant.terms.credits.get()).sum();
+        let is_recent = |grant: &Grant| grant.granted_at.0 >= now.0 - RECENT && grant.scheduled == 0;
+        let recent = || self.account.grants.values().filter(|grant| is_recent(grant));
+        let granted = || recent().map(|grant| grant.terms.credits.get()).sum();
         self.plan_credits.unwrap_or_else(granted)
     }
 
@@ -85,7 +85,7 @@ impl Cached {
 
     /// The grants whose credits were moved by what waits.
     pub fn moved_grants(&self) -> impl Iterator<Item = &Grant> {
-        self.waiting.grants.iter().map(|id| &self.account.grants[id])
+        self.waiting.grants.iter().map(|id| &*self.account.grants[id])
     }
 }
 
