@@ -110,6 +110,8 @@ export function charge(server, { path }, operation, quantity, labels = {}) {
 export async function busy(server) {
   const made = await workspace(server, "Walk & <b>Sons</b>", 0, "growth");
   const { path } = made;
+  // Nobody listens there, so its log has a delivery that waits.
+  const hook = await server.api("POST", `${path}/webhook_endpoints`, { url: "https://hooks.invalid/scrip", description: "Pauses our side" });
   await server.api("POST", `${path}/leads`, LEADS, "text/csv");
   const { items } = await server.api("GET", `${path}/leads?limit=30`);
   const step = { channel: "email", after_days: 2, condition: "no_reply", generate: true };
@@ -132,5 +134,5 @@ export async function busy(server) {
   const tried = await server.api("POST", `${path}/holds`, { operation: "contact_enrichment", quantity: 20 });
   await server.api("POST", `/v1/holds/${tried.id}/settle`, { quantity: 12 });
   await server.api("POST", `${path}/holds`, { operation: "email_send", quantity: 7, expires_in_seconds: 604_800 });
-  return { ...made, campaign: id, draft: draft.id };
+  return { ...made, campaign: id, draft: draft.id, hook: hook.id };
 }

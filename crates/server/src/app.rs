@@ -18,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::payments::Payments;
-use crate::providers::{Providers, Smtp};
+use crate::providers::{Providers, Receivers, Smtp};
 use crate::store::people::Role;
 use crate::store::{Error, Place, Store};
 
@@ -43,6 +43,8 @@ pub struct Inner {
     pub providers: Providers,
     /// Sends notices; without it they are in-app only.
     pub mailer: Option<Smtp>,
+    /// The way to whoever takes our webhooks.
+    pub receivers: Receivers,
     /// Who takes the money; `None`: nothing can be bought.
     pub payments: Option<Payments>,
     /// Where links lead.
@@ -106,6 +108,7 @@ impl App {
         let Start { config, place, manual, operator_key, public_url } = start;
         let providers = Providers::new(&config.providers)?;
         let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
+        let receivers = Receivers::new(&config.webhooks)?;
         let payments = config.payments.as_ref().map(Payments::new).transpose()?;
         if manual.is_some() && payments.as_ref().is_some_and(Payments::moves_real_money) {
             return Err(
@@ -125,6 +128,7 @@ impl App {
             prices: config.catalogs.into_iter().map(with_rates).collect(),
             providers,
             mailer,
+            receivers,
             payments,
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),

@@ -26,3 +26,4 @@ pub mod scheduler;
 pub mod server;
 pub mod store;
 mod toml_reader;
+pub mod webhooks;

@@ -30,6 +30,11 @@ pub fn words(value: &str) -> Option<Flash> {
             Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
         }
         "search-canceled" => done("The search is canceled. What it delivered stays yours."),
+        "webhook-on" => done("The endpoint is told again of what happens from now on."),
+        "webhook-off" => done("The endpoint is turned off."),
+        "webhook-deleted" => done("The endpoint is deleted."),
+        "webhook-retry" => done("It is sent again."),
+        "form-sent" => done("This form was sent already: it was done once."),
         "all-read" => done("All notices are marked as read."),
         "no-workspace" => failed("No workspace has this id. Nothing was granted."),
         "bad-credits" => failed("Credits must be a whole number, 1 or more. Nothing was granted."),

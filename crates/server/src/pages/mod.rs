@@ -25,6 +25,7 @@ mod session;
 mod settings;
 mod usage;
 pub mod view;
+mod webhooks;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
@@ -73,6 +74,9 @@ pub fn router(app: &App) -> Router<App> {
         .route("/notifications/read", post(notifications::read_all))
         .route("/notifications/{id}/read", post(notifications::read))
         .route("/settings", get(settings::page))
+        .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/settings/webhooks/{endpoint}", get(webhooks::page))
+        .route("/settings/webhooks/{endpoint}/{act}", post(webhooks::act))
         .route("/admin", get(admin::page))
         .route("/admin/grants", post(admin::grant))
         .route("/admin/open/{workspace}", post(admin::open));

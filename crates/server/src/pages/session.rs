@@ -78,6 +78,16 @@ impl Visitor {
         }
     }
 
+    /// Fails unless the visitor may see and change settings.
+    pub fn settings(&self) -> Result<(), Trouble> {
+        match self.role {
+            Role::Admin | Role::Operator => Ok(()),
+            Role::Member => {
+                Err(Trouble::forbidden("Only an admin of this workspace can change its settings. Ask one."))
+            }
+        }
+    }
+
     /// The person in the ledger's and the screen's words.
     pub fn name(&self) -> String {
         let role = match self.role {

@@ -32,6 +32,7 @@ pub mod sqlite;
 pub mod subscriptions;
 pub mod summary;
 pub mod syncer;
+pub mod webhooks;
 pub mod work;
 pub mod workspaces;
 

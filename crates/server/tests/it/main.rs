@@ -1,5 +1,6 @@
 //! The server from outside and from inside: over HTTP and through its store, with a manual clock and a database of its own.
 
+mod account;
 mod audit;
 mod calendar;
 mod cluster;
@@ -28,3 +29,4 @@ mod wrong;
 #[path = "../../../billing/tests/it/chance.rs"]
 mod chance;
 mod tidy;
+mod webhooks;

@@ -16,15 +16,15 @@ const PAGES: [&str; 6] = ["/billing", "/campaigns", "/leads", "/searches", "/not
 /// The pages of one server on a free port.
 pub struct Site {
     pub app: App,
-    client: Client,
-    url: String,
+    pub client: Client,
+    pub url: String,
     directory: Directory,
 }
 
 /// A browser: the cookie of one session.
 pub struct Browser<'a> {
-    site: &'a Site,
-    cookie: String,
+    pub site: &'a Site,
+    pub cookie: String,
 }
 
 impl Site {
@@ -82,7 +82,7 @@ impl Site {
 }
 
 impl Browser<'_> {
-    async fn send(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Response {
+    pub async fn send(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Response {
         let encode = |text: &str| scrip::pages::view::format::QueryValue::query_value(text);
         let body: Vec<String> =
             form.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();

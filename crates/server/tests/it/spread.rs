@@ -32,6 +32,8 @@ const ACROSS: &[&str] = &[
     "select min(lease_until) from work",
     "select workspace, id from outbox where status = 0",
     "select min(due_at) from outbox",
+    "select workspace, endpoint, min(due_at) from webhook_delivery",
+    "select min(due_at) from webhook_delivery",
     "select min(next_period) from workspace",
     "select workspace, coalesce(next_plan, plan) from workspace",
     "select workspace, id from payment where next_attempt",

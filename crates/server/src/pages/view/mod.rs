@@ -5,6 +5,7 @@
 //! the workspace's zone. Nothing here reads a clock, a session or the database, and the templates make no
 //! decision but which words to use.
 
+mod account;
 mod billing;
 mod campaigns;
 pub mod chart;
@@ -15,6 +16,9 @@ mod papers;
 mod shell;
 mod workspace;
 
+pub use account::{
+    DeliveryRow, DeliveryWord, Section, Sections, Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
+};
 pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
     Reach, ReachCampaign, Share, Usage, UsageRow,

@@ -433,3 +433,43 @@ create table message (
   constraint message_key primary key (workspace, id)
 ) without rowid;
 create unique index message_step on message (workspace, job, lead, step);
+
+-- Where a host product is told of what happens. `events` is empty for all kinds, or their names between commas. `status`: 0 enabled,
+-- 1 disabled by somebody, 2 because nobody answered for days. `old_secret` signs beside `secret` until `old_until`.
+create table webhook_endpoint (
+  workspace integer not null,
+  id integer not null,
+  url text not null,
+  description text not null,
+  events text not null,
+  secret blob not null,
+  old_secret blob,
+  old_until integer,
+  status integer not null,
+  failing_since integer,
+  created_at integer not null,
+  constraint webhook_endpoint_key primary key (workspace, id)
+) without rowid;
+
+create table webhook_event (
+  workspace integer not null,
+  seq integer not null,
+  kind text not null,
+  at integer not null,
+  data text not null,
+  constraint webhook_event_key primary key (workspace, seq)
+) without rowid;
+
+create table webhook_delivery (
+  workspace integer not null,
+  endpoint integer not null,
+  seq integer not null,
+  status integer not null,
+  attempts integer not null,
+  due_at integer not null,
+  attempted_at integer,
+  answer integer,
+  detail text,
+  constraint webhook_delivery_key primary key (workspace, endpoint, seq)
+) without rowid;
+create index webhook_delivery_due on webhook_delivery (due_at) where status = 0;
