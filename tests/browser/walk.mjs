@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import { chromium } from "playwright-core";
 
 import { playDemo } from "./demo.mjs";
+import { embedded } from "./embed.mjs";
 import { buyByForms, buyLive, member } from "./people.mjs";
 import { look, signIn } from "./pages.mjs";
 import { check, close, part } from "./report.mjs";
@@ -72,6 +73,9 @@ try {
   await part("a charge shows at once, a purchase too", () => buyLive(browser, server));
   await part("members", () => member(browser, server));
   await part("without JavaScript", () => buyByForms(browser, server));
+  let chipPage;
+  await part("in another product's page", async () => { chipPage = await embedded(browser, server); });
+  await look(await browser.newContext(), "embedded chip", chipPage);
   await part("every page", () => everyPage(server, made, operator));
   await part("every state", () => everyState(server));
   if (process.argv[3]) {

@@ -12,6 +12,7 @@ pub mod config;
 pub mod csv_cell;
 pub mod delivery;
 pub mod demo;
+pub mod embed;
 pub mod finance;
 pub mod hex;
 pub mod id;

@@ -12,6 +12,7 @@ mod auto_topup;
 mod batch;
 mod campaigns;
 mod credits;
+mod embed;
 mod entries;
 mod finance;
 mod grants;
@@ -133,6 +134,7 @@ fn about_money() -> OpenApiRouter<App> {
 /// The routes of what a host product builds on.
 fn about_hosts() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(embed::create))
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
         .routes(routes!(webhooks::rotate))

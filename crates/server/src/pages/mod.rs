@@ -8,6 +8,7 @@ mod billing;
 mod campaigns;
 mod checkout;
 mod csv_file;
+mod embed;
 mod families;
 mod flash;
 mod forecast;
@@ -45,6 +46,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/signed-out", get(session::signed_out))
         .route("/sign-out", post(session::sign_out))
         .route("/live", get(live::live))
+        .route("/embed", get(embed::chip))
         .route("/billing", get(billing::page))
         .route("/billing/topups", post(billing::top_up))
         .route("/billing/ask", post(billing::ask))
@@ -90,4 +92,5 @@ pub fn router(app: &App) -> Router<App> {
         .layer(frame)
         .layer(Extension(preview::Previews::default()))
         .route("/assets/{name}", get(assets::asset))
+        .route("/embed/scrip-balance.js", get(embed::script))
 }

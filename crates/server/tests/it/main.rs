@@ -6,6 +6,7 @@ mod calendar;
 mod cluster;
 mod crash;
 mod disk;
+mod embed;
 mod http;
 mod nodes;
 mod outage;

@@ -63,6 +63,7 @@ POST /v1/workspaces/{ws}/subscription/preview own {"plan": "x"}
 POST /v1/workspaces/{ws}/subscription/cancel own
 POST /v1/workspaces/{ws}/subscription/resume own
 POST /v1/workspaces/{ws}/portal_sessions own {"role": "member"}
+POST /v1/workspaces/{ws}/embed_tokens own {"origins": ["https://example.com"]}
 POST /v1/workspaces/{ws}/webhook_endpoints own {"url": "https://example.com/hook"}
 GET /v1/workspaces/{ws}/webhook_endpoints own
 GET /v1/workspaces/{ws}/webhook_endpoints/{endpoint} own

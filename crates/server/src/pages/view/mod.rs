@@ -9,6 +9,7 @@ mod account;
 mod billing;
 mod campaigns;
 pub mod chart;
+mod embed;
 pub mod format;
 mod operator;
 mod outreach;
@@ -27,6 +28,7 @@ pub use campaigns::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
     Standing, StepRow, Why,
 };
+pub use embed::{EmbeddedChip, Theme};
 pub use operator::{Admin, AdminWorkspace, Checkout, ErrorPage, SignedOut};
 pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
 pub use papers::{
