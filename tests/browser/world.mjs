@@ -60,10 +60,10 @@ export async function stop({ child }) {
 }
 
 /** A served database with a sandbox for payments, or something else, and a clock that stands still. */
-export async function serve(binary, payments = 'kind = "sandbox"') {
+export async function serve(binary, payments = 'kind = "sandbox"', mail = null) {
   const directory = temporary();
   const config = join(directory, "scrip.toml");
-  writeFileSync(config, `[payments]\n${payments}\n`);
+  writeFileSync(config, `[payments]\n${payments}\n${mail ? `[mail]\nurl = "${mail}"\nfrom = "notices@example.com"\n` : ""}`);
   const args = ["serve", "--data", join(directory, "data"), "--config", config];
   args.push("--listen", "127.0.0.1:0", "--clock", "manual=2027-01-31T10:00:00Z");
   const { child, match } = await start(binary, args, /listening on (http:\S+)\n.*: (http\S+)\n/);

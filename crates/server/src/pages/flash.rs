@@ -30,6 +30,13 @@ pub fn words(value: &str) -> Option<Flash> {
             Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
         }
         "search-canceled" => done("The search is canceled. What it delivered stays yours."),
+        "invited" => done("They are in. A mail says where to sign in."),
+        "role-changed" => done("The role is changed, also where they are signed in now."),
+        "member-removed" => done("They are out, and signed out."),
+        "last-admin" => failed("A workspace keeps at least one admin. Make somebody else an admin first."),
+        "key-revoked" => done("The key is revoked. It stopped working at once."),
+        "session-ended" => done("That browser is signed out."),
+        "sessions-ended" => done("All other browsers are signed out."),
         "webhook-on" => done("The endpoint is told again of what happens from now on."),
         "webhook-off" => done("The endpoint is turned off."),
         "webhook-deleted" => done("The endpoint is deleted."),

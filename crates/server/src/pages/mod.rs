@@ -14,16 +14,20 @@ mod flash;
 mod forecast;
 mod frame;
 mod history;
+mod keys;
 mod leads;
 mod live;
 mod notifications;
 mod payments;
+mod people;
 mod plan;
 mod preview;
 mod scene;
 mod searches;
 mod session;
+mod sessions;
 mod settings;
+mod sign_in;
 mod usage;
 pub mod view;
 mod webhooks;
@@ -45,6 +49,10 @@ pub fn router(app: &App) -> Router<App> {
         .route("/portal", get(session::portal))
         .route("/signed-out", get(session::signed_out))
         .route("/sign-out", post(session::sign_out))
+        .route("/sign-in", get(sign_in::form).post(sign_in::ask))
+        .route("/sign-in/{link}", get(sign_in::confirm).post(sign_in::enter))
+        .route("/workspaces", get(sessions::workspaces))
+        .route("/workspaces/{workspace}", post(sessions::switch))
         .route("/live", get(live::live))
         .route("/embed", get(embed::chip))
         .route("/billing", get(billing::page))
@@ -76,6 +84,13 @@ pub fn router(app: &App) -> Router<App> {
         .route("/notifications/read", post(notifications::read_all))
         .route("/notifications/{id}/read", post(notifications::read))
         .route("/settings", get(settings::page))
+        .route("/settings/people", get(people::list).post(people::invite))
+        .route("/settings/people/{act}", post(people::act))
+        .route("/settings/keys", get(keys::list).post(keys::create))
+        .route("/settings/keys/{key}/revoke", post(keys::revoke))
+        .route("/settings/sessions", get(sessions::list))
+        .route("/settings/sessions/end-others", post(sessions::end_others))
+        .route("/settings/sessions/{session}/end", post(sessions::end))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/settings/webhooks/{endpoint}", get(webhooks::page))
         .route("/settings/webhooks/{endpoint}/{act}", post(webhooks::act))

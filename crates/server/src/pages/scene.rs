@@ -25,6 +25,7 @@ pub struct Scene {
     pub balance: Balance,
     pub standing: Standing,
     pub role: Role,
+    person: bool,
     flash: Option<Flash>,
 }
 
@@ -36,7 +37,8 @@ impl Scene {
         let balance = app.store.balance(visitor.workspace).await?;
         let admin = !matches!(visitor.role, store::people::Role::Member);
         let role = if admin { Role::Admin } else { Role::Member };
-        Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, flash: visitor.flash.clone() })
+        let (person, flash) = (visitor.way == store::people::Way::Person, visitor.flash.clone());
+        Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, person, flash })
     }
 
     /// The workspace's time zone.
@@ -88,6 +90,7 @@ impl Scene {
         Shell {
             workspace: self.workspace.name.clone(),
             role: self.role,
+            person: self.person,
             tab,
             chip: self.chip(),
             banner: self.banner(),

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod keys;
 pub mod leads;
 pub mod ledger;
+pub mod logbook;
 pub mod messages;
 pub mod notices;
 pub mod open;

@@ -22,26 +22,37 @@ pub struct Mail {
     pub attempts: i64,
 }
 
-/// Queues a mail to the workspace's alert addresses, or to its Admin when none are set.
+/// Queues a mail to the workspace's alert addresses, or to its Admins when none are set.
 pub fn mail_admins(tx: &Tx<'_>, workspace: i64, due: Time, subject: &str, body: &str) -> Result<(), Error> {
-    let row = tx.one(
-        "select emails, admin_email, name from workspace where workspace = ?1",
-        values![workspace],
-        |row| Ok((row.text(0)?, row.opt_text(1)?, row.text(2)?)),
-    )?;
-    let Some((emails, admin, name)) = row else { return Ok(()) };
+    let row =
+        tx.one("select emails, name from workspace where workspace = ?1", values![workspace], |row| {
+            Ok((row.text(0)?, row.text(1)?))
+        })?;
+    let Some((emails, name)) = row else { return Ok(()) };
     let mut recipients: Vec<String> = serde_json::from_str(&emails).unwrap_or_default();
     if recipients.is_empty() {
-        recipients.extend(admin);
+        let admins = "select email from member where owner = ?1 and role = 1 order by email";
+        recipients = tx.query(admins, values![workspace], |row| row.text(0))?;
     }
     let subject = format!("{name}: {subject}");
     for recipient in &recipients {
-        tx.execute(
-            "insert into outbox (workspace, id, due_at, recipient, subject, body, attempts, status)
-             values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
-            values![workspace, clock::fresh_id(), due, recipient, &subject, body],
-        )?;
+        mail(tx, workspace, due, (recipient, &subject, body))?;
     }
+    Ok(())
+}
+
+/// Queues a mail: to whom, its subject and its text.
+pub fn mail(
+    tx: &Tx<'_>,
+    workspace: i64,
+    due: Time,
+    (recipient, subject, body): (&str, &str, &str),
+) -> Result<(), Error> {
+    tx.execute(
+        "insert into outbox (workspace, id, due_at, recipient, subject, body, attempts, status)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+        values![workspace, clock::fresh_id(), due, recipient, subject, body],
+    )?;
     Ok(())
 }
 
@@ -72,7 +83,8 @@ impl Store {
         let (workspace, id) = (mail.workspace, mail.id);
         self.write(workspace, move |batch| {
             batch.tx.execute(
-                "update outbox set status = 1, attempts = attempts + 1 where workspace = ?1 and id = ?2",
+                // What was sent is not kept: it may hold a link that lets somebody in.
+                "update outbox set status = 1, attempts = attempts + 1, body = '' where workspace = ?1 and id = ?2",
                 values![workspace, id],
             )?;
             Ok(())

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::db::{Row, Tx};
 use super::subscriptions::{Standing, Terms, periods};
-use super::{Error, Store};
+use super::{Error, Store, people};
 use crate::{clock, values};
 
 /// A workspace as it is stored.
@@ -122,6 +122,9 @@ impl Store {
                 }
             }
             insert(tx, id, &new, batch.now)?;
+            if let Some(email) = &new.admin_email {
+                people::admit_admin(batch, id, None, email)?;
+            }
             let workspace = find(&batch.tx, id)?;
             if let Some(terms) = new.terms.as_ref().filter(|_| !workspace.pays()) {
                 periods::begin(batch, &workspace, terms, workspace.anchor)?;
@@ -162,6 +165,7 @@ impl Store {
         self.write(changed.id, move |batch| {
             batch.load(changed.id)?;
             let emails = serde_json::to_string(&changed.emails).unwrap_or_default();
+            let before = find(&batch.tx, changed.id)?.admin_email;
             batch.tx.execute(
                 "update workspace set name = ?2, time_zone = ?3, admin_email = ?4, low = ?5, critical = ?6, emails = ?7 where workspace = ?1",
                 values![
@@ -174,6 +178,9 @@ impl Store {
                     &emails
                 ],
             )?;
+            if let Some(email) = &changed.admin_email {
+                people::admit_admin(batch, changed.id, before.as_deref(), email)?;
+            }
             batch.reload(changed.id)?;
             batch.look_again(changed.id)
         })

@@ -13,6 +13,7 @@ mod outage;
 mod pages;
 mod paying;
 mod payments;
+mod people;
 mod pieces;
 mod plans;
 mod proxy;

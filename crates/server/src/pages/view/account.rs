@@ -3,19 +3,22 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 
-use super::shell::{Flash, Moment, Shell, Tab};
+use super::shell::{Flash, Moment, Role, Shell, Tab};
 
 /// Which page under Account is the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     Overview,
+    People,
+    Keys,
     Webhooks,
+    Sessions,
 }
 
-/// The links between the pages under Account. Members have only the first.
+/// The links between the pages under Account. Members have the first and the last.
 #[derive(Debug, Clone, Copy, Template)]
 #[template(path = "part/sections.html")]
-pub struct Sections(pub Section);
+pub struct Sections(pub Section, pub Role);
 
 impl HtmlSafe for Sections {}
 

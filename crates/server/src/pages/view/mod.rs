@@ -14,6 +14,7 @@ pub mod format;
 mod operator;
 mod outreach;
 mod papers;
+mod people;
 mod shell;
 mod workspace;
 
@@ -35,5 +36,6 @@ pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,
     StatementPage,
 };
+pub use people::{Browser, Invite, KeyRow, Keys, People, Person, Sessions, SignIn, WorkspaceRow, Workspaces};
 pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};
 pub use workspace::{Notice, NoticeTone, Notices, Settings};
