@@ -134,5 +134,9 @@ export async function busy(server) {
   const tried = await server.api("POST", `${path}/holds`, { operation: "contact_enrichment", quantity: 20 });
   await server.api("POST", `/v1/holds/${tried.id}/settle`, { quantity: 12 });
   await server.api("POST", `${path}/holds`, { operation: "email_send", quantity: 7, expires_in_seconds: 604_800 });
+  // One that nobody knows the end of.
+  const lost = await server.api("POST", `${path}/holds`, { operation: "email_send", quantity: 2, expires_in_seconds: 60 });
+  await server.api("POST", `/v1/holds/${lost.id}/dispatch`);
+  await server.api("POST", "/v1/clock/advance", { seconds: 61 });
   return { ...made, campaign: id, draft: draft.id, hook: hook.id };
 }

@@ -111,7 +111,7 @@ pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) 
         kinds: kinds(&body.events)?,
     };
     let secret = fresh_secret();
-    let made = app.store.create_endpoint(here.workspace, new, secret).await?;
+    let made = app.store.create_endpoint(here.workspace, new, secret, here.caller.actor()).await?;
     let made = View { secret: Some(shown(&secret)), ..view(here.workspace, made) };
     about(&app, here.workspace, StatusCode::CREATED, &made).await
 }
@@ -147,14 +147,14 @@ pub async fn update(
         kinds: body.events.as_deref().map(kinds).transpose()?,
         state: body.enabled.map(|on| if on { EndpointState::Enabled } else { EndpointState::Disabled }),
     };
-    let changed = app.store.update_endpoint(here.workspace, number, change).await?;
+    let changed = app.store.update_endpoint(here.workspace, number, change, here.caller.actor()).await?;
     about(&app, here.workspace, StatusCode::OK, &view(here.workspace, changed)).await
 }
 
 /// Delete a webhook endpoint with its log.
 #[utoipa::path(delete, path = "/v1/workspaces/{ws}/webhook_endpoints/{endpoint}", params(("ws" = String, Path), ("endpoint" = String, Path)), responses((status = 204)))]
 pub async fn delete(State(app): State<App>, here: In, Path((_, endpoint)): Path<(String, String)>) -> Answer {
-    app.store.delete_endpoint(here.workspace, number(&here, &endpoint)?).await?;
+    app.store.delete_endpoint(here.workspace, number(&here, &endpoint)?, here.caller.actor()).await?;
     let available = app.store.available(here.workspace).await?;
     let mut response = with_available(StatusCode::NO_CONTENT, &(), available, super::Fresh::Yes);
     *response.body_mut() = axum::body::Body::empty();
@@ -165,7 +165,10 @@ pub async fn delete(State(app): State<App>, here: In, Path((_, endpoint)): Path<
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/webhook_endpoints/{endpoint}/rotate", params(("ws" = String, Path), ("endpoint" = String, Path)), responses((status = 200, body = View)))]
 pub async fn rotate(State(app): State<App>, here: In, Path((_, endpoint)): Path<(String, String)>) -> Answer {
     let secret = fresh_secret();
-    let rotated = app.store.rotate_endpoint(here.workspace, number(&here, &endpoint)?, secret).await?;
+    let rotated = app
+        .store
+        .rotate_endpoint(here.workspace, number(&here, &endpoint)?, secret, here.caller.actor())
+        .await?;
     let rotated = View { secret: Some(shown(&secret)), ..view(here.workspace, rotated) };
     about(&app, here.workspace, StatusCode::OK, &rotated).await
 }

@@ -170,7 +170,7 @@ pub async fn update(State(app): State<App>, here: In, Json(body): Json<Update>) 
         admin_email: workspace.admin_email.clone(),
         external_id: None,
     })?;
-    app.store.update_workspace(workspace.clone()).await?;
+    app.store.update_workspace(workspace.clone(), here.caller.actor()).await?;
     about(&app, here.workspace, StatusCode::OK, &view(workspace)).await
 }
 

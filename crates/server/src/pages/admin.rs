@@ -129,6 +129,7 @@ pub async fn open(
 ) -> Page {
     let number = id::parse_workspace(&workspace).ok_or_else(Trouble::not_found)?;
     app.store.workspace(number).await?;
+    app.store.note(number, "operator".to_owned(), "workspace.opened").await?;
     let session =
         Session { workspace: Some(number), role: Role::Operator, email: operator.email, way: Way::Link };
     session::sign_in(&app, &headers, session, "/billing").await

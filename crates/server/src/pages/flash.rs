@@ -30,6 +30,11 @@ pub fn words(value: &str) -> Option<Flash> {
             Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
         }
         "search-canceled" => done("The search is canceled. What it delivered stays yours."),
+        "adjusted" => done("The balance is corrected."),
+        "charge-refunded" => done("The charge is given back."),
+        "resolved" => done("It is decided."),
+        "payment-refunded" => done("The payment is refunded."),
+        "mail-retry" => done("The mail is sent again."),
         "invited" => done("They are in. A mail says where to sign in."),
         "role-changed" => done("The role is changed, also where they are signed in now."),
         "member-removed" => done("They are out, and signed out."),

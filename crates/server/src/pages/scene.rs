@@ -48,10 +48,15 @@ impl Scene {
 
     /// A moment in the workspace's zone.
     pub fn moment(&self, time: Time) -> Moment {
+        Scene::moment_in(time, self.zone())
+    }
+
+    /// A moment in a zone.
+    pub fn moment_in(time: Time, zone: &str) -> Moment {
         Moment {
             utc: clock::rfc3339(time),
             title: calendar::local(time, "UTC").strftime("%-d %b %Y %H:%M UTC").to_string(),
-            local: calendar::minute(time, self.zone()),
+            local: calendar::minute(time, zone),
         }
     }
 

@@ -86,8 +86,10 @@ pub async fn create(State(app): State<App>, visitor: Visitor, RawForm(form): Raw
         return Ok(go(&app, PAGE, "form-sent"));
     }
     let secret = fresh_secret();
-    let made =
-        app.store.create_endpoint(visitor.workspace, NewEndpoint { url, description, kinds }, secret).await?;
+    let made = app
+        .store
+        .create_endpoint(visitor.workspace, NewEndpoint { url, description, kinds }, secret, visitor.name())
+        .await?;
     one(&app, &visitor, made, Some(shown(&secret)), None).await
 }
 
@@ -155,20 +157,24 @@ pub async fn act(
     let turn = |state| EndpointChange { state: Some(state), ..EndpointChange::default() };
     match act.as_str() {
         "on" => {
-            app.store.update_endpoint(workspace, number, turn(EndpointState::Enabled)).await?;
+            app.store
+                .update_endpoint(workspace, number, turn(EndpointState::Enabled), visitor.name())
+                .await?;
             Ok(go(&app, &here, "webhook-on"))
         }
         "off" => {
-            app.store.update_endpoint(workspace, number, turn(EndpointState::Disabled)).await?;
+            app.store
+                .update_endpoint(workspace, number, turn(EndpointState::Disabled), visitor.name())
+                .await?;
             Ok(go(&app, &here, "webhook-off"))
         }
         "delete" => {
-            app.store.delete_endpoint(workspace, number).await?;
+            app.store.delete_endpoint(workspace, number, visitor.name()).await?;
             Ok(go(&app, PAGE, "webhook-deleted"))
         }
         "rotate" => {
             let secret = fresh_secret();
-            let rotated = app.store.rotate_endpoint(workspace, number, secret).await?;
+            let rotated = app.store.rotate_endpoint(workspace, number, secret, visitor.name()).await?;
             one(&app, &visitor, rotated, Some(shown(&secret)), None).await
         }
         "retry" => {

@@ -41,7 +41,7 @@ pub fn look(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -
     auto_buy::notice(batch, workspace)?;
     let cached = batch.cached(workspace);
     (cached.watch, cached.level) = (watch, watch.level(available, basis, &thresholds));
-    webhooks::doubts(batch, workspace, recorded)?;
+    webhooks::in_doubt(batch, workspace, recorded)?;
     for crossing in crossings {
         // Host products hear of it before they hear of what it did to campaigns.
         let told = match crossing {

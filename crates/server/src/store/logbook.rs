@@ -7,7 +7,7 @@ use billing::Time;
 use super::batch::Batch;
 use super::db::Row;
 use super::{Error, Store};
-use crate::{clock, values};
+use crate::{clock, id, values};
 
 /// A line.
 #[derive(Clone, Debug)]
@@ -57,6 +57,15 @@ fn read(row: &Row<'_>) -> Result<Line, Error> {
 }
 
 impl Store {
+    /// Writes a line about something that changes nothing else, such as somebody looking in.
+    pub async fn note(&self, workspace: i64, actor: String, what: &'static str) -> Result<(), Error> {
+        self.write(workspace, move |batch| {
+            batch.load(workspace)?;
+            note(batch, workspace, &actor, (what, &id::workspace(workspace)), (None, None))
+        })
+        .await
+    }
+
     /// Lines, newest first: of one workspace, or of all.
     pub async fn logbook(
         &self,

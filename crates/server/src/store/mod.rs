@@ -13,6 +13,7 @@ pub mod canonical;
 pub mod codec;
 pub mod committer;
 pub mod db;
+pub mod doubts;
 pub mod entry;
 pub mod jobs;
 pub mod journal;

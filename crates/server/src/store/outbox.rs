@@ -22,6 +22,20 @@ pub struct Mail {
     pub attempts: i64,
 }
 
+/// A mail that was given up.
+#[derive(Clone, Debug)]
+pub struct FailedMail {
+    pub workspace: i64,
+    pub id: i64,
+    /// When it would have been tried next.
+    pub due_at: Time,
+    pub recipient: String,
+    pub subject: String,
+    pub attempts: i64,
+    /// Why it was not taken.
+    pub detail: String,
+}
+
 /// Queues a mail to the workspace's alert addresses, or to its Admins when none are set.
 pub fn mail_admins(tx: &Tx<'_>, workspace: i64, due: Time, subject: &str, body: &str) -> Result<(), Error> {
     let row =
@@ -103,6 +117,33 @@ impl Store {
                 values![mail.workspace, mail.id, attempts, if given_up { 2 } else { 0 }, due, &detail],
             )?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Mails of all workspaces that were given up, newest first.
+    pub async fn failed_mails(&self, before: Option<i64>, limit: i64) -> Result<Vec<FailedMail>, Error> {
+        let failed = "select workspace, id, due_at, recipient, subject, attempts, detail from outbox
+            where status = 2 and id < ?1 order by id desc limit ?2";
+        self.read(move |tx| {
+            tx.query(failed, values![before.unwrap_or(i64::MAX), limit], |row| {
+                let (workspace, id, due_at) = (row.int(0)?, row.int(1)?, row.time(2)?);
+                let (recipient, subject) = (row.text(3)?, row.text(4)?);
+                let (attempts, detail) = (row.int(5)?, row.opt_text(6)?.unwrap_or_default());
+                Ok(FailedMail { workspace, id, due_at, recipient, subject, attempts, detail })
+            })
+        })
+        .await
+    }
+
+    /// Tries a mail again that was given up.
+    pub async fn retry_mail(&self, workspace: i64, id: i64) -> Result<(), Error> {
+        self.write(workspace, move |batch| {
+            let again = batch.tx.execute(
+                "update outbox set status = 0, attempts = 0, due_at = ?3 where workspace = ?1 and id = ?2 and status = 2",
+                values![workspace, id, batch.now],
+            )?;
+            if again == 0 { Err(Error::NotFound) } else { Ok(()) }
         })
         .await
     }

@@ -9,13 +9,14 @@ mod tell;
 use billing::Time;
 use billing::units::DAY;
 
+use super::batch::Batch;
 use super::db::{Row, Tx};
-use super::{Error, Store};
-use crate::{clock, values};
+use super::{Error, Store, logbook};
+use crate::{clock, id, values};
 
 pub use deliver::{Attempt, Delivery, DeliveryState, Logged, Verdict, event_id};
 pub use tell::Kind;
-pub(super) use tell::{campaign, credits, doubts, tell};
+pub(super) use tell::{campaign, credits, in_doubt, tell};
 
 /// How many endpoints a workspace may have.
 const MAX_ENDPOINTS: i64 = 20;
@@ -85,6 +86,23 @@ fn find(tx: &Tx<'_>, workspace: i64, id: i64) -> Result<Endpoint, Error> {
     tx.one(&one, values![workspace, id], read)?.ok_or(Error::NotFound)
 }
 
+/// What of an endpoint people change.
+fn in_words(endpoint: &Endpoint) -> String {
+    let state = if endpoint.state == EndpointState::Enabled { "on" } else { "off" };
+    let events = if endpoint.kinds.is_empty() { "all events".to_owned() } else { stored(&endpoint.kinds) };
+    format!("{}, {state}, {events}", endpoint.url)
+}
+
+fn told(
+    batch: &Batch<'_>,
+    workspace: i64,
+    actor: &str,
+    (what, endpoint): (&str, i64),
+    change: (Option<&str>, Option<&str>),
+) -> Result<(), Error> {
+    logbook::note(batch, workspace, actor, (what, &id::inside("whe", workspace, endpoint)), change)
+}
+
 /// Kinds as they are stored.
 fn stored(kinds: &[Kind]) -> String {
     kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",")
@@ -97,6 +115,7 @@ impl Store {
         workspace: i64,
         new: NewEndpoint,
         secret: [u8; 32],
+        actor: String,
     ) -> Result<Endpoint, Error> {
         let id = clock::fresh_id();
         self.write(workspace, move |batch| {
@@ -111,6 +130,7 @@ impl Store {
                  values (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)",
                 values![workspace, id, &new.url, &new.description, stored(&new.kinds), &secret, batch.now],
             )?;
+            told(batch, workspace, &actor, ("webhook.created", id), (None, Some(&new.url)))?;
             find(&batch.tx, workspace, id)
         })
         .await
@@ -133,6 +153,7 @@ impl Store {
         workspace: i64,
         id: i64,
         change: EndpointChange,
+        actor: String,
     ) -> Result<Endpoint, Error> {
         self.write(workspace, move |batch| {
             let tx = &batch.tx;
@@ -155,7 +176,10 @@ impl Store {
             if state != EndpointState::Enabled {
                 deliver::drop_waiting(tx, workspace, id, "the endpoint was turned off")?;
             }
-            find(tx, workspace, id)
+            let changed = find(tx, workspace, id)?;
+            let (before, after) = (in_words(&now), in_words(&changed));
+            told(batch, workspace, &actor, ("webhook.changed", id), (Some(&before), Some(&after)))?;
+            Ok(changed)
         })
         .await
     }
@@ -166,9 +190,11 @@ impl Store {
         workspace: i64,
         id: i64,
         secret: [u8; 32],
+        actor: String,
     ) -> Result<Endpoint, Error> {
         self.write(workspace, move |batch| {
             find(&batch.tx, workspace, id)?;
+            told(batch, workspace, &actor, ("webhook.secret", id), (None, None))?;
             batch.tx.execute(
                 "update webhook_endpoint set old_secret = secret, old_until = ?4, secret = ?3 where workspace = ?1 and id = ?2",
                 values![workspace, id, &secret, Time(batch.now.0.saturating_add(OVERLAP))],
@@ -178,10 +204,19 @@ impl Store {
         .await
     }
 
+    /// Endpoints of all workspaces that take nothing now, or were given up; each with what was given up for it.
+    pub async fn troubled_endpoints(&self) -> Result<Vec<(i64, Endpoint, i64)>, Error> {
+        let all = "select id, url, description, events, status, failing_since, created_at, workspace,
+            (select count(*) from webhook_delivery d where d.workspace = e.workspace and d.endpoint = e.id and d.status = 2)
+            from webhook_endpoint e where status = 2 or failing_since is not null order by id desc limit 200";
+        self.read(move |tx| tx.query(all, &[], |row| Ok((row.int(7)?, read(row)?, row.int(8)?)))).await
+    }
+
     /// Deletes an endpoint with its log.
-    pub async fn delete_endpoint(&self, workspace: i64, id: i64) -> Result<(), Error> {
+    pub async fn delete_endpoint(&self, workspace: i64, id: i64, actor: String) -> Result<(), Error> {
         self.write(workspace, move |batch| {
-            find(&batch.tx, workspace, id)?;
+            let gone = find(&batch.tx, workspace, id)?;
+            told(batch, workspace, &actor, ("webhook.deleted", id), (Some(&gone.url), None))?;
             for table in [
                 "webhook_delivery where workspace = ?1 and endpoint = ?2",
                 "webhook_endpoint where workspace = ?1 and id = ?2",

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::db::{Row, Tx};
 use super::subscriptions::{Standing, Terms, periods};
-use super::{Error, Store, people};
-use crate::{clock, values};
+use super::{Error, Store, logbook, people};
+use crate::{clock, id, values};
 
 /// A workspace as it is stored.
 #[derive(Clone, Debug)]
@@ -161,11 +161,16 @@ impl Store {
     }
 
     /// Changes a workspace's settings.
-    pub async fn update_workspace(&self, changed: Workspace) -> Result<(), Error> {
+    pub async fn update_workspace(&self, changed: Workspace, actor: String) -> Result<(), Error> {
         self.write(changed.id, move |batch| {
             batch.load(changed.id)?;
             let emails = serde_json::to_string(&changed.emails).unwrap_or_default();
-            let before = find(&batch.tx, changed.id)?.admin_email;
+            let known = find(&batch.tx, changed.id)?;
+            let (before, after) = (in_words(&known), in_words(&changed));
+            if before != after {
+                let (name, words) = (id::workspace(changed.id), (Some(&*before), Some(&*after)));
+                logbook::note(batch, changed.id, &actor, ("workspace.settings", &name), words)?;
+            }
             batch.tx.execute(
                 "update workspace set name = ?2, time_zone = ?3, admin_email = ?4, low = ?5, critical = ?6, emails = ?7 where workspace = ?1",
                 values![
@@ -179,13 +184,21 @@ impl Store {
                 ],
             )?;
             if let Some(email) = &changed.admin_email {
-                people::admit_admin(batch, changed.id, before.as_deref(), email)?;
+                people::admit_admin(batch, changed.id, known.admin_email.as_deref(), email)?;
             }
             batch.reload(changed.id)?;
             batch.look_again(changed.id)
         })
         .await
     }
+}
+
+/// What of a workspace people set.
+fn in_words(workspace: &Workspace) -> String {
+    let Workspace { name, time_zone, admin_email, low, critical, emails, .. } = workspace;
+    let admin = admin_email.as_deref().unwrap_or("nobody");
+    let emails = if emails.is_empty() { "the admins".to_owned() } else { emails.join(" ") };
+    format!("{name}; {time_zone}; admin {admin}; low {low}, critical {critical}; mails to {emails}")
 }
 
 fn insert(tx: &Tx<'_>, id: i64, new: &NewWorkspace, now: Time) -> Result<(), Error> {

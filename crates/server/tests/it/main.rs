@@ -4,6 +4,7 @@ mod account;
 mod audit;
 mod calendar;
 mod cluster;
+mod console;
 mod crash;
 mod disk;
 mod embed;

@@ -9,6 +9,7 @@ mod account;
 mod billing;
 mod campaigns;
 pub mod chart;
+mod console;
 mod embed;
 pub mod format;
 mod operator;
@@ -28,6 +29,10 @@ pub use billing::{
 pub use campaigns::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
     Standing, StepRow, Why,
+};
+pub use console::{
+    Console, ConsoleForm, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, HoldRow, LogRow, Logbook,
+    MailRow, PaidRow,
 };
 pub use embed::{EmbeddedChip, Theme};
 pub use operator::{Admin, AdminWorkspace, Checkout, ErrorPage, SignedOut};

@@ -513,3 +513,12 @@ create table logbook (
   constraint logbook_key primary key (workspace, id)
 ) without rowid;
 create index logbook_id on logbook (id);
+
+create table doubt (
+  workspace integer not null,
+  hold integer not null,
+  at integer not null,
+  constraint doubt_key primary key (workspace, hold)
+) without rowid;
+create index doubt_at on doubt (at);
+create index outbox_failed on outbox (id) where status = 2;

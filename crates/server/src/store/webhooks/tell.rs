@@ -16,7 +16,7 @@ use super::super::batch::Batch;
 use super::super::db::Tx;
 use super::super::entry::Recorded;
 use super::super::jobs::{Job, JobKind};
-use super::super::{Error, alerts};
+use super::super::{Error, alerts, doubts};
 use crate::{clock, id, values};
 
 /// How long events and the log of their deliveries are kept, in microseconds.
@@ -121,7 +121,7 @@ pub fn credits(batch: &mut Batch<'_>, workspace: i64, kind: Kind, needed: Option
 }
 
 /// Holds among these entries that went in doubt, and still are.
-pub fn doubts(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -> Result<(), Error> {
+pub fn in_doubt(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -> Result<(), Error> {
     for row in recorded.iter().filter(|row| row.entry.kind == EntryKind::Doubt) {
         let Some(id) = row.entry.hold else { continue };
         let Some(hold) = batch.hold(workspace, id)?.filter(|hold| hold.status == HoldStatus::InDoubt) else {
@@ -138,6 +138,7 @@ pub fn doubts(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>])
             "reference": hold.labels.reference.as_deref(),
             "in_doubt_until": clock::rfc3339(hold.ends_at),
         });
+        doubts::found(batch, workspace, id)?;
         tell(&batch.tx, workspace, batch.now, Kind::HoldInDoubt, &data)?;
     }
     Ok(())
