@@ -44,11 +44,7 @@ const ACROSS: &[&str] = &[
     "select workspace, name, plan",
     // Payments that a person may have made meanwhile.
     "select workspace, id from payment where status in (0, 5)",
-    // The operator's lists.
-    "select workspace, hold from doubt",
-    "select workspace, id, due_at, recipient",
-    "select id, url, description, events, status, failing_since, created_at, workspace",
-    "select workspace, id, at, actor",
+    // The operator's list.
     "select workspace from workspace order by workspace",
 ];
 
