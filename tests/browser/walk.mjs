@@ -7,13 +7,15 @@ import { resolve } from "node:path";
 import { chromium } from "playwright-core";
 
 import { playDemo } from "./demo.mjs";
+import { embedded } from "./embed.mjs";
+import { byMail, mailbox } from "./mail.mjs";
 import { buyByForms, buyLive, member } from "./people.mjs";
 import { look, signIn } from "./pages.mjs";
 import { check, close, part } from "./report.mjs";
 import { buyWithStripe } from "./stripe.mjs";
 import { busy, charge, endAll, serve, stop, workspace } from "./world.mjs";
 
-const LIMIT_SECONDS = 118;
+const LIMIT_SECONDS = 180;
 const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync"];
 
@@ -37,15 +39,18 @@ async function everyPage(server, made, operator) {
   const context = await signIn(browser, await made.link("admin"));
   const balance = await made.balance();
   const pages = ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`,
-    `/campaigns/${made.draft}`, "/leads", "/searches", "/notifications", "/settings", "/billing/plan", "/billing/plan?plan=scale",
+    `/campaigns/${made.draft}`, "/leads", "/searches", "/notifications", "/settings", "/settings/people", "/settings/keys", "/settings/sessions", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/billing/plan", "/billing/plan?plan=scale",
     "/billing/payments", "/billing/payments?below=90000000&pack=pack_1000&most=3", "/billing/statements/1"];
-  for (const path of pages) await look(context, path.replace(/camp_.*/, "{id}"), server.url + path, { balance });
+  for (const path of pages) await look(context, path.replace(/(camp|whe)_.*/, "{id}"), server.url + path, { balance });
   await look(context, "404", `${server.url}/nothing-here`, { balance, status: 404 });
   const topup = await server.api("POST", `${made.path}/topups`, { pack: "pack_1000" });
   await look(context, "checkout", topup.checkout_url);
   await look(await browser.newContext(), "signed out", `${server.url}/billing`, { status: 401 });
   await context.close();
-  await look(operator, "/admin", `${server.url}/admin`);
+  for (const path of ["/admin", "/admin/unconfirmed", "/admin/deliveries", "/admin/log"]) {
+    await look(operator, path, server.url + path);
+  }
+  await look(operator, "/admin/workspaces/{id}", `${server.url}/admin/workspaces/${made.id}`);
   await operator.close();
 }
 
@@ -65,13 +70,19 @@ async function everyState(server) {
 try {
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
   await part("the demo, live", () => playDemo(browser, binary));
-  const server = await serve(binary);
+  const box = await mailbox();
+  const server = await serve(binary, undefined, box.url);
   // Its link is good for 15 minutes, and the clock moves on.
   const operator = await signIn(browser, server.operatorLink);
   const made = await busy(server);
   await part("a charge shows at once, a purchase too", () => buyLive(browser, server));
   await part("members", () => member(browser, server));
   await part("without JavaScript", () => buyByForms(browser, server));
+  let chipPage;
+  await part("in another product's page", async () => { chipPage = await embedded(browser, server); });
+  await look(await browser.newContext(), "embedded chip", chipPage);
+  await part("in by mail", () => byMail(browser, server, box));
+  await look(await browser.newContext(), "/sign-in", `${server.url}/sign-in`);
   await part("every page", () => everyPage(server, made, operator));
   await part("every state", () => everyState(server));
   if (process.argv[3]) {

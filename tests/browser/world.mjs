@@ -60,10 +60,10 @@ export async function stop({ child }) {
 }
 
 /** A served database with a sandbox for payments, or something else, and a clock that stands still. */
-export async function serve(binary, payments = 'kind = "sandbox"') {
+export async function serve(binary, payments = 'kind = "sandbox"', mail = null) {
   const directory = temporary();
   const config = join(directory, "scrip.toml");
-  writeFileSync(config, `[payments]\n${payments}\n`);
+  writeFileSync(config, `[payments]\n${payments}\n${mail ? `[mail]\nurl = "${mail}"\nfrom = "notices@example.com"\n` : ""}`);
   const args = ["serve", "--data", join(directory, "data"), "--config", config];
   args.push("--listen", "127.0.0.1:0", "--clock", "manual=2027-01-31T10:00:00Z");
   const { child, match } = await start(binary, args, /listening on (http:\S+)\n.*: (http\S+)\n/);
@@ -110,6 +110,8 @@ export function charge(server, { path }, operation, quantity, labels = {}) {
 export async function busy(server) {
   const made = await workspace(server, "Walk & <b>Sons</b>", 0, "growth");
   const { path } = made;
+  // Nobody listens there, so its log has a delivery that waits.
+  const hook = await server.api("POST", `${path}/webhook_endpoints`, { url: "https://hooks.invalid/scrip", description: "Pauses our side" });
   await server.api("POST", `${path}/leads`, LEADS, "text/csv");
   const { items } = await server.api("GET", `${path}/leads?limit=30`);
   const step = { channel: "email", after_days: 2, condition: "no_reply", generate: true };
@@ -132,5 +134,9 @@ export async function busy(server) {
   const tried = await server.api("POST", `${path}/holds`, { operation: "contact_enrichment", quantity: 20 });
   await server.api("POST", `/v1/holds/${tried.id}/settle`, { quantity: 12 });
   await server.api("POST", `${path}/holds`, { operation: "email_send", quantity: 7, expires_in_seconds: 604_800 });
-  return { ...made, campaign: id, draft: draft.id };
+  // One that nobody knows the end of.
+  const lost = await server.api("POST", `${path}/holds`, { operation: "email_send", quantity: 2, expires_in_seconds: 60 });
+  await server.api("POST", `/v1/holds/${lost.id}/dispatch`);
+  await server.api("POST", "/v1/clock/advance", { seconds: 61 });
+  return { ...made, campaign: id, draft: draft.id, hook: hook.id };
 }

@@ -18,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::payments::Payments;
-use crate::providers::{Providers, Smtp};
+use crate::providers::{Providers, Receivers, Smtp};
 use crate::store::people::Role;
 use crate::store::{Error, Place, Store};
 
@@ -43,6 +43,8 @@ pub struct Inner {
     pub providers: Providers,
     /// Sends notices; without it they are in-app only.
     pub mailer: Option<Smtp>,
+    /// The way to whoever takes our webhooks.
+    pub receivers: Receivers,
     /// Who takes the money; `None`: nothing can be bought.
     pub payments: Option<Payments>,
     /// Where links lead.
@@ -106,6 +108,7 @@ impl App {
         let Start { config, place, manual, operator_key, public_url } = start;
         let providers = Providers::new(&config.providers)?;
         let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
+        let receivers = Receivers::new(&config.webhooks)?;
         let payments = config.payments.as_ref().map(Payments::new).transpose()?;
         if manual.is_some() && payments.as_ref().is_some_and(Payments::moves_real_money) {
             return Err(
@@ -125,6 +128,7 @@ impl App {
             prices: config.catalogs.into_iter().map(with_rates).collect(),
             providers,
             mailer,
+            receivers,
             payments,
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),
@@ -224,14 +228,14 @@ impl App {
 
     /// Whether a checkout page's token belongs to its payment.
     pub fn is_checkout_token(&self, payment: &str, token: &str) -> bool {
-        self.sign(payment.as_bytes()).as_bytes().ct_eq(token.as_bytes()).into()
+        self.is_signature(payment.as_bytes(), token)
     }
 
     /// Reads a portal link's token: `None` when it is forged or too old.
     pub fn open_link(&self, token: &str) -> Option<Link> {
         let (payload, signature) = token.split_once('.')?;
         let payload = from_hex(payload)?;
-        if !bool::from(self.sign(&payload).as_bytes().ct_eq(signature.as_bytes())) {
+        if !self.is_signature(&payload, signature) {
             return None;
         }
         let link: Link = serde_json::from_slice(&payload).ok()?;
@@ -260,7 +264,13 @@ impl App {
         format!("{}.{}", hex(&payload), self.sign(&payload))
     }
 
-    fn sign(&self, payload: &[u8]) -> String {
+    /// Whether a signature is ours. Takes equally long for every wrong one.
+    pub(crate) fn is_signature(&self, payload: &[u8], signature: &str) -> bool {
+        self.sign(payload).as_bytes().ct_eq(signature.as_bytes()).into()
+    }
+
+    /// Signs with the secret of this database.
+    pub(crate) fn sign(&self, payload: &[u8]) -> String {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.link_secret).expect("HMAC takes a key of any length");
         mac.update(payload);

@@ -16,6 +16,9 @@ use crate::toml_reader::{self, Table};
 
 mod payments;
 mod providers;
+mod webhooks;
+
+pub use webhooks::{Network, WebhooksConfig};
 
 /// The largest configuration or catalog file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -31,6 +34,8 @@ pub struct Config {
     pub payments: Option<PaymentsConfig>,
     /// Where notices are mailed from; `None`: in-app notices only.
     pub mail: Option<MailConfig>,
+    /// Where events may be sent besides the open internet.
+    pub webhooks: WebhooksConfig,
     /// What links in mails and answers begin with, without a trailing slash.
     pub public_url: Option<String>,
 }
@@ -163,6 +168,7 @@ impl Default for Config {
             providers: ProvidersConfig::default(),
             payments: None,
             mail: None,
+            webhooks: WebhooksConfig::default(),
             public_url: None,
         }
     }
@@ -195,7 +201,7 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> Result<Config, String> {
     toml_reader::read(file, text, |root| {
-        root.only(&["catalog", "providers", "payments", "mail", "public_url"])?;
+        root.only(&["catalog", "providers", "payments", "mail", "webhooks", "public_url"])?;
         let providers = match root.table("providers")? {
             Some(table) => providers::read(&table, environment)?,
             None => ProvidersConfig::default(),
@@ -212,6 +218,11 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
             providers,
             payments: root.table("payments")?.map(|table| payments::read(&table, environment)).transpose()?,
             mail,
+            webhooks: root
+                .table("webhooks")?
+                .map(|table| webhooks::read(&table))
+                .transpose()?
+                .unwrap_or_default(),
             public_url: root
                 .text("public_url", 2_000)?
                 .map(|url| web_address(&root, "public_url", url))

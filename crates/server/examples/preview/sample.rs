@@ -93,6 +93,7 @@ fn banner(case: Case, role: Role) -> Banner {
 
 pub(crate) fn shell(case: Case, role: Role, tab: Tab) -> Shell {
     Shell {
+        person: false,
         workspace: text("Workspace 0001"),
         role,
         tab: Some(tab),

@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use billing::Quantity;
+use billing::{Quantity, Time};
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::caller::In;
+use super::embed::Onlooker;
 use super::error::Error;
 use super::extract::Json;
 use super::{Answer, Fresh, with_available};
@@ -87,24 +88,26 @@ fn document(workspace: i64, balance: &queries::Balance) -> Balance {
 }
 
 /// What is left.
-#[utoipa::path(get, path = "/v1/workspaces/{ws}/balance", params(("ws" = String, Path)), responses((status = 200, body = Balance)))]
-pub async fn balance(State(app): State<App>, here: In) -> Answer {
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/balance", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, body = Balance)))]
+pub async fn balance(State(app): State<App>, here: Onlooker) -> Answer {
     let balance = app.store.balance(here.workspace).await?;
-    Ok(with_available(StatusCode::OK, &document(here.workspace, &balance), balance.available, Fresh::Yes))
+    let document = document(here.workspace, &balance);
+    Ok(here.show(with_available(StatusCode::OK, &document, balance.available, Fresh::Yes)))
 }
 
-/// The balance as server-sent events: at once, and on every change.
-#[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path)), responses((status = 200, content_type = "text/event-stream", body = String)))]
-pub async fn events(State(app): State<App>, here: In) -> Result<Response, Error> {
+/// The balance as server-sent events: at once, and on every change. An embed token may stand in the address.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, content_type = "text/event-stream", body = String)))]
+pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, Error> {
     let changes = app.store.changes();
     let first = app.store.balance(here.workspace).await?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(stream(app, here.workspace, changes, first)).keep_alive(keep_alive).into_response())
+    let stream = stream(app, (here.workspace, here.until), changes, first);
+    Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
 }
 
 fn stream(
     app: App,
-    workspace: i64,
+    (workspace, until): (i64, Option<Time>),
     changes: broadcast::Receiver<i64>,
     first: queries::Balance,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
@@ -113,7 +116,7 @@ fn stream(
             Some(first) => first,
             None => {
                 tokio::time::sleep(EVENT_PAUSE).await;
-                changed(&app, &mut changes, workspace).await?;
+                changed(&app, &mut changes, (workspace, until)).await?;
                 app.store.balance(workspace).await.ok()?
             }
         };
@@ -122,9 +125,16 @@ fn stream(
     })
 }
 
-/// Waits until the workspace changed, or changes were missed. `None` when the server stops.
-async fn changed(app: &App, changes: &mut broadcast::Receiver<i64>, workspace: i64) -> Option<()> {
+/// Waits until the workspace changed, or changes were missed. `None` when the server stops, or looking ends.
+async fn changed(
+    app: &App,
+    changes: &mut broadcast::Receiver<i64>,
+    (workspace, until): (i64, Option<Time>),
+) -> Option<()> {
     loop {
+        if until.is_some_and(|until| until <= app.clock.now()) {
+            return None;
+        }
         let change = tokio::time::timeout(Duration::from_secs(1), changes.recv()).await;
         match change {
             Ok(Ok(number)) if number == workspace || number == ANY_WORKSPACE => return Some(()),

@@ -12,6 +12,7 @@ mod auto_topup;
 mod batch;
 mod campaigns;
 mod credits;
+mod embed;
 mod entries;
 mod finance;
 mod grants;
@@ -25,6 +26,7 @@ mod stripe;
 mod subscription;
 mod system;
 mod usage;
+mod webhooks;
 mod workspaces;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -84,6 +86,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(notices::read))
         .routes(routes!(notices::alerts, notices::set_alerts))
         .merge(about_money())
+        .merge(about_hosts())
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))
@@ -126,6 +129,17 @@ fn about_money() -> OpenApiRouter<App> {
         .routes(routes!(subscription::cancel))
         .routes(routes!(subscription::resume))
         .routes(routes!(subscription::preview))
+}
+
+/// The routes of what a host product builds on.
+fn about_hosts() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(embed::create))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::retry))
 }
 
 async fn wrong_method() -> Error {

@@ -119,7 +119,7 @@ pub async fn set_alerts(State(app): State<App>, here: In, Json(body): Json<Alert
     let mut workspace = app.store.workspace(here.workspace).await?;
     (workspace.low, workspace.critical) = (threshold_text(low), threshold_text(critical));
     workspace.emails = body.emails;
-    app.store.update_workspace(workspace.clone()).await?;
+    app.store.update_workspace(workspace.clone(), here.caller.actor()).await?;
     app.nudge();
     about(&app, here.workspace, StatusCode::OK, &alerts_of(&workspace)).await
 }

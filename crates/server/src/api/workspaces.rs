@@ -170,7 +170,7 @@ pub async fn update(State(app): State<App>, here: In, Json(body): Json<Update>) 
         admin_email: workspace.admin_email.clone(),
         external_id: None,
     })?;
-    app.store.update_workspace(workspace.clone()).await?;
+    app.store.update_workspace(workspace.clone(), here.caller.actor()).await?;
     about(&app, here.workspace, StatusCode::OK, &view(workspace)).await
 }
 
@@ -202,7 +202,10 @@ pub async fn create_key(State(app): State<App>, here: In, request: axum::extract
     let body: NewKey = if bytes.is_empty() { NewKey { label: None } } else { extract::parse(&bytes)? };
     extract::optional_text("label", body.label.as_deref(), 200)?;
     let secret: [u8; 32] = clock::random();
-    let key = app.store.create_key(here.workspace, body.label.unwrap_or_default(), secret).await?;
+    let key = app
+        .store
+        .create_key(here.workspace, body.label.unwrap_or_default(), secret, here.caller.actor())
+        .await?;
     let name = id::inside("key", here.workspace, key.id);
     let secret = Some(format!("{name}.{}", hex(&secret)));
     let view =
@@ -233,7 +236,7 @@ pub async fn delete_key(State(app): State<App>, here: In, Path((_, key)): Path<(
     if workspace != here.workspace {
         return Err(Error::not_found());
     }
-    app.store.revoke_key(workspace, number).await?;
+    app.store.revoke_key(workspace, number, here.caller.actor()).await?;
     app.forget_key(number);
     let available = app.store.available(workspace).await?;
     let mut response = with_available(StatusCode::NO_CONTENT, &(), available, super::Fresh::Yes);

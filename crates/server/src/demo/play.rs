@@ -14,7 +14,8 @@ use super::smtp_sink::SmtpSink;
 use crate::app::{App, Link, LinkRole, Start};
 use crate::catalog::Catalog;
 use crate::config::{
-    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig, Secret,
+    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig,
+    Secret, WebhooksConfig,
 };
 use crate::{audit, clock, config, id, server, store};
 
@@ -114,6 +115,7 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
         },
         payments: Some(PaymentsConfig::Sandbox),
         mail: Some(mail(notices)),
+        webhooks: WebhooksConfig::default(),
         public_url: None,
     }
 }

@@ -15,7 +15,7 @@ use super::view::{Admin, AdminWorkspace};
 use crate::app::App;
 use crate::id;
 use crate::store::committer::{Key, KeyKind, Post};
-use crate::store::people::{Role, Session};
+use crate::store::people::{Role, Session, Way};
 use crate::store::{self};
 
 /// The longest reason, in characters.
@@ -129,6 +129,8 @@ pub async fn open(
 ) -> Page {
     let number = id::parse_workspace(&workspace).ok_or_else(Trouble::not_found)?;
     app.store.workspace(number).await?;
-    let session = Session { workspace: Some(number), role: Role::Operator, email: operator.email };
+    app.store.note(number, "operator".to_owned(), "workspace.opened").await?;
+    let session =
+        Session { workspace: Some(number), role: Role::Operator, email: operator.email, way: Way::Link };
     session::sign_in(&app, &headers, session, "/billing").await
 }

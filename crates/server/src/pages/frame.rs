@@ -125,7 +125,8 @@ impl From<store::Error> for Trouble {
 }
 
 /// The store's words end without a full stop.
-fn sentence(text: &str) -> String {
+/// A text as a sentence.
+pub fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", letters.as_str())

@@ -8,23 +8,31 @@ mod billing;
 mod campaigns;
 mod checkout;
 mod csv_file;
+mod embed;
 mod families;
 mod flash;
 mod forecast;
 mod frame;
 mod history;
+mod keys;
 mod leads;
 mod live;
 mod notifications;
+mod operator;
 mod payments;
+mod people;
 mod plan;
 mod preview;
 mod scene;
 mod searches;
 mod session;
+mod sessions;
 mod settings;
+mod sign_in;
+mod upkeep;
 mod usage;
 pub mod view;
+mod webhooks;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
@@ -43,7 +51,12 @@ pub fn router(app: &App) -> Router<App> {
         .route("/portal", get(session::portal))
         .route("/signed-out", get(session::signed_out))
         .route("/sign-out", post(session::sign_out))
+        .route("/sign-in", get(sign_in::form).post(sign_in::ask))
+        .route("/sign-in/{link}", get(sign_in::confirm).post(sign_in::enter))
+        .route("/workspaces", get(sessions::workspaces))
+        .route("/workspaces/{workspace}", post(sessions::switch))
         .route("/live", get(live::live))
+        .route("/embed", get(embed::chip))
         .route("/billing", get(billing::page))
         .route("/billing/topups", post(billing::top_up))
         .route("/billing/ask", post(billing::ask))
@@ -72,10 +85,8 @@ pub fn router(app: &App) -> Router<App> {
         .route("/notifications", get(notifications::list))
         .route("/notifications/read", post(notifications::read_all))
         .route("/notifications/{id}/read", post(notifications::read))
-        .route("/settings", get(settings::page))
-        .route("/admin", get(admin::page))
-        .route("/admin/grants", post(admin::grant))
-        .route("/admin/open/{workspace}", post(admin::open));
+        .merge(about_account())
+        .merge(about_operator());
     let frame = axum::middleware::from_fn_with_state(app.clone(), frame::around);
     // A page that breaks is drawn like every other page that failed.
     let broke = |_: Box<dyn std::any::Any + Send>| {
@@ -86,4 +97,35 @@ pub fn router(app: &App) -> Router<App> {
         .layer(frame)
         .layer(Extension(preview::Previews::default()))
         .route("/assets/{name}", get(assets::asset))
+        .route("/embed/scrip-balance.js", get(embed::script))
+}
+
+/// The pages under Account.
+fn about_account() -> Router<App> {
+    Router::new()
+        .route("/settings", get(settings::page))
+        .route("/settings/people", get(people::list).post(people::invite))
+        .route("/settings/people/{act}", post(people::act))
+        .route("/settings/keys", get(keys::list).post(keys::create))
+        .route("/settings/keys/{key}/revoke", post(keys::revoke))
+        .route("/settings/sessions", get(sessions::list))
+        .route("/settings/sessions/end-others", post(sessions::end_others))
+        .route("/settings/sessions/{session}/end", post(sessions::end))
+        .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/settings/webhooks/{endpoint}", get(webhooks::page))
+        .route("/settings/webhooks/{endpoint}/{act}", post(webhooks::act))
+}
+
+/// The operator's console.
+fn about_operator() -> Router<App> {
+    Router::new()
+        .route("/admin", get(admin::page))
+        .route("/admin/grants", post(admin::grant))
+        .route("/admin/open/{workspace}", post(admin::open))
+        .route("/admin/workspaces/{workspace}", get(operator::page))
+        .route("/admin/workspaces/{workspace}/{act}", post(operator::act))
+        .route("/admin/unconfirmed", get(upkeep::doubts))
+        .route("/admin/deliveries", get(upkeep::deliveries))
+        .route("/admin/deliveries/{mail}/retry", post(upkeep::retry))
+        .route("/admin/log", get(upkeep::log))
 }

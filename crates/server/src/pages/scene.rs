@@ -25,6 +25,7 @@ pub struct Scene {
     pub balance: Balance,
     pub standing: Standing,
     pub role: Role,
+    person: bool,
     flash: Option<Flash>,
 }
 
@@ -36,7 +37,8 @@ impl Scene {
         let balance = app.store.balance(visitor.workspace).await?;
         let admin = !matches!(visitor.role, store::people::Role::Member);
         let role = if admin { Role::Admin } else { Role::Member };
-        Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, flash: visitor.flash.clone() })
+        let (person, flash) = (visitor.way == store::people::Way::Person, visitor.flash.clone());
+        Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, person, flash })
     }
 
     /// The workspace's time zone.
@@ -46,10 +48,15 @@ impl Scene {
 
     /// A moment in the workspace's zone.
     pub fn moment(&self, time: Time) -> Moment {
+        Scene::moment_in(time, self.zone())
+    }
+
+    /// A moment in a zone.
+    pub fn moment_in(time: Time, zone: &str) -> Moment {
         Moment {
             utc: clock::rfc3339(time),
             title: calendar::local(time, "UTC").strftime("%-d %b %Y %H:%M UTC").to_string(),
-            local: calendar::minute(time, self.zone()),
+            local: calendar::minute(time, zone),
         }
     }
 
@@ -88,6 +95,7 @@ impl Scene {
         Shell {
             workspace: self.workspace.name.clone(),
             role: self.role,
+            person: self.person,
             tab,
             chip: self.chip(),
             banner: self.banner(),

@@ -15,7 +15,7 @@ use super::frame::{Page, Trouble, html};
 use super::view::{Flash, SignedOut};
 use crate::app::{App, Link, from_hex, hex};
 use crate::clock;
-use crate::store::people::{Role, Session};
+use crate::store::people::{KnownSession, Role, Session, Way, Whose};
 
 /// The cookie with the token.
 const SESSION: &str = "scrip_session";
@@ -57,6 +57,9 @@ impl Cookies {
     }
 }
 
+/// The longest that is kept of what a browser says of itself, in characters.
+const AGENT: usize = 300;
+
 /// Somebody in a workspace.
 #[derive(Clone, Debug)]
 pub struct Visitor {
@@ -64,6 +67,12 @@ pub struct Visitor {
     pub role: Role,
     pub email: Option<String>,
     pub flash: Option<Flash>,
+    /// How they came in.
+    pub way: Way,
+    /// The session's number.
+    pub session: i64,
+    /// Whose sessions they may see.
+    pub whose: Whose,
     token: [u8; 32],
 }
 
@@ -78,6 +87,16 @@ impl Visitor {
         }
     }
 
+    /// Fails unless the visitor may see and change settings.
+    pub fn settings(&self) -> Result<(), Trouble> {
+        match self.role {
+            Role::Admin | Role::Operator => Ok(()),
+            Role::Member => {
+                Err(Trouble::forbidden("Only an admin of this workspace can change its settings. Ask one."))
+            }
+        }
+    }
+
     /// The person in the ledger's and the screen's words.
     pub fn name(&self) -> String {
         let role = match self.role {
@@ -86,6 +105,12 @@ impl Visitor {
             Role::Operator => "the operator",
         };
         self.email.clone().unwrap_or_else(|| role.to_owned())
+    }
+
+    /// The address of somebody who showed that it is theirs.
+    pub fn person(&self) -> Result<String, Trouble> {
+        let person = self.email.clone().filter(|_| self.way == Way::Person);
+        person.ok_or_else(|| Trouble::forbidden("You came in by a link into this one workspace."))
     }
 
     /// Whether the session still stands.
@@ -110,10 +135,12 @@ impl FromRequestParts<App> for Visitor {
 
 /// The visitor behind a request's cookies.
 pub async fn visitor(app: &App, cookies: &Cookies) -> Result<Visitor, Trouble> {
-    let (token, session) = session(app, cookies).await?;
+    let (token, known) = session(app, cookies).await?;
+    let (whose, KnownSession { id, session }) = (Whose::of(&known), known);
     let workspace = session.workspace.ok_or(Trouble::Elsewhere("/admin"))?;
     let flash = cookies.flash.as_deref().and_then(flash::words);
-    Ok(Visitor { workspace, role: session.role, email: session.email, flash, token })
+    let Session { role, email, way, .. } = session;
+    Ok(Visitor { workspace, role, email, flash, way, session: id, whose, token })
 }
 
 impl FromRequestParts<App> for Operator {
@@ -121,7 +148,7 @@ impl FromRequestParts<App> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Operator, Trouble> {
         let cookies = Cookies::of(&parts.headers);
-        let (_, session) = session(app, &cookies).await?;
+        let (_, KnownSession { session, .. }) = session(app, &cookies).await?;
         if session.role != Role::Operator {
             return Err(Trouble::forbidden("This page is the operator's."));
         }
@@ -129,7 +156,7 @@ impl FromRequestParts<App> for Operator {
     }
 }
 
-async fn session(app: &App, cookies: &Cookies) -> Result<([u8; 32], Session), Trouble> {
+async fn session(app: &App, cookies: &Cookies) -> Result<([u8; 32], KnownSession), Trouble> {
     let token = cookies.token.ok_or(Trouble::SignedOut(None))?;
     let session = app.store.session(token).await?;
     Ok((token, session.ok_or(Trouble::SignedOut(Some("Your session has ended.")))?))
@@ -145,7 +172,7 @@ pub struct Token {
 pub async fn portal(State(app): State<App>, headers: HeaderMap, Query(query): Query<Token>) -> Page {
     let too_old = Trouble::SignedOut(Some("This link has expired or is not ours."));
     let Link { workspace, role, email, return_url, .. } = app.open_link(&query.token).ok_or(too_old)?;
-    let (session, to) = (Session { workspace, role: role.into(), email }, landing(workspace));
+    let (session, to) = (Session { workspace, role: role.into(), email, way: Way::Link }, landing(workspace));
     let mut response = sign_in(&app, &headers, session, to).await?;
     if let Some(url) = return_url.filter(|url| is_web(url)) {
         let value = utf8_percent_encode(&url, NON_ALPHANUMERIC).to_string();
@@ -165,7 +192,9 @@ pub async fn sign_in(app: &App, headers: &HeaderMap, session: Session, to: &str)
     }
     let token: [u8; 32] = clock::random();
     let seconds = if app.clock.is_manual() { MANUAL_SESSION_SECONDS } else { SESSION_SECONDS };
-    app.store.create_session(token, session, app.clock.now().plus_seconds(seconds)).await?;
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let agent = agent.chars().take(AGENT).collect();
+    app.store.create_session(token, session, agent, app.clock.now().plus_seconds(seconds)).await?;
     let mut response = Redirect::to(to).into_response();
     put_cookie(app, response.headers_mut(), SESSION, &hex(&token), "");
     Ok(response)

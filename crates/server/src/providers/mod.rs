@@ -12,12 +12,14 @@ mod enrichment;
 mod http;
 mod openai;
 mod post;
+mod receiver;
 mod smtp;
 
 pub use enrichment::{Enrichment, EnrichmentProvider};
 pub use http::{Accepted, Contact, Field, HttpProvider, LinkedinAction, SearchPage, Status};
 pub use openai::MessageWriter;
 pub(crate) use post::{Body, careful, read_bounded};
+pub use receiver::{Answered, Receivers};
 pub use smtp::{Email, Smtp};
 
 /// What came of one call, and with it what happens to the hold behind it.

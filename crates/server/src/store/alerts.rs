@@ -11,7 +11,7 @@ use billing::{EntryKind, Time};
 use super::batch::Batch;
 use super::db::Tx;
 use super::entry::Recorded;
-use super::{Error, Store, auto_buy, jobs, outbox, work};
+use super::{Error, Store, auto_buy, jobs, outbox, webhooks, work};
 use crate::{clock, id, values};
 
 /// One notice, as the workspace reads it.
@@ -41,7 +41,16 @@ pub fn look(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -
     auto_buy::notice(batch, workspace)?;
     let cached = batch.cached(workspace);
     (cached.watch, cached.level) = (watch, watch.level(available, basis, &thresholds));
+    webhooks::in_doubt(batch, workspace, recorded)?;
     for crossing in crossings {
+        // Host products hear of it before they hear of what it did to campaigns.
+        let told = match crossing {
+            Crossing::Low(_) => webhooks::Kind::CreditsLow,
+            Crossing::Critical(_) => webhooks::Kind::CreditsCritical,
+            Crossing::Out { .. } => webhooks::Kind::CreditsOut,
+            Crossing::Restored => webhooks::Kind::CreditsRestored,
+        };
+        webhooks::credits(batch, workspace, told, watch.needed)?;
         let words = Words { workspace, available, needed: watch.needed, now };
         match crossing {
             Crossing::Low(mail_at) => warn(&batch.tx, &words, "low", mail_at)?,

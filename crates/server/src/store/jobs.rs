@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::db::{Row, Tx};
-use super::{Error, Store};
+use super::{Error, Store, webhooks};
 use crate::{clock, values};
 
 /// What a job is.
@@ -147,7 +147,7 @@ pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> R
     tx.execute(
         "update job set stage = ?3, ran = ?4, running_since = ?5, launched_at = case when ?3 = 0 then null else
            coalesce(launched_at, ?6) end, ended_at = case when ?7 = 1 then ?6 else null end where workspace = ?1 and id = ?2",
-        values![workspace, id, stage_code(run.stage), run.ran, run.running_since, now, ended],
+        values![workspace, id, run.stage as i64, run.ran, run.running_since, now, ended],
     )?;
     if ended {
         tx.execute("delete from pause where workspace = ?1 and job = ?2", values![workspace, id])?;
@@ -162,13 +162,16 @@ pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> R
 
 /// Pauses one job for a reason.
 pub fn pause(tx: &Tx<'_>, workspace: i64, job: &mut Job, why: &Pause, now: Time) -> Result<bool, Error> {
-    let new = job.run.pause(why.reason, now);
+    let (ran, new) = (job.run.running_since.is_some(), job.run.pause(why.reason, now));
     if new {
         tx.execute(
             "insert into pause (workspace, job, reason, since, needed, available, by) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             values![workspace, job.id, why.reason as i64, now, why.needed, why.available, why.by.as_ref()],
         )?;
         save_run(tx, workspace, job.id, &job.run, now)?;
+    }
+    if new && ran {
+        webhooks::campaign(tx, workspace, job, webhooks::Kind::CampaignPaused, now)?;
     }
     Ok(new)
 }
@@ -182,6 +185,9 @@ pub fn lift(tx: &Tx<'_>, workspace: i64, job: &mut Job, reason: Reason, now: Tim
             values![workspace, job.id, reason as i64],
         )?;
         save_run(tx, workspace, job.id, &job.run, now)?;
+    }
+    if there && job.run.running_since.is_some() {
+        webhooks::campaign(tx, workspace, job, webhooks::Kind::CampaignResumed, now)?;
     }
     Ok(there)
 }
@@ -217,11 +223,6 @@ pub fn lift_all(tx: &Tx<'_>, workspace: i64, reason: Reason, now: Time) -> Resul
 fn launched(tx: &Tx<'_>, workspace: i64) -> Result<Vec<Job>, Error> {
     let jobs = tx.query(&format!("{JOB} where workspace = ?1 and stage = 1"), values![workspace], read)?;
     jobs.into_iter().map(|job| with_pauses(tx, workspace, job)).collect()
-}
-
-/// The stored number of a stage.
-fn stage_code(stage: Stage) -> i64 {
-    stage as i64
 }
 
 fn stage(code: i64) -> Stage {

@@ -22,26 +22,51 @@ pub struct Mail {
     pub attempts: i64,
 }
 
-/// Queues a mail to the workspace's alert addresses, or to its Admin when none are set.
+/// A mail that was given up.
+#[derive(Clone, Debug)]
+pub struct FailedMail {
+    pub workspace: i64,
+    pub id: i64,
+    /// When it would have been tried next.
+    pub due_at: Time,
+    pub recipient: String,
+    pub subject: String,
+    pub attempts: i64,
+    /// Why it was not taken.
+    pub detail: String,
+}
+
+/// Queues a mail to the workspace's alert addresses, or to its Admins when none are set.
 pub fn mail_admins(tx: &Tx<'_>, workspace: i64, due: Time, subject: &str, body: &str) -> Result<(), Error> {
-    let row = tx.one(
-        "select emails, admin_email, name from workspace where workspace = ?1",
-        values![workspace],
-        |row| Ok((row.text(0)?, row.opt_text(1)?, row.text(2)?)),
-    )?;
-    let Some((emails, admin, name)) = row else { return Ok(()) };
+    let row =
+        tx.one("select emails, name from workspace where workspace = ?1", values![workspace], |row| {
+            Ok((row.text(0)?, row.text(1)?))
+        })?;
+    let Some((emails, name)) = row else { return Ok(()) };
     let mut recipients: Vec<String> = serde_json::from_str(&emails).unwrap_or_default();
     if recipients.is_empty() {
-        recipients.extend(admin);
+        let admins = "select email from member where owner = ?1 and role = 1 order by email";
+        recipients = tx.query(admins, values![workspace], |row| row.text(0))?;
     }
     let subject = format!("{name}: {subject}");
     for recipient in &recipients {
-        tx.execute(
-            "insert into outbox (workspace, id, due_at, recipient, subject, body, attempts, status)
-             values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
-            values![workspace, clock::fresh_id(), due, recipient, &subject, body],
-        )?;
+        mail(tx, workspace, due, (recipient, &subject, body))?;
     }
+    Ok(())
+}
+
+/// Queues a mail: to whom, its subject and its text.
+pub fn mail(
+    tx: &Tx<'_>,
+    workspace: i64,
+    due: Time,
+    (recipient, subject, body): (&str, &str, &str),
+) -> Result<(), Error> {
+    tx.execute(
+        "insert into outbox (workspace, id, due_at, recipient, subject, body, attempts, status)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+        values![workspace, clock::fresh_id(), due, recipient, subject, body],
+    )?;
     Ok(())
 }
 
@@ -72,7 +97,8 @@ impl Store {
         let (workspace, id) = (mail.workspace, mail.id);
         self.write(workspace, move |batch| {
             batch.tx.execute(
-                "update outbox set status = 1, attempts = attempts + 1 where workspace = ?1 and id = ?2",
+                // What was sent is not kept: it may hold a link that lets somebody in.
+                "update outbox set status = 1, attempts = attempts + 1, body = '' where workspace = ?1 and id = ?2",
                 values![workspace, id],
             )?;
             Ok(())
@@ -91,6 +117,33 @@ impl Store {
                 values![mail.workspace, mail.id, attempts, if given_up { 2 } else { 0 }, due, &detail],
             )?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Mails of all workspaces that were given up, newest first.
+    pub async fn failed_mails(&self, before: Option<i64>, limit: i64) -> Result<Vec<FailedMail>, Error> {
+        let failed = "select workspace, id, due_at, recipient, subject, attempts, detail from outbox
+            where status = 2 and id < ?1 order by id desc limit ?2";
+        self.read(move |tx| {
+            tx.query(failed, values![before.unwrap_or(i64::MAX), limit], |row| {
+                let (workspace, id, due_at) = (row.int(0)?, row.int(1)?, row.time(2)?);
+                let (recipient, subject) = (row.text(3)?, row.text(4)?);
+                let (attempts, detail) = (row.int(5)?, row.opt_text(6)?.unwrap_or_default());
+                Ok(FailedMail { workspace, id, due_at, recipient, subject, attempts, detail })
+            })
+        })
+        .await
+    }
+
+    /// Tries a mail again that was given up.
+    pub async fn retry_mail(&self, workspace: i64, id: i64) -> Result<(), Error> {
+        self.write(workspace, move |batch| {
+            let again = batch.tx.execute(
+                "update outbox set status = 0, attempts = 0, due_at = ?3 where workspace = ?1 and id = ?2 and status = 2",
+                values![workspace, id, batch.now],
+            )?;
+            if again == 0 { Err(Error::NotFound) } else { Ok(()) }
         })
         .await
     }

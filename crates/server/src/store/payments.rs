@@ -10,6 +10,7 @@ mod apply;
 mod attempt;
 mod reconcile;
 mod refund;
+mod told;
 
 use billing::Time;
 

@@ -1,10 +1,19 @@
-//! Who may come in: API keys, sessions, and the secret that signs links.
+//! Who may come in: API keys and the secret that signs links; people and their sessions are in the files below.
+
+mod members;
+mod sessions;
+mod sign_in;
 
 use billing::Time;
 use sha2::{Digest, Sha256};
 
-use super::{Error, Store};
-use crate::{clock, values};
+use super::{Error, Store, logbook};
+use crate::{clock, id, values};
+
+pub(super) use members::admit_admin;
+pub use members::{Admission, Member, Membership};
+pub use sessions::{KnownSession, Role, Session, SessionRow, Way, Whose};
+pub use sign_in::SIGN_IN_SECONDS;
 
 /// What belongs to no workspace is written by the first partition's writer.
 pub(super) const NOBODY: i64 = 0;
@@ -18,27 +27,15 @@ pub struct ApiKey {
     pub revoked_at: Option<Time>,
 }
 
-/// What a session may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Role {
-    Member = 0,
-    Admin = 1,
-    Operator = 2,
-}
-
-/// A signed-in browser.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// `None` for the operator's own pages.
-    pub workspace: Option<i64>,
-    pub role: Role,
-    pub email: Option<String>,
-}
-
 impl Store {
     /// Makes a key for a workspace; the secret's SHA-256 is all that is kept.
-    pub async fn create_key(&self, workspace: i64, label: String, secret: [u8; 32]) -> Result<ApiKey, Error> {
+    pub async fn create_key(
+        &self,
+        workspace: i64,
+        label: String,
+        secret: [u8; 32],
+        actor: String,
+    ) -> Result<ApiKey, Error> {
         let (id, hash) = (clock::fresh_id(), digest(&secret));
         self.write(workspace, move |batch| {
             batch.load(workspace)?;
@@ -47,6 +44,8 @@ impl Store {
                 "insert into api_key (id, owner, hash, label, created_at) values (?1, ?2, ?3, ?4, ?5)",
                 values![id, workspace, &hash, &label, now],
             )?;
+            let name = id::inside("key", workspace, id);
+            logbook::note(batch, workspace, &actor, ("key.created", &name), (None, Some(&label)))?;
             Ok(ApiKey { id, label: label.clone(), created_at: now, revoked_at: None })
         })
         .await
@@ -65,13 +64,21 @@ impl Store {
     }
 
     /// Revokes a key.
-    pub async fn revoke_key(&self, workspace: i64, key: i64) -> Result<(), Error> {
+    pub async fn revoke_key(&self, workspace: i64, key: i64, actor: String) -> Result<(), Error> {
         self.write(workspace, move |batch| {
-            let changed = batch.tx.execute(
-                "update api_key set revoked_at = coalesce(revoked_at, ?3) where owner = ?1 and id = ?2",
+            let known = "select label, revoked_at from api_key where owner = ?1 and id = ?2";
+            let known =
+                batch.tx.one(known, values![workspace, key], |row| Ok((row.text(0)?, row.opt_time(1)?)))?;
+            let (label, revoked) = known.ok_or(Error::NotFound)?;
+            if revoked.is_some() {
+                return Ok(());
+            }
+            batch.tx.execute(
+                "update api_key set revoked_at = ?3 where owner = ?1 and id = ?2",
                 values![workspace, key, batch.now],
             )?;
-            if changed == 0 { Err(Error::NotFound) } else { Ok(()) }
+            let name = id::inside("key", workspace, key);
+            logbook::note(batch, workspace, &actor, ("key.revoked", &name), (Some(&label), None))
         })
         .await
     }
@@ -84,55 +91,6 @@ impl Store {
                 values![key],
                 |row| Ok((row.int(0)?, row.blob(1)?)),
             )
-        })
-        .await
-    }
-
-    /// Starts a session; only the token's digest is kept.
-    pub async fn create_session(
-        &self,
-        token: [u8; 32],
-        session: Session,
-        expires_at: Time,
-    ) -> Result<(), Error> {
-        let hash = digest(&token);
-        self.write(NOBODY, move |batch| {
-            batch.tx.execute("delete from session where expires_at <= ?1", values![batch.now])?;
-            batch.tx.execute(
-                "insert into session (hash, owner, role, email, expires_at) values (?1, ?2, ?3, ?4, ?5)",
-                values![&hash, session.workspace, session.role as i64, session.email.as_ref(), expires_at],
-            )?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// The session behind a token, unless it has expired.
-    pub async fn session(&self, token: [u8; 32]) -> Result<Option<Session>, Error> {
-        let (hash, now) = (digest(&token), self.clock().now());
-        self.read(move |tx| {
-            tx.one(
-                "select owner, role, email from session where hash = ?1 and expires_at > ?2",
-                values![&hash, now],
-                |row| {
-                    let role = match row.int(1)? {
-                        2 => Role::Operator,
-                        1 => Role::Admin,
-                        _ => Role::Member,
-                    };
-                    Ok(Session { workspace: row.opt_int(0)?, role, email: row.opt_text(2)? })
-                },
-            )
-        })
-        .await
-    }
-
-    /// Ends a session at once.
-    pub async fn end_session(&self, token: [u8; 32]) -> Result<(), Error> {
-        let hash = digest(&token);
-        self.write(NOBODY, move |batch| {
-            batch.tx.execute("delete from session where hash = ?1", values![&hash])?;
-            Ok(())
         })
         .await
     }

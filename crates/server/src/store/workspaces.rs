@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::db::{Row, Tx};
 use super::subscriptions::{Standing, Terms, periods};
-use super::{Error, Store};
-use crate::{clock, values};
+use super::{Error, Store, logbook, people};
+use crate::{clock, id, values};
 
 /// A workspace as it is stored.
 #[derive(Clone, Debug)]
@@ -122,6 +122,9 @@ impl Store {
                 }
             }
             insert(tx, id, &new, batch.now)?;
+            if let Some(email) = &new.admin_email {
+                people::admit_admin(batch, id, None, email)?;
+            }
             let workspace = find(&batch.tx, id)?;
             if let Some(terms) = new.terms.as_ref().filter(|_| !workspace.pays()) {
                 periods::begin(batch, &workspace, terms, workspace.anchor)?;
@@ -158,10 +161,16 @@ impl Store {
     }
 
     /// Changes a workspace's settings.
-    pub async fn update_workspace(&self, changed: Workspace) -> Result<(), Error> {
+    pub async fn update_workspace(&self, changed: Workspace, actor: String) -> Result<(), Error> {
         self.write(changed.id, move |batch| {
             batch.load(changed.id)?;
             let emails = serde_json::to_string(&changed.emails).unwrap_or_default();
+            let known = find(&batch.tx, changed.id)?;
+            let (before, after) = (in_words(&known), in_words(&changed));
+            if before != after {
+                let (name, words) = (id::workspace(changed.id), (Some(&*before), Some(&*after)));
+                logbook::note(batch, changed.id, &actor, ("workspace.settings", &name), words)?;
+            }
             batch.tx.execute(
                 "update workspace set name = ?2, time_zone = ?3, admin_email = ?4, low = ?5, critical = ?6, emails = ?7 where workspace = ?1",
                 values![
@@ -174,11 +183,22 @@ impl Store {
                     &emails
                 ],
             )?;
+            if let Some(email) = &changed.admin_email {
+                people::admit_admin(batch, changed.id, known.admin_email.as_deref(), email)?;
+            }
             batch.reload(changed.id)?;
             batch.look_again(changed.id)
         })
         .await
     }
+}
+
+/// What of a workspace people set.
+fn in_words(workspace: &Workspace) -> String {
+    let Workspace { name, time_zone, admin_email, low, critical, emails, .. } = workspace;
+    let admin = admin_email.as_deref().unwrap_or("nobody");
+    let emails = if emails.is_empty() { "the admins".to_owned() } else { emails.join(" ") };
+    format!("{name}; {time_zone}; admin {admin}; low {low}, critical {critical}; mails to {emails}")
 }
 
 fn insert(tx: &Tx<'_>, id: i64, new: &NewWorkspace, now: Time) -> Result<(), Error> {

@@ -57,9 +57,13 @@ impl Server {
     }
 
     pub async fn with(directory: Directory, config: Config) -> Server {
+        Server::under(directory, config, clock::parse_rfc3339("2027-01-31T10:00:00Z")).await
+    }
+
+    /// The same under another clock; `None`: the system's.
+    pub async fn under(directory: Directory, config: Config, manual: Option<billing::Time>) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
-        let manual = clock::parse_rfc3339("2027-01-31T10:00:00Z");
         let (operator_key, public_url) = (OPERATOR.to_owned(), url.clone());
         let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
         let app = App::start(start).await.expect("a new database");

@@ -1,16 +1,20 @@
 //! The server from outside and from inside: over HTTP and through its store, with a manual clock and a database of its own.
 
+mod account;
 mod audit;
 mod calendar;
 mod cluster;
+mod console;
 mod crash;
 mod disk;
+mod embed;
 mod http;
 mod nodes;
 mod outage;
 mod pages;
 mod paying;
 mod payments;
+mod people;
 mod pieces;
 mod plans;
 mod proxy;
@@ -28,3 +32,4 @@ mod wrong;
 #[path = "../../../billing/tests/it/chance.rs"]
 mod chance;
 mod tidy;
+mod webhooks;

@@ -16,15 +16,15 @@ const PAGES: [&str; 6] = ["/billing", "/campaigns", "/leads", "/searches", "/not
 /// The pages of one server on a free port.
 pub struct Site {
     pub app: App,
-    client: Client,
-    url: String,
+    pub client: Client,
+    pub url: String,
     directory: Directory,
 }
 
 /// A browser: the cookie of one session.
 pub struct Browser<'a> {
-    site: &'a Site,
-    cookie: String,
+    pub site: &'a Site,
+    pub cookie: String,
 }
 
 impl Site {
@@ -33,10 +33,14 @@ impl Site {
     }
 
     async fn with(providers: ProvidersConfig) -> Site {
+        let config = Config { payments: Some(PaymentsConfig::Sandbox), providers, ..Config::default() };
+        Site::configured(config).await
+    }
+
+    pub async fn configured(config: Config) -> Site {
         let directory = Directory::new("pages");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
-        let config = Config { payments: Some(PaymentsConfig::Sandbox), providers, ..Config::default() };
         let manual = clock::parse_rfc3339("2026-11-22T15:04:00Z");
         let (operator_key, public_url) = ("operator".to_owned(), url.clone());
         let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
@@ -61,8 +65,17 @@ impl Site {
     }
 
     pub async fn sign_in(&self, workspace: Option<i64>, role: LinkRole) -> Browser<'_> {
+        self.come(workspace, role, None).await
+    }
+
+    /// Comes by a link that says an address.
+    pub async fn guest(&self, workspace: i64, role: LinkRole, email: &str) -> Browser<'_> {
+        self.come(Some(workspace), role, Some(email.to_owned())).await
+    }
+
+    async fn come(&self, workspace: Option<i64>, role: LinkRole, email: Option<String>) -> Browser<'_> {
         let expires_at = self.app.clock.now().plus_seconds(900).0;
-        let link = Link { workspace, role, email: None, return_url: None, expires_at };
+        let link = Link { workspace, role, email, return_url: None, expires_at };
         let answer = self.client.get(self.app.portal_link(&link)).send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::SEE_OTHER);
         let set = answer.headers()["set-cookie"].to_str().expect("text").to_owned();
@@ -82,7 +95,7 @@ impl Site {
 }
 
 impl Browser<'_> {
-    async fn send(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Response {
+    pub async fn send(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Response {
         let encode = |text: &str| scrip::pages::view::format::QueryValue::query_value(text);
         let body: Vec<String> =
             form.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();

@@ -1,7 +1,7 @@
 //! Plans as a customer lives through them: subscribing, renewing, changing, ending, on the manual clock and the sandbox's cards.
 
 use scrip::catalog::Catalog;
-use scrip::config::{Config, PaymentsConfig};
+use scrip::config::{Config, Network, PaymentsConfig, WebhooksConfig};
 use scrip::store::committer::{Key, KeyKind, Post};
 use scrip::store::payments::Purpose;
 use serde_json::{Value, json};
@@ -84,7 +84,9 @@ impl Shop {
     /// With one more setting of the workspace, such as another collection.
     pub async fn with(catalog: &str, settings: Value) -> Shop {
         let catalogs = vec![Catalog::parse("shop.toml", catalog).expect("a catalog")];
-        let config = Config { payments: Some(PaymentsConfig::Sandbox), catalogs, ..Config::default() };
+        let webhooks = WebhooksConfig { allow: vec![Network::parse("127.0.0.1").expect("a network")] };
+        let payments = Some(PaymentsConfig::Sandbox);
+        let config = Config { payments, catalogs, webhooks, ..Config::default() };
         Shop::of(config, settings).await
     }
 

@@ -19,7 +19,8 @@ use crate::sample::{self, START};
 use crate::temp::{self, Directory};
 
 /// Small tables that every machine has a copy of: what belongs to no workspace, or must be unique among all.
-const EVERYWHERE: &[&str] = &["meta", "external_id", "provider_object", "api_key", "session"];
+const EVERYWHERE: &[&str] =
+    &["meta", "external_id", "provider_object", "api_key", "session", "member", "sign_in"];
 
 /// Statements that look at all partitions, by how they begin: what is due, and lists for the operator. None of them is waited
 /// for by a charge.
@@ -32,6 +33,8 @@ const ACROSS: &[&str] = &[
     "select min(lease_until) from work",
     "select workspace, id from outbox where status = 0",
     "select min(due_at) from outbox",
+    "select workspace, endpoint, min(due_at) from webhook_delivery",
+    "select min(due_at) from webhook_delivery",
     "select min(next_period) from workspace",
     "select workspace, coalesce(next_plan, plan) from workspace",
     "select workspace, id from payment where next_attempt",

@@ -63,6 +63,15 @@ POST /v1/workspaces/{ws}/subscription/preview own {"plan": "x"}
 POST /v1/workspaces/{ws}/subscription/cancel own
 POST /v1/workspaces/{ws}/subscription/resume own
 POST /v1/workspaces/{ws}/portal_sessions own {"role": "member"}
+POST /v1/workspaces/{ws}/embed_tokens own {"origins": ["https://example.com"]}
+POST /v1/workspaces/{ws}/webhook_endpoints own {"url": "https://example.com/hook"}
+GET /v1/workspaces/{ws}/webhook_endpoints own
+GET /v1/workspaces/{ws}/webhook_endpoints/{endpoint} own
+PATCH /v1/workspaces/{ws}/webhook_endpoints/{endpoint} own {"enabled": false}
+DELETE /v1/workspaces/{ws}/webhook_endpoints/{endpoint} own
+POST /v1/workspaces/{ws}/webhook_endpoints/{endpoint}/rotate own
+GET /v1/workspaces/{ws}/webhook_endpoints/{endpoint}/deliveries own
+POST /v1/workspaces/{ws}/webhook_endpoints/{endpoint}/deliveries/{event}/retry own
 POST /v1/workspaces/{ws}/leads own {"leads": []}
 GET /v1/workspaces/{ws}/leads own
 GET /v1/leads/{id} own
@@ -128,6 +137,8 @@ impl Route {
         };
         let (name, thing) = (id::workspace(ws), id::inside(prefix, ws, number));
         let path = self.path.replace("{ws}", &name).replace("{id}", &thing);
+        let path = path.replace("{endpoint}", &id::inside("whe", ws, number));
+        let path = path.replace("{event}", &id::inside("evt", ws, number));
         (path.replace("{key}", &id::inside("key", ws, number)), self.body.replace("{ws}", &name))
     }
 

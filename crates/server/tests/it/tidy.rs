@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server/app.rs", &["crate::api", "crate::pages", "crate::runner", "crate::scheduler"]),
     ("server/runner.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/scheduler.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
+    ("server/webhooks.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/delivery.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     // The auditor shares nothing with what it audits but the name of the place.
     ("server/audit", &["billing::", "crate::store", "crate::app", "crate::clock"]),

@@ -11,7 +11,8 @@ use reqwest::{Client, Method, StatusCode};
 use scrip::app::{App, Start};
 use scrip::catalog::Catalog;
 use scrip::config::{
-    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig, Secret,
+    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, Network, PaymentsConfig,
+    ProvidersConfig, Secret, WebhooksConfig,
 };
 use scrip::demo::http_fakes::HttpFakes;
 use scrip::demo::smtp_sink::{SinkMessage, SmtpSink};
@@ -177,6 +178,7 @@ impl World {
             },
             payments: Some(payments),
             mail: Some(mail(&self.notices)),
+            webhooks: WebhooksConfig { allow: vec![Network::parse("127.0.0.1").expect("a network")] },
             public_url: None,
         }
     }

@@ -5,16 +5,23 @@
 //! the workspace's zone. Nothing here reads a clock, a session or the database, and the templates make no
 //! decision but which words to use.
 
+mod account;
 mod billing;
 mod campaigns;
 pub mod chart;
+mod console;
+mod embed;
 pub mod format;
 mod operator;
 mod outreach;
 mod papers;
+mod people;
 mod shell;
 mod workspace;
 
+pub use account::{
+    DeliveryRow, DeliveryWord, Section, Sections, Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
+};
 pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
     Reach, ReachCampaign, Share, Usage, UsageRow,
@@ -23,11 +30,17 @@ pub use campaigns::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
     Standing, StepRow, Why,
 };
+pub use console::{
+    Console, ConsoleForm, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, HoldRow, LogRow, Logbook,
+    MailRow, PaidRow,
+};
+pub use embed::{EmbeddedChip, Theme};
 pub use operator::{Admin, AdminWorkspace, Checkout, ErrorPage, SignedOut};
 pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
 pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,
     StatementPage,
 };
+pub use people::{Browser, Invite, KeyRow, Keys, People, Person, Sessions, SignIn, WorkspaceRow, Workspaces};
 pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};
 pub use workspace::{Notice, NoticeTone, Notices, Settings};

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::console::{Desk, Desks};
 use super::format::{Figure, QueryValue, money};
 use super::shell::{Flash, Shell, State, Tab};
 

@@ -67,6 +67,8 @@ pub enum Tab {
 pub struct Shell {
     pub workspace: String,
     pub role: Role,
+    /// Whether somebody came in by themselves, and may be in other workspaces too.
+    pub person: bool,
     /// None on pages outside the navigation (an error).
     pub tab: Option<Tab>,
     pub chip: Chip,

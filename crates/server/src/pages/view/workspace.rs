@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::account::{Section, Sections};
 use super::format::{Figure, QueryValue};
 use super::shell::{Flash, Moment, Shell, Tab};
 

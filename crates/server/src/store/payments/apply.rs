@@ -14,8 +14,8 @@ use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
 use super::super::subscriptions::periods;
 use super::super::workspaces::find as find_workspace;
-use super::super::{Error, Store, alerts, auto_buy, outbox};
-use super::{Payment, Purpose, Status, claim, find, may_claim, refund};
+use super::super::{Error, Store, alerts, auto_buy, outbox, webhooks};
+use super::{Payment, Purpose, Status, claim, find, may_claim, refund, told};
 use crate::payments::{Said, Stands};
 use crate::values;
 
@@ -117,6 +117,7 @@ fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), E
            amount = ?8, tax = ?9, next_attempt = null, reason = null where workspace = ?1 and id = ?2",
         values![order.workspace, id, grant, bonus, receipt, now, said.object.as_ref(), said.amount, tax],
     )?;
+    told::top_up(batch, payment, webhooks::Kind::TopUpCompleted)?;
     let (title, body) = match order.purpose {
         Purpose::TopUp => {
             (format!("{} credits bought.", thousands(payment.credits())), "They were added to the balance.")
@@ -182,6 +183,9 @@ fn not_paid(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(),
         "update payment set status = ?3, reason = ?4, ended_at = ?5, next_attempt = ?6 where workspace = ?1 and id = ?2",
         values![order.workspace, payment.id, now as i64, said.reason.as_ref(), ended, again],
     )?;
+    if matches!(now, Status::Declined | Status::Expired) {
+        told::top_up(batch, payment, webhooks::Kind::TopUpFailed)?;
+    }
     if now != Status::Declined {
         return Ok(());
     }

@@ -290,13 +290,20 @@ create table api_key (
 );
 create index api_key_owner on api_key (owner);
 
+-- `way`: 0 by a signed link of the host product or the server, 1 by a link that was mailed to the person.
 create table session (
   hash blob not null primary key,
+  id integer not null,
   owner integer,
   role integer not null,
   email text,
+  way integer not null,
+  agent text not null,
+  created_at integer not null,
+  seen_at integer not null,
   expires_at integer not null
 ) without rowid;
+create index session_email on session (email) where email is not null;
 
 create table lead (
   workspace integer not null,
@@ -404,3 +411,85 @@ create table message (
   constraint message_key primary key (workspace, id)
 ) without rowid;
 create unique index message_step on message (workspace, job, lead, step);
+
+-- Where a host product is told of what happens. `events` is empty for all kinds, or their names between commas. `status`: 0 enabled,
+-- 1 disabled by somebody, 2 because nobody answered for days. `old_secret` signs beside `secret` until `old_until`.
+create table webhook_endpoint (
+  workspace integer not null,
+  id integer not null,
+  url text not null,
+  description text not null,
+  events text not null,
+  secret blob not null,
+  old_secret blob,
+  old_until integer,
+  status integer not null,
+  failing_since integer,
+  created_at integer not null,
+  constraint webhook_endpoint_key primary key (workspace, id)
+) without rowid;
+
+create table webhook_event (
+  workspace integer not null,
+  seq integer not null,
+  kind text not null,
+  at integer not null,
+  data text not null,
+  constraint webhook_event_key primary key (workspace, seq)
+) without rowid;
+
+create table webhook_delivery (
+  workspace integer not null,
+  endpoint integer not null,
+  seq integer not null,
+  status integer not null,
+  attempts integer not null,
+  due_at integer not null,
+  attempted_at integer,
+  answer integer,
+  detail text,
+  constraint webhook_delivery_key primary key (workspace, endpoint, seq)
+) without rowid;
+create index webhook_delivery_due on webhook_delivery (due_at) where status = 0;
+
+-- Who may come into a workspace by themselves. A person is an address in lower case; `role`: 0 member, 1 admin.
+create table member (
+  owner integer not null,
+  email text not null,
+  role integer not null,
+  created_at integer not null,
+  seen_at integer,
+  constraint member_key primary key (owner, email)
+) without rowid;
+create index member_email on member (email);
+
+-- Links that were mailed and are not used yet: the digest of each one's token.
+create table sign_in (
+  hash blob not null primary key,
+  email text not null,
+  expires_at integer not null
+) without rowid;
+create index sign_in_email on sign_in (email);
+
+-- What people changed besides the ledger, which keeps its own reasons: who, what, and what it was before and after.
+create table logbook (
+  workspace integer not null,
+  id integer not null,
+  at integer not null,
+  actor text not null,
+  what text not null,
+  subject text not null,
+  before text,
+  after text,
+  constraint logbook_key primary key (workspace, id)
+) without rowid;
+create index logbook_id on logbook (id);
+
+create table doubt (
+  workspace integer not null,
+  hold integer not null,
+  at integer not null,
+  constraint doubt_key primary key (workspace, hold)
+) without rowid;
+create index doubt_at on doubt (at);
+create index outbox_failed on outbox (id) where status = 2;

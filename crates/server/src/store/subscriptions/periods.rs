@@ -5,15 +5,16 @@
 use billing::ledger::{Command, GrantTerms, MAX_GRANTS};
 use billing::subscription::renewal_retry;
 use billing::{Amount, GrantKind, Refusal, Seq, Time};
+use serde_json::json;
 
 use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
 use super::super::payments::{self, NewPayment, Payment, Purpose};
 use super::super::workspaces::{Workspace, find};
-use super::super::{Error, Store, alerts, outbox};
+use super::super::{Error, Store, alerts, outbox, webhooks};
 use super::{Ordered, Standing, Terms, last};
 use crate::store::alerts::thousands;
-use crate::{calendar, clock, values};
+use crate::{calendar, clock, id, values};
 
 impl Store {
     /// Workspaces whose next period is due and waits for no payment, each with the plan that it would have.
@@ -126,6 +127,14 @@ pub(in crate::store) fn begin(
     let next = Some(ends_at);
     agree(batch, workspace, terms, (standing, next, kept.cloned()))?;
     if number > 0 {
+        let data = json!({
+            "plan": &terms.plan,
+            "credits": terms.credits,
+            "period_start": clock::rfc3339(starts_at),
+            "period_end": clock::rfc3339(ends_at),
+            "grant": grant.map(|grant| id::inside("grant", workspace.id, grant)),
+        });
+        webhooks::tell(&batch.tx, workspace.id, batch.now, webhooks::Kind::SubscriptionRenewed, &data)?;
         let title = format!("Renewed: {} credits added.", thousands(terms.credits));
         alerts::add(
             &batch.tx,
@@ -296,7 +305,18 @@ pub(in crate::store) fn declined(batch: &mut Batch<'_>, payment: &Payment) -> Re
                 "update workspace set subscription = 3 where workspace = ?1",
                 values![workspace.id],
             )?;
-            Ok(Some(batch.now.plus_seconds(seconds)))
+            let again = batch.now.plus_seconds(seconds);
+            if workspace.subscription != Some(Standing::PastDue) {
+                let data = json!({ "plan": &payment.order.item, "payment": payment.name(), "next_attempt_at": clock::rfc3339(again) });
+                webhooks::tell(
+                    &batch.tx,
+                    workspace.id,
+                    batch.now,
+                    webhooks::Kind::SubscriptionPastDue,
+                    &data,
+                )?;
+            }
+            Ok(Some(again))
         }
         None => {
             let body = "The renewal could not be charged. Credits that are left stay; none are added.";
@@ -320,6 +340,8 @@ pub(super) fn end(
     )?;
     batch.reload(workspace.id)?;
     batch.look_again(workspace.id)?;
+    let data = json!({ "plan": &workspace.plan });
+    webhooks::tell(&batch.tx, workspace.id, batch.now, webhooks::Kind::SubscriptionCanceled, &data)?;
     alerts::add(&batch.tx, workspace.id, "subscription_ended", batch.now, title, body)?;
     outbox::mail_admins(&batch.tx, workspace.id, batch.now, title, body)
 }

@@ -15,6 +15,7 @@ use crate::store::batch::Batch;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job};
+use crate::store::webhooks;
 use crate::values;
 
 /// The operation that writes a message: it has no effect outside, so that in doubt it is simply done again.
@@ -107,6 +108,7 @@ pub fn finish_if_done(tx: &Tx<'_>, workspace: i64, id: i64, now: Time) -> Result
     if let Some(mut job) = jobs::find(tx, workspace, id)?.filter(|job| job.run.stage == Stage::Launched) {
         job.run.end(Stage::Completed, now);
         jobs::save_run(tx, workspace, id, &job.run, now)?;
+        webhooks::campaign(tx, workspace, &job, webhooks::Kind::CampaignCompleted, now)?;
     }
     Ok(())
 }

@@ -1,0 +1,147 @@
+//! Embed tokens, and whoever looks at a balance with one.
+
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use billing::Time;
+use serde::{Deserialize, Serialize};
+
+use super::caller::In;
+use super::error::Error;
+use super::extract::Json;
+use super::{Answer, about};
+use crate::app::App;
+use crate::clock::rfc3339;
+use crate::embed::{self, Embed, Validity};
+use crate::id;
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewEmbedToken)]
+pub struct Create {
+    /// The sites that may show the balance, such as `https://app.example.com`.
+    #[schema(min_items = 1, max_items = 20)]
+    origins: Vec<String>,
+    /// A day when left out.
+    #[schema(minimum = 1, maximum = 604_800)]
+    expires_in_seconds: Option<i64>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EmbedToken)]
+pub struct View {
+    token: String,
+    origins: Vec<String>,
+    expires_at: String,
+    /// A page for an `<iframe>`: the balance chip without any script.
+    chip_url: String,
+    /// The live balance, for the `src` of `<scrip-balance>` or an `EventSource` of your own.
+    events_url: String,
+    /// The module that defines `<scrip-balance>`.
+    script_url: String,
+}
+
+fn origins(asked: &[String]) -> Result<Vec<String>, Error> {
+    if !(1..=embed::MAX_ORIGINS).contains(&asked.len()) {
+        return Err(Error::field("origins", format!("has 1 to {} sites", embed::MAX_ORIGINS)));
+    }
+    let mut origins = Vec::new();
+    for (index, text) in asked.iter().enumerate() {
+        let problem = "must be a site such as https://app.example.com, without a path";
+        let origin = embed::origin(text).ok_or_else(|| Error::field(format!("origins[{index}]"), problem))?;
+        if !origins.contains(&origin) {
+            origins.push(origin);
+        }
+    }
+    Ok(origins)
+}
+
+/// A read-only token for the balance in a host product's own pages. It is not stored, so each page may have its own.
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/embed_tokens", params(("ws" = String, Path)), request_body = Create, responses((status = 201, body = View)))]
+pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) -> Answer {
+    let seconds = body.expires_in_seconds.unwrap_or(embed::SECONDS);
+    if !(1..=embed::MAX_SECONDS).contains(&seconds) {
+        let problem = format!("must be a whole number from 1 to {}", embed::MAX_SECONDS);
+        return Err(Error::field("expires_in_seconds", problem));
+    }
+    let (workspace, origins) = (here.workspace, origins(&body.origins)?);
+    app.store.workspace(workspace).await?;
+    let expires_at = app.clock.now().plus_seconds(seconds);
+    let token = app.embed_token(&Embed { workspace, origins: origins.clone(), expires_at: expires_at.0 });
+    let (home, name) = (&app.public_url, id::workspace(workspace));
+    let view = View {
+        chip_url: format!("{home}/embed?token={token}"),
+        events_url: format!("{home}/v1/workspaces/{name}/events?token={token}"),
+        script_url: format!("{home}/embed/scrip-balance.js"),
+        token,
+        origins,
+        expires_at: rfc3339(expires_at),
+    };
+    about(&app, workspace, StatusCode::CREATED, &view).await
+}
+
+/// Whoever may look at the balance of `{ws}`: a caller who may see the workspace, or a page with an embed token for it.
+pub struct Onlooker {
+    pub workspace: i64,
+    /// When looking ends.
+    pub until: Option<Time>,
+    /// The site that looks.
+    origin: Option<HeaderValue>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    ws: String,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+}
+
+impl FromRequestParts<App> for Onlooker {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Onlooker, Error> {
+        let query = Query::<Token>::try_from_uri(&parts.uri).ok().and_then(|Query(query)| query.token);
+        let embed = query.as_deref().or_else(|| bearer(&parts.headers));
+        let Some((embed, validity)) = embed.and_then(|token| app.open_embed(token)) else {
+            let In { workspace, .. } = In::from_request_parts(parts, app).await?;
+            return Ok(Onlooker { workspace, until: None, origin: None });
+        };
+        if validity == Validity::Ended {
+            return Err(Error::unauthorized());
+        }
+        let path = Path::<Address>::from_request_parts(parts, app).await;
+        let Path(Address { ws }) = path.map_err(|_| Error::not_found())?;
+        if id::parse_workspace(&ws) != Some(embed.workspace) {
+            return Err(Error::not_found());
+        }
+        let origin = parts.headers.get(header::ORIGIN);
+        if !origin.is_none_or(|origin| origin.to_str().is_ok_and(|origin| embed.is_for(origin))) {
+            let detail = "the embed token is not for this site";
+            return Err(Error::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
+        }
+        Ok(Onlooker { workspace: embed.workspace, until: Some(embed.ends()), origin: origin.cloned() })
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+impl Onlooker {
+    /// Lets the site that looks read the answer.
+    pub fn show(self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = self.origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            let available = HeaderName::from_static("credits-available");
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, available.into());
+        }
+        response
+    }
+}

@@ -1,0 +1,88 @@
+//! What a host product puts into its own pages: a token that shows one balance, and nothing else.
+//!
+//! Owns the token's form. It is signed and not stored, so that a host may ask for one with every page it draws; that is why it
+//! ends by itself soon. It says which sites may show the balance, and browsers hold it to that.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use billing::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+
+/// How long a token works unless it is said, in seconds.
+pub const SECONDS: i64 = 86_400;
+/// The longest that it may work, in seconds.
+pub const MAX_SECONDS: i64 = 604_800;
+/// How many sites one token may name.
+pub const MAX_ORIGINS: usize = 20;
+
+const PREFIX: &str = "embed_";
+
+/// What a token says.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Embed {
+    pub workspace: i64,
+    /// As browsers write them: `https://app.example.com`.
+    pub origins: Vec<String>,
+    /// Microseconds since 1970.
+    pub expires_at: i64,
+}
+
+/// Whether a genuine token still works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Validity {
+    /// It does.
+    Works,
+    /// It did.
+    Ended,
+}
+
+impl Embed {
+    /// When it ends.
+    pub fn ends(&self) -> Time {
+        Time(self.expires_at)
+    }
+
+    /// Whether a site may show the balance.
+    pub fn is_for(&self, origin: &str) -> bool {
+        self.origins.iter().any(|known| known == origin)
+    }
+}
+
+/// A site as browsers write it in `Origin`, or `None` when it is more, or less, than a site.
+pub fn origin(text: &str) -> Option<String> {
+    let url = reqwest::Url::parse(text).ok()?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    let site = matches!(url.scheme(), "http" | "https") && url.has_host() && bare && nobody;
+    // A host of ours stands in a header: what could end or widen a source there is no host.
+    let host = url.host_str().unwrap_or_default();
+    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-[]:".contains(&byte));
+    (site && plain).then(|| url.origin().ascii_serialization())
+}
+
+impl App {
+    /// A token for a balance.
+    pub fn embed_token(&self, embed: &Embed) -> String {
+        let payload = serde_json::to_vec(embed).unwrap_or_default();
+        format!("{PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(&payload), self.sign(&signed(&payload)))
+    }
+
+    /// Reads a token; `None` when it is not ours.
+    pub fn open_embed(&self, token: &str) -> Option<(Embed, Validity)> {
+        let (payload, signature) = token.strip_prefix(PREFIX)?.split_once('.')?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        if !self.is_signature(&signed(&payload), signature) {
+            return None;
+        }
+        let embed: Embed = serde_json::from_slice(&payload).ok()?;
+        let validity = if embed.ends() > self.clock.now() { Validity::Works } else { Validity::Ended };
+        Some((embed, validity))
+    }
+}
+
+/// Another thing than what a link into the dashboard signs, so that neither is ever taken for the other.
+fn signed(payload: &[u8]) -> Vec<u8> {
+    [b"embed ", payload].concat()
+}

@@ -1,0 +1,82 @@
+//! API keys under Account, for admins. A secret is shown once.
+
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::campaigns::number;
+use super::frame::{Page, go, html};
+use super::scene::Scene;
+use super::session::{self, Visitor};
+use super::view::{KeyRow, Keys, Tab};
+use crate::app::{App, hex};
+use crate::store::people::ApiKey;
+use crate::{clock, id};
+
+/// The longest label, in characters.
+const MAX_LABEL: usize = 200;
+const PAGE: &str = "/settings/keys";
+
+/// All of them, and the form for another.
+pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
+    visitor.settings()?;
+    all(&app, &visitor, StatusCode::OK, Shown::default()).await
+}
+
+/// What the page says besides the list.
+#[derive(Default)]
+struct Shown {
+    secret: Option<String>,
+    label: String,
+    wrong: Option<String>,
+}
+
+async fn all(app: &App, visitor: &Visitor, status: StatusCode, shown: Shown) -> Page {
+    let scene = Scene::load(app, visitor).await?;
+    let row = |key: ApiKey| KeyRow {
+        id: id::inside("key", visitor.workspace, key.id),
+        label: key.label,
+        since: scene.moment(key.created_at),
+        revoked: key.revoked_at.map(|revoked| scene.moment(revoked)),
+    };
+    let rows = app.store.keys(visitor.workspace).await?.into_iter().map(row).collect();
+    let Shown { secret, label, wrong } = shown;
+    let form_key = session::form_key();
+    html(status, &Keys { shell: scene.shell(Some(Tab::Account)), rows, secret, label, wrong, form_key })
+}
+
+#[derive(Deserialize)]
+pub struct NewKey {
+    #[serde(default)]
+    label: String,
+    #[serde(default)]
+    form_key: String,
+}
+
+/// Makes a key, and shows its secret. A form that is sent twice makes one.
+pub async fn create(State(app): State<App>, visitor: Visitor, Form(new): Form<NewKey>) -> Page {
+    visitor.settings()?;
+    let (label, key) = (new.label.trim().to_owned(), session::stored_key(&new.form_key)?);
+    if label.is_empty() || label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
+        let wrong = Some("Say what it is for, in at most 200 characters.".to_owned());
+        let shown = Shown { label, wrong, secret: None };
+        return all(&app, &visitor, StatusCode::UNPROCESSABLE_ENTITY, shown).await;
+    }
+    if !app.store.first_use(visitor.workspace, key).await? {
+        return Ok(go(&app, PAGE, "form-sent"));
+    }
+    let secret: [u8; 32] = clock::random();
+    let made = app.store.create_key(visitor.workspace, label, secret, visitor.name()).await?;
+    let name = id::inside("key", visitor.workspace, made.id);
+    let secret = Some(format!("{name}.{}", hex(&secret)));
+    all(&app, &visitor, StatusCode::OK, Shown { secret, ..Shown::default() }).await
+}
+
+/// Revokes a key, at once.
+pub async fn revoke(State(app): State<App>, visitor: Visitor, Path(key): Path<String>) -> Page {
+    visitor.settings()?;
+    let number = number(&visitor, "key", &key)?;
+    app.store.revoke_key(visitor.workspace, number, visitor.name()).await?;
+    app.forget_key(number);
+    Ok(go(&app, PAGE, "key-revoked"))
+}

@@ -1,0 +1,101 @@
+//! The pages under Account: what is set, who may do what, and what is told to other programs.
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+
+use super::shell::{Flash, Moment, Role, Shell, Tab};
+
+/// Which page under Account is the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Overview,
+    People,
+    Keys,
+    Webhooks,
+    Sessions,
+}
+
+/// The links between the pages under Account. Members have the first and the last.
+#[derive(Debug, Clone, Copy, Template)]
+#[template(path = "part/sections.html")]
+pub struct Sections(pub Section, pub Role);
+
+impl HtmlSafe for Sections {}
+
+impl Sections {
+    fn on(&self, section: Section) -> bool {
+        self.0 == section
+    }
+}
+
+/// A form that was sent and not taken keeps what was typed, and says what is wrong beside the field.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookForm {
+    pub url: String,
+    pub description: String,
+    /// Name, and whether it is chosen.
+    pub kinds: Vec<(&'static str, bool)>,
+    /// `Must be an http:// or https:// address.`
+    pub wrong_url: Option<String>,
+    pub wrong_description: Option<String>,
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "account/webhooks.html")]
+pub struct Webhooks {
+    pub shell: Shell,
+    pub rows: Vec<WebhookRow>,
+    pub form: WebhookForm,
+    pub form_key: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct WebhookRow {
+    pub id: String,
+    pub url: String,
+    pub description: String,
+    /// `all events`, or their names.
+    pub events: String,
+    pub state: WebhookState,
+    pub failing_since: Option<Moment>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookState {
+    Enabled,
+    Failing,
+    Disabled,
+    GivenUp,
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "account/webhook.html")]
+pub struct Webhook {
+    pub shell: Shell,
+    pub endpoint: WebhookRow,
+    /// A new secret, shown this once.
+    pub secret: Option<String>,
+    pub deliveries: Vec<DeliveryRow>,
+    /// Where older ones are.
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct DeliveryRow {
+    pub event: String,
+    pub kind: String,
+    pub at: Moment,
+    pub state: DeliveryWord,
+    pub attempts: i64,
+    /// When it is tried next.
+    pub next_attempt: Option<Moment>,
+    /// `answered 500`, `cannot be reached`
+    pub outcome: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryWord {
+    Pending,
+    Delivered,
+    Failed,
+}

@@ -1,0 +1,81 @@
+//! The pages under Account as a browser meets them.
+
+use reqwest::{Method, StatusCode};
+use scrip::app::LinkRole;
+
+use crate::pages::{Site, after};
+
+#[tokio::test]
+async fn an_admin_adds_a_webhook_endpoint_sees_its_secret_once_and_its_log() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
+    let (_, page) = admin.get("/settings").await;
+    assert!(page.contains("href=\"/settings/webhooks\""), "{page}");
+    let (status, page) = admin.get("/settings/webhooks").await;
+    assert_eq!(status, StatusCode::OK);
+    let key = after(&page, "name=\"form_key\" value=\"").to_owned();
+
+    let wrong = [
+        ("form_key", key.as_str()),
+        ("url", "http://10.0.0.1/<b>"),
+        ("description", "mine"),
+        ("event", "credits.out"),
+    ];
+    let answer = admin.send(Method::POST, "/settings/webhooks", &wrong).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let page = answer.text().await.expect("text");
+    assert!(
+        page.contains("value=\"http://10.0.0.1/&#60;b&#62;\"") && page.contains("value=\"mine\""),
+        "{page}"
+    );
+    assert!(
+        page.contains("value=\"credits.out\" checked")
+            && page.contains("id=\"wrong-url\">It must be a public"),
+        "{page}"
+    );
+
+    let right = [
+        ("form_key", key.as_str()),
+        ("url", "https://example.com/hook"),
+        ("event", "credits.out"),
+        ("event", "credits.restored"),
+    ];
+    let answer = admin.send(Method::POST, "/settings/webhooks", &right).await;
+    assert_eq!(
+        (answer.status(), answer.headers()["cache-control"].to_str().ok()),
+        (StatusCode::OK, Some("no-store"))
+    );
+    let page = answer.text().await.expect("text");
+    let secret = after(&page, "<code>whsec_").split('<').next().expect("a secret").to_owned();
+    assert!(page.contains("credits.out, credits.restored"), "{page}");
+    assert_eq!(
+        admin.post("/settings/webhooks", &right).await.1,
+        "/settings/webhooks",
+        "a double click is one endpoint"
+    );
+    let (_, page) = admin.get("/settings/webhooks").await;
+    assert_eq!(page.matches("href=\"/settings/webhooks/whe_").count(), 1);
+    assert!(!page.contains(&secret));
+    let one = format!("/settings/webhooks/{}", after(&page, "href=\"/settings/webhooks/"));
+    assert!(!admin.get(&one).await.1.contains(&secret), "a secret is shown once");
+    let rotated = admin.send(Method::POST, &format!("{one}/rotate"), &[]).await.text().await.expect("text");
+    assert!(rotated.contains("whsec_") && !rotated.contains(&secret));
+    assert_eq!(admin.post(&format!("{one}/off"), &[]).await, (StatusCode::SEE_OTHER, one.clone()));
+    assert!(admin.get(&one).await.1.contains("<span>off</span>"));
+
+    let member = site.sign_in(Some(workspace), LinkRole::Member).await;
+    for path in ["/settings/webhooks", &one] {
+        assert_eq!(member.get(path).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(member.post("/settings/webhooks", &right).await.0, StatusCode::FORBIDDEN);
+    let other = site.workspace("Workspace 0002").await;
+    let foreign = site.sign_in(Some(other), LinkRole::Admin).await;
+    assert_eq!(foreign.get(&one).await.0, StatusCode::NOT_FOUND);
+    for act in ["on", "off", "rotate", "delete", "retry", "nothing"] {
+        assert_eq!(member.post(&format!("{one}/{act}"), &[]).await.0, StatusCode::FORBIDDEN, "{act}");
+        assert_eq!(foreign.post(&format!("{one}/{act}"), &[]).await.0, StatusCode::NOT_FOUND, "{act}");
+    }
+    assert_eq!(admin.post(&format!("{one}/delete"), &[]).await.1, "/settings/webhooks");
+    assert_eq!(admin.get(&one).await.0, StatusCode::NOT_FOUND);
+}
