@@ -162,6 +162,15 @@ impl Payments {
         }
     }
 
+    /// Closes a checkout page, so that nobody can pay there any more; what was paid there, or is on its way, if it was.
+    pub async fn close(&self, order: &Order) -> Result<Option<Said>, Failure> {
+        match (self, &order.checkout) {
+            (Payments::Stripe(stripe), Some(session)) => stripe.close(session).await,
+            // The sandbox's page looks at the order each time.
+            _ => Ok(None),
+        }
+    }
+
     /// Gives money back, as refund `number` of this payment, and says how the payment stands then. Asked again with the same
     /// number, it is the same refund. The first `before` minor units were given back by earlier numbers.
     pub async fn refund(&self, order: &Order, refund: Refund) -> Result<Said, Failure> {

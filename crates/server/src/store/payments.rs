@@ -19,6 +19,7 @@ use super::{Error, Store};
 use crate::payments::{Checkout, Said, Stands};
 use crate::{clock, id, values};
 
+pub(super) use attempt::{is_under_way, open_pages};
 pub use refund::RefundRow;
 
 /// What a payment is for.
@@ -138,6 +139,15 @@ impl Payment {
     /// Whether its money arrived, whatever was given back since.
     pub fn is_paid(&self) -> bool {
         matches!(self.status, Status::Paid | Status::Refunded)
+    }
+
+    /// Whether a person may pay it: not while the saved method is being charged, while money is on its way, or once it ended.
+    pub fn may_be_paid_in_person(&self) -> bool {
+        match self.status {
+            Status::Pending => self.attempts == 0 || self.next_attempt.is_none(),
+            Status::Declined => true,
+            Status::Paid | Status::Expired | Status::Refunded | Status::Processing => false,
+        }
     }
 
     /// What is known of it, in the provider's words.
@@ -289,9 +299,13 @@ impl Store {
         .await
     }
 
-    /// Keeps the checkout that was opened for a payment.
+    /// Keeps the checkout that was opened for a payment, unless nobody may pay there any more: then nobody hears of it.
     pub async fn keep_checkout(&self, workspace: i64, id: i64, checkout: Checkout) -> Result<Payment, Error> {
         self.write(workspace, move |batch| {
+            let payment = find(&batch.tx, workspace, id)?;
+            if !payment.may_be_paid_in_person() {
+                return Ok(payment);
+            }
             batch.tx.execute(
                 "update payment set checkout = ?3, checkout_url = ?4 where workspace = ?1 and id = ?2",
                 values![workspace, id, checkout.session.as_ref(), &checkout.url],

@@ -7,6 +7,7 @@ mod forged;
 mod renewals;
 mod secrets;
 mod storm;
+mod twice;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

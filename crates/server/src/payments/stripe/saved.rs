@@ -47,7 +47,7 @@ impl Stripe {
 
     /// Sees to it that nobody can pay on a page any more, so that what is paid there is not charged as well; what was paid there
     /// already, if it was.
-    async fn close(&self, session: &str) -> Result<Option<Said>, Failure> {
+    pub(in crate::payments) async fn close(&self, session: &str) -> Result<Option<Said>, Failure> {
         let path = format!("checkout/sessions/{session}/expire");
         match self.wire.post::<Session>(&path, &format!("expire {session}"), &[]).await {
             Ok(_) => Ok(None),

@@ -45,11 +45,17 @@ impl Store {
     }
 
     /// Forgets the page of a payment whose time is over, so that the next one who wants to pay it gets a new one.
-    pub async fn close_checkout(&self, workspace: i64, id: i64, checkout: String) -> Result<Payment, Error> {
+    pub async fn close_checkout(
+        &self,
+        workspace: i64,
+        id: i64,
+        checkout: Option<String>,
+    ) -> Result<Payment, Error> {
         self.write(workspace, move |batch| {
             batch.tx.execute(
-                "update payment set checkout_url = null where workspace = ?1 and id = ?2 and checkout = ?3",
-                values![workspace, id, &checkout],
+                "update payment set checkout_url = null where workspace = ?1 and id = ?2
+                 and coalesce(checkout, '') = coalesce(?3, '')",
+                values![workspace, id, checkout.as_ref()],
             )?;
             find(&batch.tx, workspace, id)
         })

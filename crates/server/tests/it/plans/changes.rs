@@ -135,3 +135,42 @@ async fn a_price_list_holds_from_its_date_and_what_was_agreed_until_the_renewal(
     assert_eq!(paid, [&json!(6_000), &json!(3_720)], "each at the price it was agreed at, with 20 % tax");
     shop.server.audit();
 }
+
+/// A whole new period in the very moment in which the last one began.
+#[tokio::test]
+async fn a_period_that_is_replaced_in_its_first_moment_has_no_length_and_no_fault() {
+    let shop = Shop::open().await;
+    shop.subscribe("small", "pays").await;
+    let is = shop.change(json!({ "plan": "fresh" })).await;
+    assert_eq!(stands(&is), ("active", "2027-01-31T10:00:00Z", "2027-02-28T10:00:00Z"), "{is}");
+    shop.comes_to(3_600).await;
+    shop.server.advance(28 * DAY).await;
+    shop.comes_to(3_600).await;
+    shop.server.audit();
+}
+
+/// A year that is paid by an upgrade costs each of its twelve grants a twelfth, as one that is paid by subscribing does.
+#[tokio::test]
+async fn each_grant_of_a_year_costs_its_twelfth_however_the_year_began() {
+    for upgraded in [false, true] {
+        let shop = Shop::open().await;
+        if upgraded {
+            shop.subscribe("small", "pays").await;
+            shop.server.advance(5 * DAY).await;
+            shop.change(json!({ "plan": "yearly" })).await;
+        } else {
+            shop.subscribe("yearly", "pays").await;
+        }
+        shop.server.advance(70 * DAY).await;
+        let csv = shop.server.get(&format!("{}/grants.csv", shop.ws)).await.about_a_workspace(200);
+        let costs: Vec<&str> = csv
+            .as_str()
+            .expect("text")
+            .lines()
+            .skip(1 + usize::from(upgraded))
+            .map(|line| line.rsplit(',').nth(2).expect("a cost"))
+            .collect();
+        assert_eq!(costs, ["10000"; 3], "{csv}");
+        shop.server.audit();
+    }
+}

@@ -13,7 +13,7 @@ use crate::plans::{CATALOG, DAY};
 use crate::temp::Directory;
 
 /// A workspace that has subscribed and paid its first month on Stripe's page.
-async fn subscribed() -> (Shop, i64, String) {
+pub(super) async fn subscribed() -> (Shop, i64, String) {
     let fake = FakeStripe::start().await.expect("a free port");
     let catalogs = vec![Catalog::parse("shop.toml", CATALOG).expect("a catalog")];
     let payments = Some(PaymentsConfig::Stripe(config(&fake)));
@@ -37,7 +37,7 @@ async fn subscribed() -> (Shop, i64, String) {
 }
 
 impl Shop {
-    async fn subscription(&self, status: &str, credits: i64) -> Value {
+    pub(super) async fn subscription(&self, status: &str, credits: i64) -> Value {
         let is = self.server.get(&format!("{}/subscription", self.ws)).await.about_a_workspace(200);
         let balance = self.server.get(&format!("{}/balance", self.ws)).await.about_a_workspace(200);
         assert_eq!((&is["status"], &balance["available"]), (&json!(status), &json!(credits)), "{is}");
@@ -45,7 +45,7 @@ impl Shop {
     }
 
     /// From now on this card is the one that is charged.
-    fn chooses(&self, customer: &str, card: &str) {
+    pub(super) fn chooses(&self, customer: &str, card: &str) {
         let mut stripe = self.fake.stripe();
         let method = stripe.save(customer, card);
         stripe.change(customer, json!({ "invoice_settings": { "default_payment_method": method } }));
@@ -59,7 +59,7 @@ impl Shop {
         opened.checkout_url.expect("an address").rsplit('/').next().expect("a session").to_owned()
     }
 
-    fn paid(&self) -> usize {
+    pub(super) fn paid(&self) -> usize {
         self.fake.stripe().all("charge").iter().filter(|charge| charge["paid"] == true).count()
     }
 }
