@@ -261,8 +261,9 @@ pub async fn refresh(app: &App, payment: &Payment) -> Result<Payment, Trouble> {
 pub async fn told(app: &App, workspace: i64, id: i64, said: Said) -> Result<Payment, store::Error> {
     let payment = app.store.payment(workspace, id).await?;
     let known = payment.known();
-    let sums =
-        |said: &Said| (said.stands, said.object.clone(), said.refunded, said.disputed, said.reinstated);
+    let sums = |said: &Said| {
+        (said.stands, said.object.clone(), said.refunded, said.undone, said.disputed, said.reinstated)
+    };
     if said.stands == Stands::Paid && sums(&known) == sums(&said) {
         return Ok(payment);
     }

@@ -97,8 +97,12 @@ pub struct Said {
     pub currency: String,
     /// Tax in the amount, where the provider computed it; then the amount is ours without tax, and this.
     pub tax: Option<i64>,
-    /// Minor units given back by refunds so far.
+    /// Minor units given back by refunds so far, also by those that failed afterwards.
     pub refunded: i64,
+    /// Minor units of those that failed, so that the money is here again.
+    pub undone: i64,
+    /// The numbers of our own refunds among those that failed.
+    pub failed: Vec<i64>,
     /// Minor units that disputes ever took.
     pub disputed: i64,
     /// Minor units of those that came back.

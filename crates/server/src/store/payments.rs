@@ -103,8 +103,10 @@ pub struct Payment {
     pub grant: Option<i64>,
     /// The grant of its bonus.
     pub bonus_grant: Option<i64>,
-    /// Minor units given back.
+    /// Minor units given back, also by refunds that failed afterwards.
     pub refunded: i64,
+    /// Minor units of refunds that failed.
+    pub undone: i64,
     /// Minor units that disputes took.
     pub disputed: i64,
     /// Minor units of those that came back.
@@ -141,6 +143,11 @@ impl Payment {
         matches!(self.status, Status::Paid | Status::Refunded)
     }
 
+    /// Minor units that went back and stayed there.
+    pub fn given_back(&self) -> i64 {
+        self.refunded - self.undone
+    }
+
     /// Whether a person may pay it: not while the saved method is being charged, while money is on its way, or once it ended.
     pub fn may_be_paid_in_person(&self) -> bool {
         match self.status {
@@ -165,6 +172,7 @@ impl Payment {
             amount: self.order.amount,
             currency: self.order.currency.clone(),
             refunded: self.refunded,
+            undone: self.undone,
             disputed: self.disputed,
             reinstated: self.reinstated,
             reason: self.reason.clone(),
@@ -189,7 +197,7 @@ pub struct Payer {
 
 const PAYMENT: &str = "select workspace, id, purpose, item, label, credits, bonus, expires_days, terms, amount, tax, currency, return_url,
     status, reason, checkout, checkout_url, object, attempts, next_attempt, grant_id, bonus_grant, refunded, disputed, reinstated,
-    taken, moves, receipt, created_at, paid_at, quantity from payment";
+    taken, moves, receipt, created_at, paid_at, quantity, undone from payment";
 
 fn read(row: &Row<'_>) -> Result<Payment, Error> {
     use Purpose::{AutoBuy, Period, TopUp, Upgrade};
@@ -229,6 +237,7 @@ fn read(row: &Row<'_>) -> Result<Payment, Error> {
         receipt: row.opt_int(27)?,
         created_at: row.time(28)?,
         paid_at: row.opt_time(29)?,
+        undone: row.int(31)?,
     })
 }
 
@@ -248,8 +257,8 @@ pub(super) fn insert(
 ) -> Result<(), Error> {
     tx.execute(
         "insert into payment (workspace, id, purpose, item, label, credits, bonus, expires_days, terms, amount, tax, currency, return_url,
-           status, attempts, next_attempt, refunded, disputed, reinstated, taken, moves, created_at, quantity)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14, 0, 0, 0, 0, 0, ?15, ?16)",
+           status, attempts, next_attempt, refunded, undone, disputed, reinstated, taken, moves, created_at, quantity)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14, 0, 0, 0, 0, 0, 0, ?15, ?16)",
         values![
             new.workspace,
             id,

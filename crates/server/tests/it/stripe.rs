@@ -4,6 +4,7 @@
 mod client;
 mod crash;
 mod forged;
+mod refunds;
 mod renewals;
 mod secrets;
 mod storm;
@@ -34,6 +35,7 @@ fn config(fake: &FakeStripe) -> StripeConfig {
         secret_key: Secret::new(fake_stripe::SECRET_KEY),
         webhook_secrets: vec![Secret::new("whsec_next"), Secret::new(fake_stripe::WEBHOOK_SECRET)],
         api_url: fake.url.clone(),
+        custom_domain: None,
         timeout: Duration::from_secs(30),
     }
 }

@@ -228,6 +228,7 @@ create table payment (
   grant_id integer,
   bonus_grant integer,
   refunded integer not null,
+  undone integer not null,
   disputed integer not null,
   reinstated integer not null,
   taken integer not null,
@@ -248,6 +249,7 @@ create table refund (
   number integer not null,
   amount integer not null,
   credits integer not null,
+  failed integer not null,
   reason text not null,
   at integer not null,
   constraint refund_key primary key (workspace, payment, number)

@@ -160,3 +160,19 @@ async fn credits_that_run_low_are_bought_once_on_the_saved_card_whatever_is_lost
     assert_eq!(shop.paid(), 2);
     shop.end();
 }
+
+/// What somebody changes on Stripe's own page is what our page names, and what is charged.
+#[tokio::test]
+async fn a_card_that_is_changed_at_stripe_is_named_at_once() {
+    let (shop, workspace, customer) = subscribed().await;
+    let named = async || shop.server.app.store.payer(workspace).await.expect("a payer").method;
+    assert_eq!(named().await.expect("a card").1, "Visa 4242");
+    let card = shop.fake.stripe().replace(&customer, "4000002500003155");
+    shop.deliver_all().await;
+    assert_eq!(named().await.expect("a card"), (card.clone(), "Visa 3155".to_owned()));
+    // It is taken away, and no other is left.
+    shop.fake.stripe().forget(&card);
+    shop.deliver_all().await;
+    assert_eq!(named().await, None);
+    shop.end();
+}
