@@ -4,6 +4,7 @@
 mod client;
 mod crash;
 mod forged;
+mod kills;
 mod refunds;
 mod renewals;
 mod secrets;
