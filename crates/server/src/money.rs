@@ -13,7 +13,7 @@ use crate::store::alerts::thousands;
 use crate::store::committer::Key;
 use crate::store::payments::{NewPayment, Payer, Payment, Purpose, Status};
 use crate::store::subscriptions::change::{Changed, Subscription, Wish};
-use crate::store::subscriptions::{Standing, Terms};
+use crate::store::subscriptions::{Change, Standing, Terms};
 
 /// Why money did not move.
 #[derive(Debug)]
@@ -64,6 +64,18 @@ pub fn terms(catalog: &Catalog, plan: &str) -> Option<Terms> {
         trial: plan.trial.as_ref().map(|trial| (trial.days, trial.credits)),
         prorates: plan.upgrade == Upgrade::Prorated,
     })
+}
+
+/// What a plan means from its next renewal on, after a change to it: by the price list of that day, as far as that is known.
+pub fn renewed(app: &App, is: &Subscription, change: &Change, terms: &Terms) -> Terms {
+    let at = match change {
+        Change::AtRenewal { at } => Some(*at),
+        Change::AfterTrial => Some(is.workspace.anchor),
+        Change::Stay | Change::Difference { .. } => is.workspace.next_period,
+        Change::Begin | Change::NewPeriod | Change::Trial { .. } => None,
+    };
+    let then = at.and_then(|at| self::terms(app.catalog_at(at), &terms.plan));
+    then.unwrap_or_else(|| terms.clone())
 }
 
 /// Does what a person wishes for the subscription. What it costs is charged at once where a method is saved; otherwise, or when

@@ -89,7 +89,7 @@ fn document(workspace: i64, balance: &queries::Balance) -> Balance {
 /// What is left.
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/balance", params(("ws" = String, Path)), responses((status = 200, body = Balance)))]
 pub async fn balance(State(app): State<App>, here: In) -> Answer {
-    let balance = app.store.balance(here.workspace).await?;
+    let balance = app.balance(here.workspace).await?;
     Ok(with_available(StatusCode::OK, &document(here.workspace, &balance), balance.available, Fresh::Yes))
 }
 
@@ -97,7 +97,7 @@ pub async fn balance(State(app): State<App>, here: In) -> Answer {
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path)), responses((status = 200, content_type = "text/event-stream", body = String)))]
 pub async fn events(State(app): State<App>, here: In) -> Result<Response, Error> {
     let changes = app.store.changes();
-    let first = app.store.balance(here.workspace).await?;
+    let first = app.balance(here.workspace).await?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(stream(app, here.workspace, changes, first)).keep_alive(keep_alive).into_response())
 }
@@ -114,7 +114,7 @@ fn stream(
             None => {
                 tokio::time::sleep(EVENT_PAUSE).await;
                 changed(&app, &mut changes, workspace).await?;
-                app.store.balance(workspace).await.ok()?
+                app.balance(workspace).await.ok()?
             }
         };
         let data = serde_json::to_string(&document(workspace, &balance)).ok()?;

@@ -33,7 +33,7 @@ impl Scene {
     pub async fn load(app: &App, visitor: &Visitor) -> Result<Scene, Trouble> {
         let workspace = app.store.workspace(visitor.workspace).await?;
         let standing = app.store.standing(visitor.workspace).await?;
-        let balance = app.store.balance(visitor.workspace).await?;
+        let balance = app.balance(visitor.workspace).await?;
         let admin = !matches!(visitor.role, store::people::Role::Member);
         let role = if admin { Role::Admin } else { Role::Member };
         Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, flash: visitor.flash.clone() })

@@ -435,3 +435,12 @@ create table message (
   constraint message_key primary key (workspace, id)
 ) without rowid;
 create unique index message_step on message (workspace, job, lead, step);
+
+-- What was answered first under a key, where it cannot be made again from what it changed.
+create table answer (
+  workspace integer not null,
+  kind integer not null,
+  key text not null,
+  body text not null,
+  constraint answer_key primary key (workspace, kind, key)
+) without rowid;

@@ -33,7 +33,8 @@ async fn a_larger_plan_costs_the_difference_now_and_a_smaller_one_waits() {
     let balance = shop.server.get(&format!("{}/balance", shop.ws)).await.body;
     assert_eq!(
         (&balance["renews_at"], &balance["renewal_credits"]),
-        (&json!("2027-02-28T10:00:00Z"), &Value::Null)
+        (&json!("2027-02-28T10:00:00Z"), &json!(3_100)),
+        "what the smaller one brings"
     );
     shop.server.advance(14 * DAY).await;
     let is = shop.is().await;
@@ -71,6 +72,12 @@ async fn a_period_is_given_back_like_a_top_up() {
     assert_eq!((&got["status"], &got["refunded_credits"]), (&json!("refunded"), &json!(3_100)), "{got}");
     let balance = shop.server.get(&format!("{}/balance", shop.ws)).await.body;
     assert_eq!((&balance["available"], &balance["debt"]), (&json!(0), &json!(1_000)));
+    let again = shop.server.post(&refund, "half", half).await.about_a_workspace(200);
+    assert_eq!(
+        (&again["status"], &again["refunded_credits"]),
+        (&json!("paid"), &json!(1_550)),
+        "as answered first"
+    );
     let csv = shop.server.get(&format!("{}/payments.csv", shop.ws)).await.about_a_workspace(200);
     assert!(
         csv.as_str()
@@ -102,9 +109,20 @@ async fn a_wish_that_makes_no_sense_is_refused_by_name() {
     no_key.problem(400, "idempotency_key_required");
     let first = shop.server.send(OPERATOR, "PUT", &path, "k", json!({ "plan": "small" }).to_string()).await;
     let again = shop.server.send(OPERATOR, "PUT", &path, "k", json!({ "plan": "small" }).to_string()).await;
-    assert_eq!((first.body, again.header("idempotency-replayed")), (again.body.clone(), Some("true")));
+    assert_eq!((&first.body, again.header("idempotency-replayed")), (&again.body, Some("true")));
     let other = shop.server.send(OPERATOR, "PUT", &path, "k", json!({ "plan": "large" }).to_string()).await;
     other.problem(422, "idempotency_key_reused");
+    // The first answer stays the answer, whatever has become of the plan since.
+    shop.pay(&first.body, "pays").await;
+    shop.change(json!({ "plan": "large" })).await;
+    let again = shop.server.send(OPERATOR, "PUT", &path, "k", json!({ "plan": "small" }).to_string()).await;
+    assert_eq!((&again.body, again.status), (&first.body, 200));
+    assert_eq!(shop.is().await["plan"], "large");
+    let ended = shop.server.send(OPERATOR, "POST", &format!("{path}/cancel"), "end", String::new()).await;
+    shop.act("resume").await.about_a_workspace(200);
+    let again = shop.server.send(OPERATOR, "POST", &format!("{path}/cancel"), "end", String::new()).await;
+    assert_eq!((&again.body, &again.body["status"]), (&ended.body, &json!("canceling")));
+    assert_eq!(shop.is().await["status"], "active");
     shop.server.audit();
 }
 
@@ -121,6 +139,14 @@ async fn a_price_list_holds_from_its_date_and_what_was_agreed_until_the_renewal(
     let shop = Shop::of(config, json!({})).await;
     shop.subscribe("small", "pays").await;
     assert_eq!(shop.server.get("/v1/catalog").await.body["version"], 1);
+    // What the renewal brings is known today.
+    let balance = shop.server.get(&format!("{}/balance", shop.ws)).await.body;
+    assert_eq!(balance["renewal_credits"], 2_000, "{balance}");
+    let asked = json!({ "plan": "small" });
+    let stays = shop.server.post(&format!("{}/subscription/preview", shop.ws), "", asked).await.body;
+    let renewal =
+        (&stays["renewal_credits"], &stays["renewal_price"]["amount"], &stays["price_now"]["amount"]);
+    assert_eq!(renewal, (&json!(2_000), &json!(5_000), &json!(0)), "{stays}");
     shop.server.advance(20 * DAY).await;
     assert_eq!(shop.server.get("/v1/catalog").await.body["version"], 2);
     let is = shop.is().await;

@@ -13,7 +13,7 @@ async fn a_refund_that_fails_after_it_succeeded_gives_its_credits_back_once() {
         shop.hears(news).await;
         let path = format!("/v1/topups/{topup}/refund");
         let body = json!({ "credits": 250, "reason": "asked for it" });
-        shop.server.post(&path, "first", body.clone()).await.about_a_workspace(200);
+        let first = shop.server.post(&path, "first", body.clone()).await.about_a_workspace(200);
         // Somebody gives some back at Stripe as well.
         shop.fake.stripe().give_back(&intent, 300);
         shop.hears(news).await;
@@ -30,7 +30,9 @@ async fn a_refund_that_fails_after_it_succeeded_gives_its_credits_back_once() {
         }
         assert_eq!(shop.available().await, before + 250, "{news:?}");
         let again = shop.server.post(&path, "first", body.clone()).await.about_a_workspace(200);
-        assert_eq!(again["refunded_credits"], 750 - before, "{again}");
+        assert_eq!(again, first, "the same key is the first answer");
+        let today = shop.server.get(&format!("/v1/topups/{topup}")).await.about_a_workspace(200);
+        assert_eq!(today["refunded_credits"], 750 - before, "{today}");
         shop.hears(News::Events).await;
         shop.hears(News::Never).await;
         assert_eq!(shop.available().await, before + 250, "{news:?}");
