@@ -113,9 +113,11 @@ pub struct CampaignLead {
 /// The kinds of entries that change the balance or explain it: the ones the API lists.
 pub const LISTED: [i64; 7] = [1, 2, 7, 9, 10, 11, 12];
 
+type Renewal = (Option<Time>, Option<i64>, Option<String>);
+
 /// When credits come next, how many, and of which plan where it is agreed anew. Not while they wait for a payment, nor after the
 /// last ones of a plan that ends; how many another plan brings is not known here.
-fn renewal(row: &Row<'_>) -> Result<(Option<Time>, Option<i64>, Option<String>), Error> {
+fn renewal(row: &Row<'_>) -> Result<Renewal, Error> {
     let (Some(at), credits) = (row.opt_time(7)?, row.opt_int(8)?) else { return Ok((None, None, None)) };
     let terms = row.opt_text(11)?.and_then(|terms| serde_json::from_str::<Terms>(&terms).ok());
     let each = terms.map_or(1, |terms| terms.months / terms.grant_months);
