@@ -3,6 +3,7 @@
 mod auto_buy;
 mod broken;
 mod changes;
+mod checkouts;
 mod life;
 mod together;
 
