@@ -66,6 +66,9 @@ async fn call(
                     key: header("idempotency-key"),
                 };
                 let (status, answer, replayed) = stripe.answer(&ask);
+                if let Some(watcher) = &stripe.watcher {
+                    watcher(&stripe);
+                }
                 (fault, status, answer, replayed, stripe.serial)
             }
         }

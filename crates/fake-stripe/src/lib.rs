@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use checkout::Shown;
-pub use stripe::{Fault, Stripe};
+pub use stripe::{Fault, Stripe, Watcher};
 
 /// The key that it wants.
 pub const SECRET_KEY: &str = "sk_test_fake";
@@ -61,9 +61,22 @@ impl FakeStripe {
 
     /// Listens at an address.
     pub async fn listen(address: &str) -> io::Result<FakeStripe> {
+        FakeStripe::at(address, Stripe::new).await
+    }
+
+    /// Listens on a free port, and knows what another one knew.
+    pub async fn knowing(mut stripe: Stripe) -> io::Result<FakeStripe> {
+        let moved = |base| {
+            stripe.base = base;
+            stripe
+        };
+        FakeStripe::at("127.0.0.1:0", moved).await
+    }
+
+    async fn at(address: &str, stripe: impl FnOnce(String) -> Stripe) -> io::Result<FakeStripe> {
         let listener = TcpListener::bind(address).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let shared = Shared { stripe: Arc::new(Mutex::new(Stripe::new(url.clone()))) };
+        let shared = Shared { stripe: Arc::new(Mutex::new(stripe(url.clone()))) };
         let router = http::router(shared.clone());
         let serving = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
         Ok(FakeStripe { url, shared, serving })

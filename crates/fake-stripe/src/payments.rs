@@ -77,6 +77,19 @@ impl Stripe {
         saved["id"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// On the portal this customer chooses another card for all that is to come; answers its id.
+    pub fn replace(&mut self, customer: &str, card: &str) -> String {
+        let method = self.save(customer, card);
+        let settings = json!({ "invoice_settings": { "default_payment_method": method } });
+        self.update_customer(customer, &settings).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        method
+    }
+
+    /// On the portal somebody takes a card away.
+    pub fn forget(&mut self, method: &str) {
+        self.detach(method).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    }
+
     /// A payment method by its id, or a new one of a test card.
     fn method(&mut self, name: &str, customer: &Value) -> Result<String, Refusal> {
         match self.make_method(name, customer) {

@@ -3,6 +3,7 @@
 //! Owns how objects are made, listed and expanded. What becomes of money is in `payments` and `checkout`.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -44,7 +45,11 @@ pub(crate) struct Ask<'a> {
     pub key: &'a str,
 }
 
+/// Is shown what Stripe knows after each request.
+pub type Watcher = Arc<dyn Fn(&Stripe) + Send + Sync>;
+
 /// The stand-in's memory. Its fields are the weather that a test makes.
+#[derive(Clone)]
 pub struct Stripe {
     /// Whether it says that this is real money.
     pub livemode: bool,
@@ -60,6 +65,8 @@ pub struct Stripe {
     pub endpoints: Vec<String>,
     /// Every request so far, as `POST /v1/refunds`.
     pub calls: Vec<String>,
+    /// Who looks on.
+    pub watcher: Option<Watcher>,
     pub(crate) base: String,
     pub(crate) serial: u64,
     things: HashMap<String, Value>,
@@ -70,6 +77,8 @@ pub struct Stripe {
     pub(crate) wanted: HashMap<String, Value>,
     answers: HashMap<String, (String, u16, Value)>,
     faults: Vec<(String, Fault, usize)>,
+    /// What happens at the request with this number, counted from the first.
+    planned: Option<(usize, Fault)>,
     pub(crate) told: HashSet<String>,
 }
 
@@ -83,6 +92,7 @@ impl Stripe {
             wanted_events: Vec::new(),
             endpoints: Vec::new(),
             calls: Vec::new(),
+            watcher: None,
             base,
             serial: 0,
             things: HashMap::new(),
@@ -92,6 +102,7 @@ impl Stripe {
             wanted: HashMap::new(),
             answers: HashMap::new(),
             faults: Vec::new(),
+            planned: None,
             told: HashSet::new(),
         }
     }
@@ -105,6 +116,21 @@ impl Stripe {
     /// Misbehaves in this way for the next `times` requests that begin like this, such as `POST /v1/refunds`.
     pub fn fail(&mut self, request: &str, fault: Fault, times: usize) {
         self.faults.push((request.to_owned(), fault, times));
+    }
+
+    /// Misbehaves in this way at the request that comes after so many others from now on.
+    pub fn fail_after(&mut self, others: usize, fault: Fault) {
+        self.planned = Some((self.calls.len() + others, fault));
+    }
+
+    /// Forgets a request that it should misbehave at.
+    pub fn plan_nothing(&mut self) {
+        self.planned = None;
+    }
+
+    /// Whether the request that it should misbehave at has come.
+    pub fn has_failed(&self) -> bool {
+        self.planned.is_none()
     }
 
     /// An object as it is now.
@@ -136,6 +162,10 @@ impl Stripe {
     }
 
     pub(crate) fn take_fault(&mut self, request: &str) -> Option<Fault> {
+        // The request itself is counted already.
+        if let Some((_, fault)) = self.planned.take_if(|(number, _)| *number < self.calls.len()) {
+            return Some(fault);
+        }
         let at = self.faults.iter().position(|(begin, _, times)| *times > 0 && request.starts_with(begin))?;
         self.faults[at].2 -= 1;
         Some(self.faults[at].1.clone())

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::payments::Payments;
 use crate::providers::{Providers, Receivers, Smtp};
 use crate::store::people::Role;
+use crate::store::queries::Balance;
 use crate::store::{Error, Place, Store};
 
 pub use crate::hex::{from_hex, hex};
@@ -147,13 +148,34 @@ impl App {
         &self.prices().1
     }
 
+    /// The price list that will hold then, as far as is known today.
+    pub fn catalog_at(&self, at: Time) -> &Catalog {
+        &self.prices_at(at.max(self.clock.now())).1
+    }
+
+    /// A workspace's balance, with what its next renewal brings by the price list of that day.
+    ///
+    /// # Errors
+    /// When there is no such workspace, or the store cannot read.
+    pub async fn balance(&self, workspace: i64) -> Result<Balance, Error> {
+        let mut balance = self.store.balance(workspace).await?;
+        let then = balance.renews_at.zip(balance.renewal_plan.as_ref());
+        if let Some(plan) = then.and_then(|(at, plan)| self.catalog_at(at).plan(plan)) {
+            balance.renewal_credits = Some(plan.credits);
+        }
+        Ok(balance)
+    }
+
     fn rate_card(&self) -> &RateCard {
         &self.prices().2
     }
 
     fn prices(&self) -> &(Time, Catalog, RateCard) {
-        let now = self.clock.now();
-        let begun = self.prices.iter().rev().find(|(since, ..)| *since <= now);
+        self.prices_at(self.clock.now())
+    }
+
+    fn prices_at(&self, at: Time) -> &(Time, Catalog, RateCard) {
+        let begun = self.prices.iter().rev().find(|(since, ..)| *since <= at);
         begun.unwrap_or(&self.prices[0])
     }
 

@@ -128,6 +128,8 @@ pub struct StripeConfig {
     pub webhook_secrets: Vec<Secret>,
     /// Where the API is.
     pub api_url: String,
+    /// Where its Checkout and portal are besides its own addresses: the account's custom domain.
+    pub custom_domain: Option<String>,
     /// How long one attempt may take.
     pub timeout: Duration,
 }

@@ -91,7 +91,7 @@ fn record(payment: &Payment) -> [String; 16] {
         number(order.tax),
         number(order.amount),
         order.currency.clone(),
-        number(payment.refunded),
+        number(payment.given_back()),
         number(payment.disputed - payment.reinstated),
         number(payment.taken),
         rfc3339(payment.created_at),

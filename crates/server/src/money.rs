@@ -12,8 +12,8 @@ use crate::store;
 use crate::store::alerts::thousands;
 use crate::store::committer::Key;
 use crate::store::payments::{NewPayment, Payer, Payment, Purpose, Status};
-use crate::store::subscriptions::change::{Subscription, Wish};
-use crate::store::subscriptions::{Standing, Terms};
+use crate::store::subscriptions::change::{Changed, Subscription, Wish};
+use crate::store::subscriptions::{Change, Standing, Terms};
 
 /// Why money did not move.
 #[derive(Debug)]
@@ -66,6 +66,18 @@ pub fn terms(catalog: &Catalog, plan: &str) -> Option<Terms> {
     })
 }
 
+/// What a plan means from its next renewal on, after a change to it: by the price list of that day, as far as that is known.
+pub fn renewed(app: &App, is: &Subscription, change: &Change, terms: &Terms) -> Terms {
+    let at = match change {
+        Change::AtRenewal { at } => Some(*at),
+        Change::AfterTrial => Some(is.workspace.anchor),
+        Change::Stay | Change::Difference { .. } => is.workspace.next_period,
+        Change::Begin | Change::NewPeriod | Change::Trial { .. } => None,
+    };
+    let then = at.and_then(|at| self::terms(app.catalog_at(at), &terms.plan));
+    then.unwrap_or_else(|| terms.clone())
+}
+
 /// Does what a person wishes for the subscription. What it costs is charged at once where a method is saved; otherwise, or when
 /// that is declined, its checkout is opened.
 ///
@@ -78,7 +90,12 @@ pub async fn change(
     key: Key,
 ) -> Result<(Subscription, Option<Payment>, bool), Trouble> {
     let is_plan = matches!(wish, Wish::Plan { .. });
-    let (is, ordered, replayed) = app.store.change_subscription(workspace, wish, key).await?;
+    let (is, ordered, replayed) = loop {
+        match app.store.change_subscription(workspace, wish.clone(), key.clone()).await? {
+            Changed::Done(is, ordered, fresh) => break (*is, ordered.map(|it| *it), fresh),
+            Changed::Open(pages) => close(app, pages).await?,
+        }
+    };
     let Some(ordered) = ordered else {
         // Who keeps a plan that is not paid wants to pay it.
         return match is.awaited.clone().filter(|_| is.workspace.subscription == Some(Standing::PastDue)) {
@@ -95,6 +112,23 @@ pub async fn change(
         _ => ordered,
     };
     Ok((app.store.subscription(workspace).await?, Some(ordered), replayed))
+}
+
+/// Sees to it that nobody can pay on these pages any more. What was paid there already counts.
+async fn close(app: &App, pages: Vec<Payment>) -> Result<(), Trouble> {
+    for payment in pages {
+        let (workspace, id) = (payment.order.workspace, payment.id);
+        let payer = app.store.payer(workspace).await?;
+        let said = match provider(app) {
+            Ok(provider) => provider.close(&in_words(app, &payment, payer).await?).await?,
+            Err(_) => None,
+        };
+        match said {
+            Some(said) => drop(app.store.apply_payment(workspace, id, said).await?),
+            None => drop(app.store.close_checkout(workspace, id, payment.checkout).await?),
+        }
+    }
+    Ok(())
 }
 
 /// A top-up of a pack, at the price list's price.
@@ -161,15 +195,12 @@ pub async fn order(app: &App, new: NewPayment, key: Key) -> Result<(Payment, boo
     Ok((open_checkout(app, payment).await?, replayed))
 }
 
-/// Opens the checkout of a payment, unless it was opened before, or the saved method is being charged for it.
+/// Opens the checkout of a payment, unless it was opened before or nobody may pay it in person now.
 ///
 /// # Errors
 /// When the provider does not answer.
 pub async fn open_checkout(app: &App, payment: Payment) -> Result<Payment, Trouble> {
-    // While the saved method is being charged, nobody else may pay.
-    let is_tried =
-        payment.status == Status::Pending && payment.attempts > 0 && payment.next_attempt.is_some();
-    if payment.checkout_url.is_some() || payment.is_paid() || is_tried {
+    if payment.checkout_url.is_some() || !payment.may_be_paid_in_person() {
         return Ok(payment);
     }
     let payer = app.store.payer(payment.order.workspace).await?;
@@ -242,8 +273,9 @@ pub async fn refresh(app: &App, payment: &Payment) -> Result<Payment, Trouble> {
 pub async fn told(app: &App, workspace: i64, id: i64, said: Said) -> Result<Payment, store::Error> {
     let payment = app.store.payment(workspace, id).await?;
     let known = payment.known();
-    let sums =
-        |said: &Said| (said.stands, said.object.clone(), said.refunded, said.disputed, said.reinstated);
+    let sums = |said: &Said| {
+        (said.stands, said.object.clone(), said.refunded, said.undone, said.disputed, said.reinstated)
+    };
     if said.stands == Stands::Paid && sums(&known) == sums(&said) {
         return Ok(payment);
     }
@@ -251,7 +283,7 @@ pub async fn told(app: &App, workspace: i64, id: i64, said: Said) -> Result<Paym
     if let (Stands::Expired, None, 1.., Some(checkout)) =
         (said.stands, &said.object, payment.attempts, &payment.checkout)
     {
-        return app.store.close_checkout(workspace, id, checkout.clone()).await;
+        return app.store.close_checkout(workspace, id, Some(checkout.clone())).await;
     }
     app.store.apply_payment(workspace, id, said).await
 }

@@ -63,10 +63,21 @@ async fn trust(app: &App, stripe: &Stripe) -> Result<(), Trouble> {
 /// When the provider does not say, or what it says is not of the payment that it names.
 pub async fn heard(app: &App, stripe: &Stripe, hint: &Hint) -> Result<(), Trouble> {
     trust(app, stripe).await?;
+    if let Hint::Customer(customer) = hint {
+        return look_at_method(app, stripe, customer).await;
+    }
     match stripe.look(hint).await? {
         Some((payment, said)) => Ok(apply(app, &payment, said).await?),
         None => Ok(()),
     }
+}
+
+/// Keeps which method a customer of ours is charged by, after it was changed on Stripe's page.
+async fn look_at_method(app: &App, stripe: &Stripe, customer: &str) -> Result<(), Trouble> {
+    let Some(workspace) = app.store.customer_of(customer.to_owned()).await? else { return Ok(()) };
+    let known = app.store.payer(workspace).await?.method.map(|(method, _)| method);
+    let method = stripe.saved_method(customer, known.as_deref()).await?;
+    Ok(app.store.keep_method(workspace, customer.to_owned(), method).await?)
 }
 
 /// Applies what is said of a payment. One of another installation on the same account is none of ours.

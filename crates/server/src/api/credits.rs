@@ -90,7 +90,7 @@ fn document(workspace: i64, balance: &queries::Balance) -> Balance {
 /// What is left.
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/balance", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, body = Balance)))]
 pub async fn balance(State(app): State<App>, here: Onlooker) -> Answer {
-    let balance = app.store.balance(here.workspace).await?;
+    let balance = app.balance(here.workspace).await?;
     let document = document(here.workspace, &balance);
     Ok(here.show(with_available(StatusCode::OK, &document, balance.available, Fresh::Yes)))
 }
@@ -99,7 +99,7 @@ pub async fn balance(State(app): State<App>, here: Onlooker) -> Answer {
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, content_type = "text/event-stream", body = String)))]
 pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, Error> {
     let changes = app.store.changes();
-    let first = app.store.balance(here.workspace).await?;
+    let first = app.balance(here.workspace).await?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     let stream = stream(app, (here.workspace, here.until), changes, first);
     Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
@@ -117,7 +117,7 @@ fn stream(
             None => {
                 tokio::time::sleep(EVENT_PAUSE).await;
                 changed(&app, &mut changes, (workspace, until)).await?;
-                app.store.balance(workspace).await.ok()?
+                app.balance(workspace).await.ok()?
             }
         };
         let data = serde_json::to_string(&document(workspace, &balance)).ok()?;

@@ -50,7 +50,7 @@ fn view(payment: &Payment) -> View {
         bonus: order.bonus,
         price: Price { amount: order.amount, currency: order.currency.clone() },
         tax: order.tax,
-        refunded: payment.refunded,
+        refunded: payment.given_back(),
         disputed: payment.disputed - payment.reinstated,
         created_at: rfc3339(payment.created_at),
         paid_at: payment.paid_at.map(rfc3339),

@@ -37,6 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::store::committer::Key;
 use error::Error;
 
 /// What a handler answers.
@@ -169,13 +170,26 @@ impl From<bool> for Fresh {
 
 /// A JSON answer with the headers that go with it.
 pub fn with_available<T: Serialize>(status: StatusCode, body: &T, available: i64, fresh: Fresh) -> Response {
-    let mut response = json(status, body);
+    headed(json(status, body), available, fresh)
+}
+
+fn headed(mut response: Response, available: i64, fresh: Fresh) -> Response {
     let headers = response.headers_mut();
     headers.insert(around::AVAILABLE, HeaderValue::from(available));
     if fresh == Fresh::Replayed {
         headers.insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
     }
     response
+}
+
+/// What was answered first under a key, however it stands today, and what is available now.
+async fn first<T: Serialize>(app: &App, workspace: i64, key: Key, body: &T, fresh: Fresh) -> Answer {
+    let mut bytes = Vec::new();
+    write(&mut bytes, body)?;
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    let body = app.store.first_answer(workspace, key, body).await?;
+    let available = app.store.available(workspace).await?;
+    Ok(headed(json_bytes(StatusCode::OK, body.into_bytes()), available, fresh))
 }
 
 /// A JSON answer.

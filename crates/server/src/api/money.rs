@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::caller::{Caller, In};
 use super::error::Error;
 use super::extract::{self, IdempotencyKey, Items, Json, Page, Path, Query};
-use super::{Answer, about, with_available};
+use super::{Answer, about, first, with_available};
 use crate::app::{App, LINK_SECONDS, Link, LinkRole};
 use crate::catalog::Price;
 use crate::clock::rfc3339;
@@ -169,9 +169,8 @@ pub async fn refund(
     let (workspace, number) = caller.inside("topup", &topup).or_else(|_| caller.inside("pay", &topup))?;
     let key = extract::key(KeyKind::TopUpRefund, &key, &(number, &body));
     let which = (workspace, number);
-    let (topup, replayed) = money::refund(&app, which, body.credits, body.reason, key).await?;
-    let available = app.store.available(workspace).await?;
-    Ok(with_available(StatusCode::OK, &view(&app, &topup), available, replayed.into()))
+    let (topup, replayed) = money::refund(&app, which, body.credits, body.reason, key.clone()).await?;
+    first(&app, workspace, key, &view(&app, &topup), replayed.into()).await
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::extract::{self, IdempotencyKey, Json};
 use super::money::return_url;
 use super::workspaces::known_plan;
-use super::{Answer, about, with_available};
+use super::{Answer, about, first};
 use crate::app::App;
 use crate::catalog::Price;
 use crate::clock::rfc3339;
@@ -132,10 +132,9 @@ async fn can_pay(app: &App, workspace: i64, terms: &Terms) -> Result<(), Error> 
 }
 
 async fn act(app: &App, workspace: i64, wish: Wish, key: crate::store::committer::Key) -> Answer {
-    let (is, ordered, replayed) = money::change(app, workspace, wish, key).await?;
+    let (is, ordered, replayed) = money::change(app, workspace, wish, key.clone()).await?;
     app.nudge();
-    let available = app.store.available(workspace).await?;
-    Ok(with_available(StatusCode::OK, &view(&is, ordered.as_ref()), available, replayed.into()))
+    first(app, workspace, key, &view(&is, ordered.as_ref()), replayed.into()).await
 }
 
 /// End the subscription with its period. What is left stays.
@@ -197,14 +196,15 @@ pub async fn preview(State(app): State<App>, here: In, Json(body): Json<Asked>) 
         Change::NewPeriod => ("new_period", (terms.amount, terms.tax(), terms.credits), None),
     };
     let price = |amount| Price { amount, currency: terms.currency.clone() };
+    let renewal = money::renewed(&app, &is, &change, &terms);
     let consequences = Consequences {
         change: name,
         price_now: price(if free { 0 } else { amount }),
         tax_now: if free { 0 } else { tax },
         credits_now: credits,
         begins_at: at.map(rfc3339),
-        renewal_price: price(terms.amount),
-        renewal_credits: terms.credits,
+        renewal_price: Price { amount: renewal.amount, currency: renewal.currency },
+        renewal_credits: renewal.credits,
         plan: terms.plan,
     };
     about(&app, here.workspace, StatusCode::OK, &consequences).await

@@ -16,7 +16,7 @@ pub const WORKSPACES: &str = "select workspace, anchor, next_period, subscriptio
 pub const ACCOUNTS: &str =
     "select workspace, seq, at, available, held, debt, hash from account where {here} order by workspace";
 pub const PAYMENTS: &str = "select workspace, id, credits, bonus, purpose, status, grant_id, bonus_grant, amount, refunded, disputed,
-    reinstated, taken, receipt from payment where {here} order by workspace, id";
+    reinstated, taken, receipt, undone from payment where {here} order by workspace, id";
 pub const REFUNDS: &str = "select workspace, payment, number, amount, credits from refund
     where {here} order by workspace, payment, number";
 pub const PERIODS: &str =
@@ -59,8 +59,8 @@ pub struct Payment {
     status: i64,
     grants: [Option<i64>; 2],
     amount: i64,
-    /// Money refunded, disputed, reinstated.
-    sums: [i64; 3],
+    /// Money refunded, disputed, reinstated, and refunded in vain.
+    sums: [i64; 4],
     taken: i64,
     receipt: Option<i64>,
 }
@@ -73,7 +73,7 @@ pub fn read_payment(row: &Row<'_>) -> Read<(i64, Payment)> {
         status: row.get(5)?,
         grants: [row.get(6)?, row.get(7)?],
         amount: row.get(8)?,
-        sums: [row.get(9)?, row.get(10)?, row.get(11)?],
+        sums: [row.get(9)?, row.get(10)?, row.get(11)?, row.get(14)?],
         taken: row.get(12)?,
         receipt: row.get(13)?,
     };
@@ -309,16 +309,17 @@ fn paid(
 
 /// What went back of one payment, in money and in credits.
 fn sums(id: i64, payment: &Payment, keyed: &Keyed, findings: &mut Findings) {
-    let Payment { credits, bonus, status, amount, sums: [refunded, disputed, reinstated], taken, .. } =
-        *payment;
+    let Payment {
+        credits, bonus, status, amount, sums: [refunded, disputed, reinstated, undone], taken, ..
+    } = *payment;
     let (all, paid) = (credits.saturating_add(bonus), matches!(status, 1 | 4));
     findings.check((0..=5).contains(&status) && (0..=3).contains(&payment.purpose), TOPUP, || {
         format!("payment {id} has status {status} and purpose {}", payment.purpose)
     });
     let bounded = (0..=if paid { all } else { 0 }).contains(&taken);
-    let money = refunded >= 0 && reinstated >= 0 && reinstated <= disputed;
+    let money = (0..=refunded).contains(&undone) && (0..=disputed).contains(&reinstated);
     findings.check(bounded && money && amount >= 0, TOPUP, || {
-        format!("payment {id} of {all} has {taken} taken, {refunded} refunded, {disputed} disputed, {reinstated} won back")
+        format!("payment {id} of {all} has {taken} taken, {refunded} refunded, {undone} of it in vain, {disputed} disputed, {reinstated} won back")
     });
     findings.check((status == 4) == (paid && taken == all && disputed == reinstated), TOPUP, || {
         format!("payment {id} of {all} has status {status} with {taken} taken")
@@ -348,9 +349,9 @@ fn periods(
     let (mut count, mut ended, mut begun) = (0, i64::MIN, None);
     while let Some((number, period)) = tables.periods.next(book.workspace)? {
         let Period { starts_at, ends_at, credits, begins, grant } = period;
-        // Where periods are counted anew there may be a gap, when nobody subscribed; never an overlap.
+        // Where periods are counted anew there may be a gap; never an overlap. One that was replaced at once has no length.
         let follows = if begins { starts_at >= ended } else { starts_at == ended };
-        findings.check(number == count && follows && starts_at < ends_at, PERIOD, || {
+        findings.check(number == count && follows && starts_at <= ends_at, PERIOD, || {
             format!("period {number} from {starts_at} to {ends_at} should be period {count} from {ended}")
         });
         if begins {

@@ -23,7 +23,7 @@ pub(super) fn read(table: &Table, environment: Environment) -> Result<PaymentsCo
 }
 
 fn stripe(table: &Table, environment: Environment) -> Result<StripeConfig, String> {
-    table.only(&["kind", "secret_key", "webhook_secrets", "api_url", "timeout_seconds"])?;
+    table.only(&["kind", "secret_key", "webhook_secrets", "api_url", "custom_domain", "timeout_seconds"])?;
     let secret_key = secret(table, "secret_key", required(table, "secret_key", 500)?, environment)?;
     let known = ["sk_test_", "rk_test_", "sk_live_", "rk_live_"]
         .iter()
@@ -45,7 +45,15 @@ fn stripe(table: &Table, environment: Environment) -> Result<StripeConfig, Strin
         Some(url) => web_address(table, "api_url", url)?,
         None => STRIPE.to_owned(),
     };
-    let config = StripeConfig { secret_key, webhook_secrets, api_url, timeout: timeout(table)? };
+    let custom_domain = match table.text("custom_domain", 253)? {
+        Some(domain) if domain.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) => {
+            Some(web_address(table, "custom_domain", &format!("https://{domain}"))?)
+        }
+        Some(_) => return Err(table.error("custom_domain", "must be a domain such as pay.example.com")),
+        None => None,
+    };
+    let timeout = timeout(table)?;
+    let config = StripeConfig { secret_key, webhook_secrets, api_url, custom_domain, timeout };
     if config.is_live() && config.api_url != STRIPE {
         return Err(table.error("api_url", "must be left out with a live key"));
     }

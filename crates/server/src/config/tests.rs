@@ -247,6 +247,12 @@ fn stripe_is_configured_with_keys_that_can_be_stripes() {
         let error = parse_in_directory(&elsewhere).unwrap_err();
         assert_eq!(error, "scrip.toml:5: payments.api_url: must be left out with a live key");
     }
+    let own = STRIPE.replace("timeout_seconds = 9", "custom_domain = \"pay.example.com\"");
+    let Some(PaymentsConfig::Stripe(own)) = parse_in_directory(&own).unwrap().payments else {
+        panic!("{own}")
+    };
+    let pages = crate::payments::stripe::Stripe::new(&own).unwrap().pages().to_owned();
+    assert_eq!(pages, "https://checkout.stripe.com https://billing.stripe.com https://pay.example.com");
     let refused = |from: &str, to: &str, error: &str| {
         assert_eq!(parse_in_directory(&STRIPE.replace(from, to)).unwrap_err(), error);
     };
@@ -259,6 +265,10 @@ fn stripe_is_configured_with_keys_that_can_be_stripes() {
         "scrip.toml:3: payments.secret_key: the environment variable NOBODY is not set",
     );
     let secrets = "scrip.toml:4: payments.webhook_secrets: must be 1 to 8 secrets that begin with whsec_";
+    let domain = "scrip.toml:5: payments.custom_domain: must be a domain such as pay.example.com";
+    for bad in ["https://pay.example.com", "pay.example.com/x; script-src *", "pay example"] {
+        refused("timeout_seconds = 9", &format!("custom_domain = \"{bad}\""), domain);
+    }
     refused("whsec_second", "second", secrets);
     refused("whsec_second", "whsec_", secrets);
     refused("[\"env:STRIPE_EVENTS\", \"whsec_second\"]", "[]", secrets);

@@ -15,8 +15,7 @@ use super::scene::Scene;
 use super::session::{self, Visitor};
 use super::view::format::{Figure, money as in_money, thousands};
 use super::view::{
-    self, Balance, Billing, Buy, CustomAmount, History, Pack, Plan, Price, Reach, ReachCampaign, Renewal,
-    Share, Tab,
+    self, Balance, Billing, Buy, CustomAmount, History, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
 };
 use super::{forecast, history, usage};
 use crate::app::App;
@@ -158,13 +157,7 @@ async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
         }
         .to_owned(),
         period: period.unwrap_or_else(|| "not begun".to_owned()),
-        renewal: match &workspace.next_plan {
-            Some(plan) => {
-                let other = app.catalog().plan(plan).zip(scene.balance.renews_at);
-                other.map(|(plan, at)| Renewal { date: day(at), credits: plan.credits })
-            }
-            None => scene.renewal(),
-        },
+        renewal: scene.renewal(),
         unused,
         unpaid: is.awaited.map(|payment| payment.name()),
     }))

@@ -72,6 +72,11 @@ pub async fn end(
         return Ok(Redirect::to(&step).into_response());
     }
     let ended = money::pay_in_sandbox(&app, (found.order.workspace, found.id), card).await?;
+    if ended.status == Status::Expired {
+        // The page says that nothing can be paid on it any more.
+        let same = format!("/checkout/{payment}?token={}", query.token.query_value());
+        return Ok(Redirect::to(&same).into_response());
+    }
     let workspace = ended.order.workspace;
     app.nudge();
     let to = return_url(&ended);

@@ -43,7 +43,7 @@ fn tone(kind: &str) -> NoticeTone {
     match kind {
         "restored" | "renewal" | "topup" => NoticeTone::Good,
         "low" | "asked" => NoticeTone::Low,
-        "critical" | "out" | "payment_failed" => NoticeTone::Bad,
+        "critical" | "out" | "payment_failed" | "refund_failed" => NoticeTone::Bad,
         _ => NoticeTone::Note,
     }
 }

@@ -103,7 +103,7 @@ fn row(scene: &Scene, payment: &Payment) -> PaymentRow {
 fn status(payment: &Payment) -> &'static str {
     match payment.status {
         Status::Paid if payment.disputed > payment.reinstated => "Disputed",
-        Status::Paid if payment.refunded > 0 => "Paid, partly refunded",
+        Status::Paid if payment.given_back() > 0 => "Paid, partly refunded",
         Status::Paid => "Paid",
         Status::Refunded => "Refunded",
         Status::Processing => "Payment received, credits arriving",
@@ -195,7 +195,7 @@ pub async fn receipt(State(app): State<App>, visitor: Visitor, Path(name): Path<
         lines: vec![PaperLine { what: order.label.clone(), figure: in_money(order.amount - order.tax) }],
         tax: (order.tax > 0).then(|| PaperLine { what: tax.to_owned(), figure: in_money(order.tax) }),
         total: in_money(order.amount),
-        refunded: (payment.refunded > 0).then(|| in_money(payment.refunded)),
+        refunded: (payment.given_back() > 0).then(|| in_money(payment.given_back())),
         disputed: (payment.disputed > payment.reinstated)
             .then(|| in_money(payment.disputed - payment.reinstated)),
         taken: payment.taken,

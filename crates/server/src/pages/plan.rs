@@ -67,7 +67,7 @@ pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<
 
 async fn chosen(app: &App, scene: &Scene, plan: &str) -> Result<ChosenPlan, Trouble> {
     let terms = known(app, plan)?;
-    let (change, _) = app.store.preview_change(scene.workspace.id, terms.clone(), None).await?;
+    let (change, is) = app.store.preview_change(scene.workspace.id, terms.clone(), None).await?;
     let free = !scene.workspace.pays();
     let saved = app.store.payer(scene.workspace.id).await?.method.map(|(_, label)| label);
     let mut says = Vec::new();
@@ -109,11 +109,12 @@ async fn chosen(app: &App, scene: &Scene, plan: &str) -> Result<ChosenPlan, Trou
         Change::Begin | Change::Difference { .. } => {}
     }
     if change != Change::Stay {
-        let every = if terms.months == 1 { "month".to_owned() } else { format!("{} months", terms.months) };
-        says.push(match free || terms.amount == 0 {
-            true => format!("From then on {} come with each renewal.", terms.credits.credits()),
+        let then = money::renewed(app, &is, &change, &terms);
+        let every = if then.months == 1 { "month".to_owned() } else { format!("{} months", then.months) };
+        says.push(match free || then.amount == 0 {
+            true => format!("From then on {} come with each renewal.", then.credits.credits()),
             false => {
-                format!("From then on {} every {every}, until you cancel.", pay(terms.amount, terms.tax()))
+                format!("From then on {} every {every}, until you cancel.", pay(then.amount, then.tax()))
             }
         });
     }

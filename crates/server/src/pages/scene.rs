@@ -34,7 +34,7 @@ impl Scene {
     pub async fn load(app: &App, visitor: &Visitor) -> Result<Scene, Trouble> {
         let workspace = app.store.workspace(visitor.workspace).await?;
         let standing = app.store.standing(visitor.workspace).await?;
-        let balance = app.store.balance(visitor.workspace).await?;
+        let balance = app.balance(visitor.workspace).await?;
         let admin = !matches!(visitor.role, store::people::Role::Member);
         let role = if admin { Role::Admin } else { Role::Member };
         let (person, flash) = (visitor.way == store::people::Way::Person, visitor.flash.clone());

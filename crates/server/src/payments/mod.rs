@@ -97,8 +97,12 @@ pub struct Said {
     pub currency: String,
     /// Tax in the amount, where the provider computed it; then the amount is ours without tax, and this.
     pub tax: Option<i64>,
-    /// Minor units given back by refunds so far.
+    /// Minor units given back by refunds so far, also by those that failed afterwards.
     pub refunded: i64,
+    /// Minor units of those that failed, so that the money is here again.
+    pub undone: i64,
+    /// The numbers of our own refunds among those that failed.
+    pub failed: Vec<i64>,
     /// Minor units that disputes ever took.
     pub disputed: i64,
     /// Minor units of those that came back.
@@ -159,6 +163,15 @@ impl Payments {
         match self {
             Payments::Sandbox => Ok(Sandbox::charge_saved(order)),
             Payments::Stripe(stripe) => stripe.charge_saved(order).await,
+        }
+    }
+
+    /// Closes a checkout page, so that nobody can pay there any more; what was paid there, or is on its way, if it was.
+    pub async fn close(&self, order: &Order) -> Result<Option<Said>, Failure> {
+        match (self, &order.checkout) {
+            (Payments::Stripe(stripe), Some(session)) => stripe.close(session).await,
+            // The sandbox's page looks at the order each time.
+            _ => Ok(None),
         }
     }
 

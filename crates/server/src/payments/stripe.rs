@@ -55,8 +55,12 @@ pub struct Stripe {
 pub enum Hint {
     /// A payment intent.
     Intent(String),
+    /// A payment intent of which a refund changed.
+    Refund(String),
     /// A Checkout session that nobody has tried to pay.
     Session(String),
+    /// A customer whose saved method may be another one now.
+    Customer(String),
 }
 
 impl From<Wrong> for Failure {
@@ -83,9 +87,13 @@ impl Stripe {
             livemode: config.is_live(),
             webhook_secrets: config.webhook_secrets.clone(),
             account: OnceLock::new(),
-            pages: match config.api_url.as_str() {
-                STRIPE => "https://checkout.stripe.com https://billing.stripe.com".to_owned(),
-                elsewhere => elsewhere.to_owned(),
+            pages: {
+                let usual = match config.api_url.as_str() {
+                    STRIPE => "https://checkout.stripe.com https://billing.stripe.com",
+                    elsewhere => elsewhere,
+                };
+                let custom = config.custom_domain.as_ref();
+                custom.map_or(usual.to_owned(), |custom| format!("{usual} {custom}"))
             },
         })
     }
@@ -137,6 +145,11 @@ impl Stripe {
     pub async fn look(&self, hint: &Hint) -> Result<Option<(String, Said)>, Failure> {
         match hint {
             Hint::Intent(id) => self.said(self.intent(id).await?).await,
+            Hint::Refund(id) => {
+                let Some((payment, said)) = self.said(self.intent(id).await?).await? else { return Ok(None) };
+                Ok(Some((payment, self.with_refunds(said).await?)))
+            }
+            Hint::Customer(_) => Ok(None),
             Hint::Session(id) => {
                 let session = self.session(id).await?;
                 let payment = session.metadata.as_ref().and_then(|metadata| metadata.get(PAYMENT));
@@ -202,7 +215,8 @@ impl Stripe {
             let _: objects::Refund = self.wire.post("refunds", &key, &fields).await?;
         }
         let intent = self.intent(object).await?;
-        self.said_alone(order, intent).await
+        let said = self.said_alone(order, intent).await?;
+        self.with_refunds(said).await
     }
 
     pub(super) async fn fetch(&self, order: &Order) -> Result<Said, Failure> {
@@ -222,7 +236,8 @@ impl Stripe {
     /// # Errors
     /// When Stripe does not say.
     pub async fn paid_since(&self, since: Time, now: Time) -> Result<Vec<(String, Said)>, Failure> {
-        // A dispute may end months after it began, and no list says which did: once a day all of them are looked at.
+        // A dispute may end months after it began, a refund fail weeks after it succeeded, and no list says which did: once a day
+        // all of them are looked at.
         let is_new_day = since.0 / DAY != now.0 / DAY;
         let from = since.0 / SECOND - SKEW_SECONDS;
         let long_ago = if is_new_day { from - DISPUTE_SECONDS } else { from };
@@ -231,16 +246,21 @@ impl Stripe {
         let long_ago = [("created[gte]", long_ago.to_string())];
         let (intents, refunds, disputes) = tokio::try_join!(
             self.all::<Intent>("payment_intents", &expanded),
-            self.all::<objects::Refund>("refunds", &since),
+            self.all::<objects::Refund>("refunds", &long_ago),
             self.all::<Dispute>("disputes", &long_ago),
         )?;
-        let refunded = refunds.into_iter().filter_map(|refund| refund.payment_intent);
-        let disputed = disputes.into_iter().filter_map(|dispute| dispute.payment_intent);
+        let names = |named: Option<Named>| named.map(|Named(intent)| intent);
+        let refunded = refunds.into_iter().filter_map(|refund| names(refund.payment_intent));
+        let disputed = disputes.into_iter().filter_map(|dispute| names(dispute.payment_intent));
+        let (refunded, disputed): (BTreeSet<String>, BTreeSet<String>) =
+            (refunded.collect(), disputed.collect());
+        let intents: Vec<Intent> =
+            intents.into_iter().filter(|intent| !refunded.contains(&intent.id)).collect();
         let listed: BTreeSet<String> = intents.iter().map(|intent| intent.id.clone()).collect();
-        let others: BTreeSet<String> = refunded.chain(disputed).map(|Named(intent)| intent).collect();
-        let others = others.into_iter().filter(|intent| !listed.contains(intent));
-        let asked =
-            stream::iter(others).map(|intent| async move { self.said(self.intent(&intent).await?).await });
+        let known = |intent: &String| listed.contains(intent) || refunded.contains(intent);
+        let others = disputed.into_iter().filter(|intent| !known(intent)).map(Hint::Intent);
+        let others: Vec<Hint> = others.chain(refunded.iter().cloned().map(Hint::Refund)).collect();
+        let asked = stream::iter(others).map(|hint| async move { self.look(&hint).await });
         let listed = stream::iter(intents).map(|intent| self.said(intent)).buffer_unordered(SIDE_BY_SIDE);
         let said: Vec<Option<(String, Said)>> =
             listed.chain(asked.buffer_unordered(SIDE_BY_SIDE)).try_collect().await?;
@@ -253,6 +273,25 @@ impl Stripe {
         let key = format!("portal {}", crate::clock::fresh_id());
         let portal: Portal = self.wire.post("billing_portal/sessions", &key, &fields).await?;
         Ok(Some(portal.url))
+    }
+
+    /// The same with what became of each refund: the sum of what is refunded now does not tell it.
+    pub(super) async fn with_refunds(&self, said: Said) -> Result<Said, Failure> {
+        let (Stands::Paid, Some(object)) = (said.stands, &said.object) else { return Ok(said) };
+        let refunds: Vec<objects::Refund> =
+            self.all("refunds", &[("payment_intent", object.clone())]).await?;
+        let (failed, gone): (Vec<_>, Vec<_>) = refunds
+            .into_iter()
+            .partition(|refund| matches!(refund.status.as_deref(), Some("failed" | "canceled")));
+        let sum = |refunds: &[objects::Refund]| refunds.iter().map(|refund| refund.amount).sum::<i64>();
+        let undone = sum(&failed);
+        let number = |refund: &objects::Refund| refund.metadata.as_ref()?.get(REFUND)?.parse().ok();
+        Ok(Said {
+            refunded: sum(&gone) + undone,
+            undone,
+            failed: failed.iter().filter_map(number).collect(),
+            ..said
+        })
     }
 
     async fn intent(&self, id: &str) -> Result<Intent, Failure> {

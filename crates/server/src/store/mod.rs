@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod alerts;
+mod answers;
 pub mod auto_buy;
 pub mod batch;
 pub mod canonical;

@@ -8,7 +8,7 @@ use billing::{Seq, Time};
 
 use super::db::Tx;
 use super::page::{self, Walk};
-use super::payments::{Payment, Purpose, find as find_payment};
+use super::payments::{Payment, find as find_payment};
 use super::subscriptions::periods::ordered;
 use super::{Error, Store, codec, ledger};
 use crate::values;
@@ -122,7 +122,7 @@ fn basis(tx: &Tx<'_>, workspace: i64) -> Result<Basis, Error> {
     for id in tx.query(paid, values![workspace], |row| row.int(0))? {
         let payment = find_payment(tx, workspace, id)?;
         let net = payment.order.amount - payment.order.tax;
-        let shares = match ordered(&payment).filter(|_| payment.order.purpose == Purpose::Period) {
+        let shares = match ordered(&payment).filter(|ordered| ordered.whole) {
             Some(ordered) => ordered.terms.months / ordered.terms.grant_months,
             None => 1,
         };

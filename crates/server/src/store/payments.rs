@@ -20,6 +20,7 @@ use super::{Error, Store};
 use crate::payments::{Checkout, Said, Stands};
 use crate::{clock, id, values};
 
+pub(super) use attempt::{is_under_way, open_pages};
 pub use refund::RefundRow;
 
 /// What a payment is for.
@@ -103,8 +104,10 @@ pub struct Payment {
     pub grant: Option<i64>,
     /// The grant of its bonus.
     pub bonus_grant: Option<i64>,
-    /// Minor units given back.
+    /// Minor units given back, also by refunds that failed afterwards.
     pub refunded: i64,
+    /// Minor units of refunds that failed.
+    pub undone: i64,
     /// Minor units that disputes took.
     pub disputed: i64,
     /// Minor units of those that came back.
@@ -141,6 +144,20 @@ impl Payment {
         matches!(self.status, Status::Paid | Status::Refunded)
     }
 
+    /// Minor units that went back and stayed there.
+    pub fn given_back(&self) -> i64 {
+        self.refunded - self.undone
+    }
+
+    /// Whether a person may pay it: not while the saved method is being charged, while money is on its way, or once it ended.
+    pub fn may_be_paid_in_person(&self) -> bool {
+        match self.status {
+            Status::Pending => self.attempts == 0 || self.next_attempt.is_none(),
+            Status::Declined => true,
+            Status::Paid | Status::Expired | Status::Refunded | Status::Processing => false,
+        }
+    }
+
     /// What is known of it, in the provider's words.
     pub fn known(&self) -> Said {
         let stands = match self.status {
@@ -156,6 +173,7 @@ impl Payment {
             amount: self.order.amount,
             currency: self.order.currency.clone(),
             refunded: self.refunded,
+            undone: self.undone,
             disputed: self.disputed,
             reinstated: self.reinstated,
             reason: self.reason.clone(),
@@ -180,7 +198,7 @@ pub struct Payer {
 
 const PAYMENT: &str = "select workspace, id, purpose, item, label, credits, bonus, expires_days, terms, amount, tax, currency, return_url,
     status, reason, checkout, checkout_url, object, attempts, next_attempt, grant_id, bonus_grant, refunded, disputed, reinstated,
-    taken, moves, receipt, created_at, paid_at, quantity from payment";
+    taken, moves, receipt, created_at, paid_at, quantity, undone from payment";
 
 fn read(row: &Row<'_>) -> Result<Payment, Error> {
     use Purpose::{AutoBuy, Period, TopUp, Upgrade};
@@ -220,6 +238,7 @@ fn read(row: &Row<'_>) -> Result<Payment, Error> {
         receipt: row.opt_int(27)?,
         created_at: row.time(28)?,
         paid_at: row.opt_time(29)?,
+        undone: row.int(31)?,
     })
 }
 
@@ -239,8 +258,8 @@ pub(super) fn insert(
 ) -> Result<(), Error> {
     tx.execute(
         "insert into payment (workspace, id, purpose, item, label, credits, bonus, expires_days, terms, amount, tax, currency, return_url,
-           status, attempts, next_attempt, refunded, disputed, reinstated, taken, moves, created_at, quantity)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14, 0, 0, 0, 0, 0, ?15, ?16)",
+           status, attempts, next_attempt, refunded, undone, disputed, reinstated, taken, moves, created_at, quantity)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 0, ?14, 0, 0, 0, 0, 0, 0, ?15, ?16)",
         values![
             new.workspace,
             id,
@@ -290,9 +309,13 @@ impl Store {
         .await
     }
 
-    /// Keeps the checkout that was opened for a payment.
+    /// Keeps the checkout that was opened for a payment, unless nobody may pay there any more: then nobody hears of it.
     pub async fn keep_checkout(&self, workspace: i64, id: i64, checkout: Checkout) -> Result<Payment, Error> {
         self.write(workspace, move |batch| {
+            let payment = find(&batch.tx, workspace, id)?;
+            if !payment.may_be_paid_in_person() {
+                return Ok(payment);
+            }
             batch.tx.execute(
                 "update payment set checkout = ?3, checkout_url = ?4 where workspace = ?1 and id = ?2",
                 values![workspace, id, checkout.session.as_ref(), &checkout.url],

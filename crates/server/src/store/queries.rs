@@ -26,6 +26,8 @@ pub struct Balance {
     pub grants: Vec<Grant>,
     pub renews_at: Option<Time>,
     pub renewal_credits: Option<i64>,
+    /// The plan that is agreed anew then, on the terms of that day's price list.
+    pub renewal_plan: Option<String>,
 }
 
 /// Which entries are asked for.
@@ -133,18 +135,22 @@ pub struct CampaignLead {
 /// The kinds of entries that change the balance or explain it: the ones the API lists.
 pub const LISTED: [i64; 7] = [1, 2, 7, 9, 10, 11, 12];
 
-/// When credits come next, and how many. Not while they wait for a payment, nor after the last ones of a plan that ends; how
-/// many another plan brings is not known here.
-fn renewal(row: &Row<'_>) -> Result<(Option<Time>, Option<i64>), Error> {
-    let (Some(at), credits) = (row.opt_time(7)?, row.opt_int(8)?) else { return Ok((None, None)) };
+type Renewal = (Option<Time>, Option<i64>, Option<String>);
+
+/// When credits come next, how many, and of which plan where it is agreed anew. Not while they wait for a payment, nor after the
+/// last ones of a plan that ends; how many another plan brings is not known here.
+fn renewal(row: &Row<'_>) -> Result<Renewal, Error> {
+    let (Some(at), credits) = (row.opt_time(7)?, row.opt_int(8)?) else { return Ok((None, None, None)) };
     let terms = row.opt_text(11)?.and_then(|terms| serde_json::from_str::<Terms>(&terms).ok());
     let each = terms.map_or(1, |terms| terms.months / terms.grant_months);
     let is_paid_then = row.opt_int(12)?.unwrap_or(0) % each == 0;
     if is_paid_then && row.opt_int(9)? == Some(Standing::Canceling as i64) {
-        return Ok((None, None));
+        return Ok((None, None, None));
     }
-    let other = is_paid_then && row.opt_text(10)?.is_some();
-    Ok((Some(at), credits.filter(|_| !other)))
+    let other = row.opt_text(10)?.filter(|_| is_paid_then);
+    let credits = credits.filter(|_| other.is_none());
+    let plan = if is_paid_then { other.or(row.opt_text(13)?) } else { None };
+    Ok((Some(at), credits, plan))
 }
 
 impl Store {
@@ -153,11 +159,11 @@ impl Store {
         self.read_ledger(Some(workspace), move |tx| {
             let row = tx.one(
                 "select a.available, a.held, a.debt, a.level, a.needed, a.out_since, a.restored_at, case when w.awaited is null then w.next_period end, w.plan_credits,
-                   w.subscription, w.next_plan, w.terms, (select max(p.number) + 1 from period p where p.workspace = w.workspace) - w.first_period
+                   w.subscription, w.next_plan, w.terms, (select max(p.number) + 1 from period p where p.workspace = w.workspace) - w.first_period, w.plan
                  from account a join workspace w on w.workspace = a.workspace where a.workspace = ?1",
                 values![workspace],
                 |row| {
-                    let (renews_at, credits) = renewal(row)?;
+                    let (renews_at, credits, renewal_plan) = renewal(row)?;
                     Ok(Balance {
                         available: row.int(0)?,
                         held: row.int(1)?,
@@ -168,6 +174,7 @@ impl Store {
                         restored_at: row.opt_time(6)?,
                         grants: Vec::new(),
                         renewal_credits: credits,
+                        renewal_plan,
                         renews_at,
                     })
                 },

@@ -20,24 +20,35 @@ fn life(payment: i64) -> Vec<Said> {
         Said { refunded: 490, ..paid.clone() },
         Said { refunded: 490, disputed: 2_450, ..paid.clone() },
         Said { refunded: 490, disputed: 2_450, reinstated: 2_450, ..paid.clone() },
-        Said { refunded: 980, disputed: 2_450, reinstated: 2_450, ..paid },
+        // A refund of ten percent failed after it had succeeded.
+        Said { refunded: 1_470, undone: 490, disputed: 2_450, reinstated: 2_450, ..paid },
     ]
 }
 
-fn permutations(count: usize) -> Vec<Vec<usize>> {
-    if count == 0 {
-        return vec![Vec::new()];
+/// All orders of up to so many things, each of them at most once.
+fn orders(of: usize) -> Vec<Vec<usize>> {
+    let (mut all, mut longest) = (Vec::new(), vec![Vec::new()]);
+    for _ in 0..of {
+        let more = |order: &Vec<usize>| {
+            let left: Vec<usize> = (0..of).filter(|next| !order.contains(next)).collect();
+            let order = order.clone();
+            left.into_iter().map(move |next| [order.clone(), vec![next]].concat())
+        };
+        longest = longest.iter().flat_map(more).collect();
+        all.extend(longest.iter().cloned());
     }
-    let shorter = permutations(count - 1);
-    let insert = |order: &Vec<usize>| {
-        let order = order.clone();
-        (0..=order.len()).map(move |at| {
-            let mut order = order.clone();
-            order.insert(at, count - 1);
-            order
-        })
-    };
-    shorter.iter().flat_map(insert).collect()
+    all
+}
+
+/// What must be taken back after these reports, whatever their order: of 1,100 credits for 4,900 cents what went back of those;
+/// `None` while it is not paid.
+fn taken(order: &[usize]) -> Option<i64> {
+    let said: Vec<Said> =
+        life(1).into_iter().enumerate().filter(|one| order.contains(&one.0)).map(|one| one.1).collect();
+    let most = |sum: fn(&Said) -> i64| said.iter().map(sum).max().unwrap_or(0);
+    let gone = most(|said| said.refunded) - most(|said| said.undone) + most(|said| said.disputed)
+        - most(|said| said.reinstated);
+    said.iter().any(|said| said.stands == Stands::Paid).then_some(1_100 * gone / 4_900)
 }
 
 async fn ordered(store: &Store, new: NewPayment) -> i64 {
@@ -66,13 +77,13 @@ async fn live(store: &Store, order: &[usize]) -> (Payment, i64, i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn seven_reports_in_any_order_and_repeated_leave_the_same() {
+async fn up_to_seven_reports_in_any_order_and_repeated_leave_the_same() {
     let directory = Directory::new("orders");
     let store = Store::open(&directory.place(), Some(START)).expect("it opens");
-    let all = permutations(7);
-    assert_eq!(all.len(), 5_040);
+    let all = orders(7);
+    assert_eq!(all.len(), 13_699);
     // A server takes a transaction for each; a file takes all of them.
-    let step = if directory.is_shared() { 40 } else { 1 };
+    let step = if directory.is_shared() { 101 } else { 1 };
     let orders: Vec<_> = all.into_iter().step_by(step).collect();
     let (count, started) = (orders.len(), std::time::Instant::now());
     for chunk in orders.chunks(64) {
@@ -80,18 +91,18 @@ async fn seven_reports_in_any_order_and_repeated_leave_the_same() {
         for (order, (payment, balance, spent)) in
             chunk.iter().zip(futures_util::future::join_all(lives).await)
         {
-            // Two tenths of the money went back for good.
-            assert_eq!(payment.taken, 220, "{order:?}");
-            assert_eq!(payment.status, Status::Paid, "{order:?}");
-            assert!(spent > 0 && balance + spent == 880, "{order:?}: {balance} after {spent}");
-            assert_eq!(
-                (payment.refunded, payment.disputed, payment.reinstated),
-                (980, 2_450, 2_450),
-                "{order:?}"
-            );
+            let Some(taken) = taken(order) else {
+                assert!(!payment.is_paid() && (payment.taken, balance, spent) == (0, 0, 0), "{order:?}");
+                continue;
+            };
+            assert_eq!((payment.status, payment.taken), (Status::Paid, taken), "{order:?}");
+            assert!(balance + spent == 1_100 - taken, "{order:?}: {balance} after {spent}");
+            assert!(spent > 0, "{order:?}");
+            // Two tenths of the money went back for good, once all is known.
+            assert!(order.len() < 7 || taken == 220, "{order:?}");
         }
     }
-    println!("payments: {count} orders of 7 reports, each twice, in {:?}", started.elapsed());
+    println!("payments: {count} orders of up to 7 reports, each twice, in {:?}", started.elapsed());
     temp::close(store).await;
     directory.prove("after all orders");
 }
@@ -117,6 +128,7 @@ async fn a_report_that_cannot_be_true_changes_nothing() {
         (Said { customer: sample::paid(two).object, ..good.clone() }, "foreign_object"),
         (Said { reinstated: 1, ..good.clone() }, "payment_differs"),
         (Said { refunded: -1, ..good.clone() }, "payment_differs"),
+        (Said { refunded: 1, undone: 2, ..good.clone() }, "payment_differs"),
     ] {
         match store.apply_payment(workspace, one, said.clone()).await {
             Err(Error::Conflict(found, _)) => assert_eq!(found, code, "{said:?}"),

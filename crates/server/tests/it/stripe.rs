@@ -4,9 +4,12 @@
 mod client;
 mod crash;
 mod forged;
+mod kills;
+mod refunds;
 mod renewals;
 mod secrets;
 mod storm;
+mod twice;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,6 +36,7 @@ fn config(fake: &FakeStripe) -> StripeConfig {
         secret_key: Secret::new(fake_stripe::SECRET_KEY),
         webhook_secrets: vec![Secret::new("whsec_next"), Secret::new(fake_stripe::WEBHOOK_SECRET)],
         api_url: fake.url.clone(),
+        custom_domain: None,
         timeout: Duration::from_secs(30),
     }
 }

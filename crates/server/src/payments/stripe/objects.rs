@@ -121,6 +121,10 @@ pub(super) struct Card {
 #[derive(Deserialize)]
 pub(super) struct Refund {
     #[serde(default)]
+    pub amount: i64,
+    #[serde(default)]
+    pub status: Option<String>,
+    #[serde(default)]
     pub payment_intent: Option<Named>,
     #[serde(default)]
     pub metadata: Option<HashMap<String, String>>,
@@ -158,6 +162,16 @@ pub(super) struct Problem {
     pub intent: Option<Named>,
 }
 
+/// A saved method, as it is attached or not.
+#[derive(Deserialize)]
+pub(super) struct Method {
+    pub id: String,
+    #[serde(default)]
+    pub customer: Option<Named>,
+    #[serde(flatten)]
+    pub details: Details,
+}
+
 /// An event: only a hint of what to look at.
 #[derive(Deserialize)]
 pub(super) struct Event {
@@ -171,6 +185,15 @@ pub(super) struct Event {
 #[derive(Deserialize)]
 pub(super) struct EventData {
     pub object: EventObject,
+    /// What the object was before.
+    #[serde(default)]
+    pub previous_attributes: Option<Before>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Before {
+    #[serde(default)]
+    pub customer: Option<Named>,
 }
 
 #[derive(Deserialize)]
@@ -181,4 +204,6 @@ pub(super) struct EventObject {
     pub id: String,
     #[serde(default)]
     pub payment_intent: Option<Named>,
+    #[serde(default)]
+    pub customer: Option<Named>,
 }

@@ -4,8 +4,9 @@
 
 use billing::units::SECOND;
 
-use super::objects::{Customer, Intent, Session};
+use super::objects::{Customer, Intent, Method, Session};
 use super::wire::Wrong;
+use super::words::words;
 use super::{PAYMENT, SAVED, SKEW_SECONDS, Stripe};
 use crate::payments::{Failure, Order, Said, Stands};
 
@@ -45,9 +46,27 @@ impl Stripe {
         }
     }
 
+    /// The method that a customer is charged by from now on, and words for it: the one chosen on Stripe's page, or the known one
+    /// while it is still theirs.
+    ///
+    /// # Errors
+    /// When Stripe does not say.
+    pub async fn saved_method(
+        &self,
+        customer: &str,
+        known: Option<&str>,
+    ) -> Result<Option<(String, String)>, Failure> {
+        let of: Customer = self.wire.get(&format!("customers/{customer}"), &[]).await?;
+        let chosen = of.invoice_settings.default_payment_method.map(|method| method.0);
+        let Some(method) = chosen.as_deref().or(known) else { return Ok(None) };
+        let method: Method = self.wire.get(&format!("payment_methods/{method}"), &[]).await?;
+        let is_theirs = method.customer.is_some_and(|owner| owner.0 == customer);
+        Ok(is_theirs.then(|| (method.id, words(Some(&method.details)))))
+    }
+
     /// Sees to it that nobody can pay on a page any more, so that what is paid there is not charged as well; what was paid there
     /// already, if it was.
-    async fn close(&self, session: &str) -> Result<Option<Said>, Failure> {
+    pub(in crate::payments) async fn close(&self, session: &str) -> Result<Option<Said>, Failure> {
         let path = format!("checkout/sessions/{session}/expire");
         match self.wire.post::<Session>(&path, &format!("expire {session}"), &[]).await {
             Ok(_) => Ok(None),

@@ -71,9 +71,13 @@ pub(super) fn hint(body: &[u8], livemode: bool, account: Option<&str>) -> Result
         return Err(Forged::OtherAccount);
     }
     let object = event.data.object;
+    let owner = object.customer.or(event.data.previous_attributes.and_then(|before| before.customer));
     Ok(match (object.object.as_str(), object.payment_intent) {
         ("payment_intent", _) => Some(Hint::Intent(object.id)),
+        ("refund", Some(intent)) => Some(Hint::Refund(intent.0)),
         ("checkout.session", None) => Some(Hint::Session(object.id)),
+        ("customer", _) => Some(Hint::Customer(object.id)),
+        ("payment_method", _) => owner.map(|owner| Hint::Customer(owner.0)),
         (_, Some(intent)) => Some(Hint::Intent(intent.0)),
         (_, None) => None,
     })

@@ -2,7 +2,7 @@
 //!
 //! Owns what each of Stripe's states means to us. What an object leaves open, such as the disputes of a payment, is asked for.
 
-use super::objects::{Charge, Dispute, Intent, Named, Session};
+use super::objects::{Charge, Details, Dispute, Intent, Named, Session};
 use super::{PAYMENT, SAVED, Stripe};
 use crate::payments::{Failure, Order, Said, Stands};
 
@@ -68,13 +68,14 @@ impl Stripe {
         let sum = |counts: &dyn Fn(&str) -> bool| {
             disputes.iter().filter(|dispute| counts(&dispute.status)).map(|dispute| dispute.amount).sum()
         };
+        let refunded = charge.map_or(0, |charge| charge.amount_refunded);
         let kept =
             stands == Stands::Paid && (saved || intent.setup_future_usage.as_deref() == Some("off_session"));
         let method = intent.payment_method.as_ref().filter(|_| kept);
-        Ok(Said {
+        let said = Said {
             stands,
             amount: if stands == Stands::Paid { intent.amount_received } else { intent.amount },
-            refunded: charge.map_or(0, |charge| charge.amount_refunded),
+            refunded,
             // An inquiry takes nothing yet, and a dispute that was prevented never did.
             disputed: sum(&|status| !status.starts_with("warning_") && status != "prevented"),
             reinstated: sum(&|status| status == "won"),
@@ -88,13 +89,19 @@ impl Stripe {
             currency: intent.currency,
             // Nobody is bound to what was tried on Stripe's page until it is paid.
             object: (saved || !matches!(stands, Stands::Open | Stands::Expired)).then_some(intent.id),
-        })
+            ..Said::default()
+        };
+        if refunded > 0 { self.with_refunds(said).await } else { Ok(said) }
     }
 }
 
 /// Words for a method that a person recognises: `Visa 4242`.
 fn label(charge: Option<&Charge>) -> String {
-    let details = charge.and_then(|charge| charge.payment_method_details.as_ref());
+    words(charge.and_then(|charge| charge.payment_method_details.as_ref()))
+}
+
+/// The same of a method itself.
+pub(super) fn words(details: Option<&Details>) -> String {
     let words = match details.map(|details| (&details.card, details.r#type.as_str())) {
         Some((Some(card), _)) => {
             format!(

@@ -40,6 +40,7 @@ pub(in crate::store) fn apply(
     check(batch, &payment, said)?;
     let said = &Said {
         refunded: said.refunded.max(payment.refunded),
+        undone: said.undone.max(payment.undone),
         disputed: said.disputed.max(payment.disputed),
         reinstated: said.reinstated.max(payment.reinstated),
         ..said.clone()
@@ -80,7 +81,8 @@ fn check(batch: &Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error>
             return differs("the amount or the currency is not the one that was ordered");
         }
     }
-    let lawful = said.refunded >= 0 && said.reinstated >= 0 && said.reinstated <= said.disputed;
+    let within = |part: i64, whole: i64| (0..=whole).contains(&part);
+    let lawful = within(said.undone, said.refunded) && within(said.reinstated, said.disputed);
     if lawful { Ok(()) } else { differs("no such sums of refunds and disputes exist") }
 }
 
@@ -209,13 +211,16 @@ fn not_paid(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(),
 /// Takes back the credits whose money went back, the payment's own first, or returns those of a dispute that was won.
 fn give_back(batch: &mut Batch<'_>, payment: Payment, said: &Said) -> Result<(), Error> {
     let (workspace, id) = (payment.order.workspace, payment.id);
-    let refunds = refund::all(&batch.tx, workspace, id)?;
-    let withheld = said.disputed - said.reinstated;
-    let gone = refund::credits_gone(&payment, &refunds, said.refunded, withheld);
-    let sums = (said.refunded, said.disputed, said.reinstated);
-    if sums == (payment.refunded, payment.disputed, payment.reinstated) && gone == payment.taken {
+    for number in &said.failed {
+        refund::fail(&batch.tx, workspace, id, *number)?;
+    }
+    let gone = refund::credits_gone(&payment, &refund::all(&batch.tx, workspace, id)?, said);
+    let sums = (said.refunded, said.undone, said.disputed, said.reinstated);
+    let known = (payment.refunded, payment.undone, payment.disputed, payment.reinstated);
+    if sums == known && gone == payment.taken {
         return Ok(());
     }
+    let failed = said.undone > payment.undone;
     let mut moves = payment.moves;
     if let Some(credits) = Amount::new(gone - payment.taken) {
         moves += take(batch, &payment, credits, said.disputed > payment.disputed)?;
@@ -224,17 +229,26 @@ fn give_back(batch: &mut Batch<'_>, payment: Payment, said: &Said) -> Result<(),
         let terms = GrantTerms { credits, kind, priority: 0, effective_at, expires_at: None };
         let mut post = Post::new(workspace, Command::Grant(terms), "payment");
         post.key = Some(key(KeyKind::TopUp, format!("returned {id} {moves}")));
-        post.reason = Some("Returned: a dispute ended".into());
+        post.reason =
+            Some(if failed { "Returned: a refund failed" } else { "Returned: a dispute ended" }.into());
         batch.post(&post)?;
         moves += 1;
     }
-    let status = if gone == payment.credits() && withheld == 0 { Status::Refunded } else { Status::Paid };
+    let is_held = said.disputed > said.reinstated;
+    let status = if gone == payment.credits() && !is_held { Status::Refunded } else { Status::Paid };
+    let (refunded, undone, disputed, reinstated) = sums;
     batch.tx.execute(
-        "update payment set refunded = ?3, disputed = ?4, reinstated = ?5, taken = ?6, moves = ?7, status = ?8
+        "update payment set refunded = ?3, disputed = ?4, reinstated = ?5, taken = ?6, moves = ?7, status = ?8, undone = ?9
          where workspace = ?1 and id = ?2",
-        values![workspace, id, said.refunded, said.disputed, said.reinstated, gone, moves, status as i64],
+        values![workspace, id, refunded, disputed, reinstated, gone, moves, status as i64, undone],
     )?;
-    Ok(())
+    if !failed {
+        return Ok(());
+    }
+    let title = format!("A refund for {} failed.", payment.order.label);
+    let body = "The bank could not take the money in. The credits are here again; whoever is owed the money can be paid in another way.";
+    outbox::mail_admins(&batch.tx, workspace, batch.now, &title, body)?;
+    alerts::add(&batch.tx, workspace, "refund_failed", batch.now, &title, body)
 }
 
 /// Takes credits back in one or two entries: from the bonus what is left of it, once the payment's own grant is empty.

@@ -7,12 +7,28 @@
 use billing::Time;
 use billing::units::SECOND;
 
+use super::super::db::Tx;
 use super::super::{Error, Store, auto_buy};
 use super::{Payer, Payment, Purpose, Status, find, read_payer};
 use crate::values;
 
 /// How long an attempt may be without an outcome until it is asked for again under the same key, in microseconds.
 const LEASE: i64 = 60 * SECOND;
+
+/// Whether money for the plan may be on its way: a try without an outcome, or one that takes days.
+pub(in crate::store) fn is_under_way(tx: &Tx<'_>, workspace: i64) -> Result<bool, Error> {
+    let under_way = "select count(*) from payment where workspace = ?1 and purpose in (1, 3)
+        and (status = 5 or (status = 0 and attempts > 0 and next_attempt is not null))";
+    Ok(tx.int(under_way, values![workspace])? > 0)
+}
+
+/// What is ordered for a plan, not paid, and has a page where a person could.
+pub(in crate::store) fn open_pages(tx: &Tx<'_>, workspace: i64) -> Result<Vec<Payment>, Error> {
+    let open = "select id from payment where workspace = ?1 and purpose in (1, 3) and status in (0, 2)
+        and checkout is not null and checkout_url is not null order by id";
+    let open = tx.query(open, values![workspace], |row| row.int(0))?;
+    open.into_iter().map(|id| find(tx, workspace, id)).collect()
+}
 
 impl Store {
     /// Payments that are to be tried now without a person.

@@ -44,12 +44,45 @@ impl Store {
         .await
     }
 
-    /// Forgets the page of a payment whose time is over, so that the next one who wants to pay it gets a new one.
-    pub async fn close_checkout(&self, workspace: i64, id: i64, checkout: String) -> Result<Payment, Error> {
+    /// Whose a customer of the provider is.
+    pub async fn customer_of(&self, customer: String) -> Result<Option<i64>, Error> {
+        self.read(move |tx| {
+            let owner = "select owner from provider_object where object = ?1 and number is null";
+            tx.one(owner, values![&customer], |row| row.int(0))
+        })
+        .await
+    }
+
+    /// Keeps by which method a workspace is charged, or that there is none any more, unless it pays as another customer now.
+    pub async fn keep_method(
+        &self,
+        workspace: i64,
+        customer: String,
+        method: Option<(String, String)>,
+    ) -> Result<(), Error> {
+        let (method, label) = method.unzip();
         self.write(workspace, move |batch| {
             batch.tx.execute(
-                "update payment set checkout_url = null where workspace = ?1 and id = ?2 and checkout = ?3",
-                values![workspace, id, &checkout],
+                "update payer set method = ?3, method_label = ?4 where workspace = ?1 and customer = ?2",
+                values![workspace, &customer, method.as_ref(), label.as_ref()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets the page of a payment whose time is over, so that the next one who wants to pay it gets a new one.
+    pub async fn close_checkout(
+        &self,
+        workspace: i64,
+        id: i64,
+        checkout: Option<String>,
+    ) -> Result<Payment, Error> {
+        self.write(workspace, move |batch| {
+            batch.tx.execute(
+                "update payment set checkout_url = null where workspace = ?1 and id = ?2
+                 and coalesce(checkout, '') = coalesce(?3, '')",
+                values![workspace, id, checkout.as_ref()],
             )?;
             find(&batch.tx, workspace, id)
         })

@@ -6,7 +6,7 @@ use super::super::committer::{Key, KeyKind};
 use super::super::db::Tx;
 use super::super::{Error, Store, keys};
 use super::{Payment, find};
-use crate::payments::Refund;
+use crate::payments::{Refund, Said};
 use crate::values;
 
 /// A refund that was asked for.
@@ -16,33 +16,48 @@ pub struct RefundRow {
     pub refund: Refund,
     /// Credits that the money stands for.
     pub credits: i64,
+    /// Whether it failed after it had succeeded, so that neither money nor credits went back.
+    pub failed: bool,
 }
 
 /// The refunds of a payment, in order.
 pub(super) fn all(tx: &Tx<'_>, workspace: i64, payment: i64) -> Result<Vec<RefundRow>, Error> {
-    let all =
-        "select number, amount, credits from refund where workspace = ?1 and payment = ?2 order by number";
+    let all = "select number, amount, credits, failed from refund where workspace = ?1 and payment = ?2 order by number";
     let mut before = 0;
     tx.query(all, values![workspace, payment], |row| {
         let refund = Refund { number: row.int(0)?, amount: row.int(1)?, before };
         before += refund.amount;
-        Ok(RefundRow { refund, credits: row.int(2)? })
+        Ok(RefundRow { refund, credits: row.int(2)?, failed: row.int(3)? != 0 })
     })
+}
+
+/// Keeps that a refund of ours failed after it had succeeded.
+pub(super) fn fail(tx: &Tx<'_>, workspace: i64, payment: i64, number: i64) -> Result<(), Error> {
+    tx.execute(
+        "update refund set failed = 1 where workspace = ?1 and payment = ?2 and number = ?3",
+        values![workspace, payment, number],
+    )?;
+    Ok(())
 }
 
 /// Credits of a payment that stand for so much money that went back: exactly those of our own refunds, and in proportion,
 /// rounded in the payer's favour, what the provider gave back otherwise.
-pub(super) fn credits_gone(payment: &Payment, refunds: &[RefundRow], refunded: i64, withheld: i64) -> i64 {
+pub(super) fn credits_gone(payment: &Payment, refunds: &[RefundRow], said: &Said) -> i64 {
     let (amount, all) = (payment.order.amount, payment.credits());
-    if refunded + withheld >= amount && amount > 0 {
+    let withheld = said.disputed - said.reinstated;
+    if said.refunded - said.undone + withheld >= amount && amount > 0 {
         return all;
     }
-    let (mut ours, mut credits) = (0, 0);
-    for row in refunds.iter().take_while(|row| row.refund.before + row.refund.amount <= refunded) {
+    let (mut ours, mut failed, mut credits) = (0, 0, 0);
+    for row in refunds.iter().take_while(|row| row.refund.before + row.refund.amount <= said.refunded) {
         ours = row.refund.before + row.refund.amount;
-        credits += row.credits;
+        match row.failed {
+            true => failed += row.refund.amount,
+            false => credits += row.credits,
+        }
     }
-    let other = i128::from((refunded - ours + withheld).max(0));
+    let other = said.refunded - ours - (said.undone - failed).max(0) + withheld;
+    let other = i128::from(other.max(0));
     let other = if amount == 0 { 0 } else { i128::from(all) * other / i128::from(amount) };
     (credits + i64::try_from(other).unwrap_or(all)).min(all)
 }
@@ -80,7 +95,7 @@ impl Store {
             if !payment.is_paid() {
                 return Err(Error::Conflict("topup_not_paid", "only a paid top-up can be refunded"));
             }
-            let planned: i64 = refunds.iter().map(|row| row.credits).sum();
+            let planned: i64 = refunds.iter().filter(|row| !row.failed).map(|row| row.credits).sum();
             let left = payment.credits() - planned.max(payment.taken);
             let credits = credits.unwrap_or(left);
             if credits < 1 || credits > left {
@@ -88,15 +103,16 @@ impl Store {
                 return Err(Error::Invalid("credits", range));
             }
             let before: i64 = refunds.iter().map(|row| row.refund.amount).sum();
-            let back = before.max(payment.refunded) + payment.disputed - payment.reinstated;
+            let back = before.max(payment.refunded) - payment.undone + payment.disputed - payment.reinstated;
             let amount = money_for(&payment, credits, left, (payment.order.amount - back).max(0));
             let refund = Refund { number: refunds.len() as i64 + 1, amount, before };
             batch.tx.execute(
-                "insert into refund (workspace, payment, number, amount, credits, reason, at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "insert into refund (workspace, payment, number, amount, credits, failed, reason, at)
+                 values (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)",
                 values![workspace, id, refund.number, amount, credits, &reason, batch.now],
             )?;
             keys::insert_direct(batch, workspace, &key, refund.number)?;
-            Ok((payment, RefundRow { refund, credits }, false))
+            Ok((payment, RefundRow { refund, credits, failed: false }, false))
         })
         .await
     }

@@ -199,6 +199,7 @@ create table payment (
   grant_id integer,
   bonus_grant integer,
   refunded integer not null,
+  undone integer not null,
   disputed integer not null,
   reinstated integer not null,
   taken integer not null,
@@ -219,6 +220,7 @@ create table refund (
   number integer not null,
   amount integer not null,
   credits integer not null,
+  failed integer not null,
   reason text not null,
   at integer not null,
   constraint refund_key primary key (workspace, payment, number)
@@ -493,3 +495,12 @@ create table doubt (
 ) without rowid;
 create index doubt_at on doubt (at);
 create index outbox_failed on outbox (id) where status = 2;
+
+-- What was answered first under a key, where it cannot be made again from what it changed.
+create table answer (
+  workspace integer not null,
+  kind integer not null,
+  key text not null,
+  body text not null,
+  constraint answer_key primary key (workspace, kind, key)
+) without rowid;

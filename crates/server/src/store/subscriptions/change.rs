@@ -38,6 +38,15 @@ pub struct Subscription {
     pub awaited: Option<Payment>,
 }
 
+/// What became of a wish.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    /// It is done, or what it costs is ordered; whether the key was known already.
+    Done(Box<Subscription>, Option<Box<Payment>>, bool),
+    /// Nothing was written: first nobody may be able to pay what was ordered before on these pages any more.
+    Open(Vec<Payment>),
+}
+
 fn look(tx: &Tx<'_>, workspace: i64) -> Result<Subscription, Error> {
     let workspace = find(tx, workspace)?;
     let awaited = match workspace.awaited {
@@ -63,18 +72,13 @@ impl Store {
         let now = self.clock().now();
         self.read(move |tx| {
             let is = look(tx, workspace)?;
-            Ok((decide(&is.workspace, is.period, &terms, when, now)?, is))
+            Ok((decide_now(tx, &is.workspace, is.period, &terms, (when, now))?, is))
         })
         .await
     }
 
     /// Does what a person wishes, or orders the payment that it needs. The same key and wish: what was ordered first (`true`).
-    pub async fn change_subscription(
-        &self,
-        workspace: i64,
-        wish: Wish,
-        key: Key,
-    ) -> Result<(Subscription, Option<Payment>, bool), Error> {
+    pub async fn change_subscription(&self, workspace: i64, wish: Wish, key: Key) -> Result<Changed, Error> {
         self.write(workspace, move |batch| {
             batch.load(workspace)?;
             if let Some((fingerprint, made)) = keys::find_direct(batch, workspace, &key)? {
@@ -83,9 +87,15 @@ impl Store {
                 }
                 let known = Some(made.0).filter(|payment| *payment != 0);
                 let known = known.map(|payment| payments::find(&batch.tx, workspace, payment)).transpose()?;
-                return Ok((look(&batch.tx, workspace)?, known, true));
+                return Ok(Changed::Done(look(&batch.tx, workspace)?.into(), known.map(Box::new), true));
             }
             let is = find(&batch.tx, workspace)?;
+            if ends_what_was_ordered(&batch.tx, &is, &wish, batch.now)? {
+                let open = payments::open_pages(&batch.tx, workspace)?;
+                if !open.is_empty() {
+                    return Ok(Changed::Open(open));
+                }
+            }
             let ordered = match &wish {
                 Wish::Plan { terms, when, return_url } => {
                     change(batch, is, terms, (*when, return_url.as_ref()))?
@@ -95,10 +105,35 @@ impl Store {
             };
             keys::insert_direct(batch, workspace, &key, ordered.unwrap_or(0))?;
             let ordered = ordered.map(|payment| payments::find(&batch.tx, workspace, payment)).transpose()?;
-            Ok((look(&batch.tx, workspace)?, ordered, false))
+            Ok(Changed::Done(look(&batch.tx, workspace)?.into(), ordered.map(Box::new), false))
         })
         .await
     }
+}
+
+/// What a change means now, if it can be made now: what costs or gives something waits until it is known what became of the
+/// money that is on its way.
+fn decide_now(
+    tx: &Tx<'_>,
+    workspace: &Workspace,
+    last: Option<Period>,
+    terms: &Terms,
+    (when, now): (Option<When>, Time),
+) -> Result<Change, Error> {
+    let change = decide(workspace, last, terms, when, now)?;
+    let waits = matches!(change, Change::Stay | Change::AtRenewal { .. } | Change::AfterTrial);
+    if !waits && payments::is_under_way(tx, workspace.id)? {
+        return Err(busy());
+    }
+    Ok(change)
+}
+
+/// Whether a wish puts an end to what was ordered for a plan before and is not paid.
+fn ends_what_was_ordered(tx: &Tx<'_>, workspace: &Workspace, wish: &Wish, now: Time) -> Result<bool, Error> {
+    let Wish::Plan { terms, when, .. } = wish else { return Ok(*wish == Wish::Cancel) };
+    let last = last(tx, workspace.id)?;
+    let change = decide_now(tx, workspace, last, terms, (*when, now))?;
+    Ok(!matches!(change, Change::Stay | Change::AtRenewal { .. } | Change::AfterTrial))
 }
 
 /// Changes the plan; answers the payment that it waits for.
@@ -111,7 +146,7 @@ fn change(
     let (last, now) = (last(&batch.tx, workspace.id)?, batch.now);
     let number = last.map_or(0, |last| last.number + 1);
     let free = !workspace.pays() || terms.amount == 0;
-    match decide(&workspace, last, terms, when, now)? {
+    match decide_now(&batch.tx, &workspace, last, terms, (when, now))? {
         Change::Stay => plan_next(batch, &workspace, None),
         Change::AtRenewal { .. } => plan_next(batch, &workspace, Some(&terms.plan)),
         Change::AfterTrial => {
@@ -240,21 +275,25 @@ fn differ(
     batch.post(&post).map(drop)
 }
 
-/// Ends the subscription with its period, or at once where nothing was paid for what runs now.
+/// Ends the subscription with its period, or at once where nothing was paid for what runs now. A charge that is under way is
+/// the last one: what it pays for still comes.
 fn cancel(batch: &mut Batch<'_>, workspace: &Workspace) -> Result<Option<i64>, Error> {
+    let under_way = payments::is_under_way(&batch.tx, workspace.id)?;
+    let runs = workspace.awaited.is_none() || under_way;
     match workspace.subscription {
         Some(Standing::Canceling) => {}
-        Some(Standing::Active | Standing::Trialing) => {
+        Some(Standing::Incomplete) if under_way => return Err(busy()),
+        Some(Standing::Active | Standing::Trialing | Standing::PastDue) if runs => {
             batch.tx.execute(
                 "update workspace set subscription = 4, next_plan = null where workspace = ?1",
                 values![workspace.id],
             )?;
         }
-        Some(Standing::PastDue | Standing::Incomplete) => {
+        Some(_) if workspace.subscription != Some(Standing::Canceled) => {
             expire_unpaid(batch, workspace.id)?;
             end(batch, workspace, "The subscription was canceled.", "Credits that are left stay.")?;
         }
-        Some(Standing::Canceled) | None => return Err(nothing()),
+        Some(_) | None => return Err(nothing()),
     }
     Ok(None)
 }
@@ -274,6 +313,11 @@ fn resume(batch: &mut Batch<'_>, workspace: &Workspace) -> Result<Option<i64>, E
         _ => {}
     }
     Ok(None)
+}
+
+fn busy() -> Error {
+    let detail = "a payment for the plan is on its way: wait until it is known what became of it";
+    Error::Conflict("subscription_busy", detail)
 }
 
 fn nothing() -> Error {

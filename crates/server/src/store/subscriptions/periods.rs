@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
-use super::super::payments::{self, NewPayment, Payment, Purpose};
+use super::super::payments::{self, NewPayment, Payment, Purpose, Status};
 use super::super::workspaces::{Workspace, find};
 use super::super::{Error, Store, alerts, outbox, webhooks};
 use super::{Ordered, Standing, Terms, last};
@@ -226,7 +226,7 @@ pub(in crate::store) fn paid(batch: &mut Batch<'_>, payment: &Payment) -> Result
     match payment.order.purpose {
         Purpose::Period if workspace.awaited == Some(payment.id) => {}
         // A whole new period instead of the rest of this one.
-        Purpose::Upgrade if ordered.whole && ordered.period == number - 1 => {
+        Purpose::Upgrade if ordered.whole && ordered.period == number - 1 && !is_replaced(payment) => {
             workspace.subscription = Some(Standing::Active);
             cut(batch, &mut workspace, number)?;
         }
@@ -240,6 +240,11 @@ pub(in crate::store) fn paid(batch: &mut Batch<'_>, payment: &Payment) -> Result
         _ => workspace.next_period.unwrap_or(batch.now),
     };
     begin(batch, &workspace, &ordered.terms, starts_at)
+}
+
+/// Whether something else was ordered instead, so that its money is for its credits alone.
+fn is_replaced(payment: &Payment) -> bool {
+    payment.status == Status::Expired
 }
 
 /// Ends the period that runs now, so that another can begin.
@@ -269,7 +274,7 @@ pub(in crate::store) fn upgraded(batch: &mut Batch<'_>, payment: &Payment) -> Re
     let standing = workspace.subscription.unwrap_or(Standing::Canceled);
     let live = matches!(standing, Standing::Active | Standing::Canceling | Standing::PastDue);
     let last = last(&batch.tx, workspace.id)?;
-    if !live || workspace.plan.as_ref() == Some(&ordered.terms.plan) {
+    if !live || is_replaced(payment) || workspace.plan.as_ref() == Some(&ordered.terms.plan) {
         return Ok(());
     }
     if last.is_some_and(|last| last.number == ordered.period) && workspace.awaited.is_none() {
@@ -300,6 +305,11 @@ pub(in crate::store) fn declined(batch: &mut Batch<'_>, payment: &Payment) -> Re
         return Ok(None);
     }
     match renewal_retry(payment.attempts) {
+        // Whoever canceled meanwhile is not charged again.
+        _ if workspace.subscription == Some(Standing::Canceling) => {
+            end(batch, &workspace, "The subscription has ended.", "Credits that are left stay.")?;
+            Ok(None)
+        }
         Some(seconds) => {
             batch.tx.execute(
                 "update workspace set subscription = 3 where workspace = ?1",

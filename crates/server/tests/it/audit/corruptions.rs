@@ -41,7 +41,7 @@ pub const CORRUPTIONS: &[Corruption] = &[
     ("a top-up of other credits", "update payment set credits = credits + 1 where workspace = {main} and status = 1", "I20"),
     ("a refund of a top-up forgotten", "update payment set taken = 0 where workspace = {main} and status = 1", "I20"),
     ("a receipt's number twice", "update payment set receipt = 1 where workspace = {main} and receipt = 2", "I20"),
-    ("a refund nobody asked for", "insert into refund values ({in main}{main}, (select min(id) from payment), 9, 1, 1, '', 0)", "I20"),
+    ("a refund nobody asked for", "insert into refund values ({in main}{main}, (select min(id) from payment), 9, 1, 1, 0, '', 0)", "I20"),
     ("a gap between periods", "update period set starts_at = starts_at + 1 where workspace = {main} and number = 1", "I21"),
     ("overlapping periods", "update period set ends_at = ends_at + 1 where workspace = {main} and number = 0", "I21"),
     ("a period deleted", "delete from period where workspace = {main} and number = 1", "I21"),

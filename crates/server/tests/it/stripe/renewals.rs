@@ -9,24 +9,11 @@ use serde_json::{Value, json};
 
 use super::{DECLINED, HOUR, News, PAYS, Shop, config, text};
 use crate::http::{OPERATOR, Server};
+use crate::plans::{CATALOG, DAY};
 use crate::temp::Directory;
 
-const DAY: i64 = 86_400;
-const CATALOG: &str = r#"version = 1
-[operations.work]
-label = "Work"
-unit = "piece"
-price = 1
-charged_on = "always"
-[plans.small]
-label = "Small"
-credits = 100
-interval = "month"
-price = { amount = 3100, currency = "EUR" }
-"#;
-
 /// A workspace that has subscribed and paid its first month on Stripe's page.
-async fn subscribed() -> (Shop, i64, String) {
+pub(super) async fn subscribed() -> (Shop, i64, String) {
     let fake = FakeStripe::start().await.expect("a free port");
     let catalogs = vec![Catalog::parse("shop.toml", CATALOG).expect("a catalog")];
     let payments = Some(PaymentsConfig::Stripe(config(&fake)));
@@ -43,14 +30,14 @@ async fn subscribed() -> (Shop, i64, String) {
     assert_eq!(is["status"], "incomplete", "{is}");
     shop.fake.stripe().pay(&super::session(&is), PAYS);
     shop.deliver_all().await;
-    shop.subscription("active", 100).await;
+    shop.subscription("active", 3_100).await;
     let workspace = scrip::id::parse_workspace(ws.rsplit('/').next().expect("an id")).expect("an id");
     let customer = text(shop.fake.stripe().all("customer")[0], "id");
     (shop, workspace, customer)
 }
 
 impl Shop {
-    async fn subscription(&self, status: &str, credits: i64) -> Value {
+    pub(super) async fn subscription(&self, status: &str, credits: i64) -> Value {
         let is = self.server.get(&format!("{}/subscription", self.ws)).await.about_a_workspace(200);
         let balance = self.server.get(&format!("{}/balance", self.ws)).await.about_a_workspace(200);
         assert_eq!((&is["status"], &balance["available"]), (&json!(status), &json!(credits)), "{is}");
@@ -58,7 +45,7 @@ impl Shop {
     }
 
     /// From now on this card is the one that is charged.
-    fn chooses(&self, customer: &str, card: &str) {
+    pub(super) fn chooses(&self, customer: &str, card: &str) {
         let mut stripe = self.fake.stripe();
         let method = stripe.save(customer, card);
         stripe.change(customer, json!({ "invoice_settings": { "default_payment_method": method } }));
@@ -72,7 +59,7 @@ impl Shop {
         opened.checkout_url.expect("an address").rsplit('/').next().expect("a session").to_owned()
     }
 
-    fn paid(&self) -> usize {
+    pub(super) fn paid(&self) -> usize {
         self.fake.stripe().all("charge").iter().filter(|charge| charge["paid"] == true).count()
     }
 }
@@ -82,11 +69,11 @@ async fn a_saved_card_renews_without_any_event() {
     let (shop, _, _) = subscribed().await;
     for month in 2..=3 {
         shop.advance(31 * DAY).await;
-        shop.subscription("active", 100 * month).await;
+        shop.subscription("active", 3_100 * month).await;
         assert_eq!(shop.paid() as i64, month);
     }
     shop.deliver_all().await;
-    shop.subscription("active", 300).await;
+    shop.subscription("active", 9_300).await;
     shop.end();
 }
 
@@ -97,20 +84,20 @@ async fn a_declined_renewal_outlives_a_page_that_nobody_used_and_pays_once_the_c
         shop.chooses(&customer, "pm_card_chargeCustomerFail");
         shop.advance(28 * DAY + 600).await;
         shop.hears(news).await;
-        shop.subscription("past_due", 100).await;
+        shop.subscription("past_due", 3_100).await;
         let page = shop.page(workspace).await;
         assert_eq!(page, shop.page(workspace).await);
         assert!(matches!(shop.fake.stripe().pay(&page, DECLINED), fake_stripe::Shown::Form(_)));
         // Tried again meanwhile, it closes the page first; whoever wants to pay gets another.
         shop.advance(4 * DAY).await;
         shop.hears(news).await;
-        shop.subscription("past_due", 100).await;
+        shop.subscription("past_due", 3_100).await;
         assert_eq!(shop.fake.stripe().get(&page).expect("a session")["status"], "expired");
         assert_ne!(page, shop.page(workspace).await);
         shop.chooses(&customer, "pm_card_visa");
         shop.advance(10 * DAY).await;
         shop.hears(news).await;
-        shop.subscription("active", 200).await;
+        shop.subscription("active", 6_200).await;
         assert_eq!(shop.paid(), 2, "{news:?}");
         shop.end();
     }
@@ -121,7 +108,7 @@ async fn what_is_paid_on_the_page_is_not_charged_as_well() {
     let (shop, workspace, customer) = subscribed().await;
     shop.chooses(&customer, "pm_card_chargeCustomerFail");
     shop.advance(28 * DAY + 600).await;
-    shop.subscription("past_due", 100).await;
+    shop.subscription("past_due", 3_100).await;
     let page = shop.page(workspace).await;
     shop.chooses(&customer, "pm_card_visa");
     // It is paid, and nobody tells us before the saved card is tried again.
@@ -131,7 +118,7 @@ async fn what_is_paid_on_the_page_is_not_charged_as_well() {
     let due = awaited.next_attempt.expect("it is tried again").0 / super::SECOND;
     shop.fake.stripe().fail("GET /v1/refunds", fake_stripe::Fault::Status(400), usize::MAX);
     shop.advance(due - shop.now() + 1).await;
-    shop.subscription("active", 200).await;
+    shop.subscription("active", 6_200).await;
     assert_eq!(shop.paid(), 2);
     shop.end();
 }
@@ -171,5 +158,21 @@ async fn credits_that_run_low_are_bought_once_on_the_saved_card_whatever_is_lost
     shop.advance(2 * HOUR).await;
     shop.stands(&topup, (1_400, 0, "paid")).await;
     assert_eq!(shop.paid(), 2);
+    shop.end();
+}
+
+/// What somebody changes on Stripe's own page is what our page names, and what is charged.
+#[tokio::test]
+async fn a_card_that_is_changed_at_stripe_is_named_at_once() {
+    let (shop, workspace, customer) = subscribed().await;
+    let named = async || shop.server.app.store.payer(workspace).await.expect("a payer").method;
+    assert_eq!(named().await.expect("a card").1, "Visa 4242");
+    let card = shop.fake.stripe().replace(&customer, "4000002500003155");
+    shop.deliver_all().await;
+    assert_eq!(named().await.expect("a card"), (card.clone(), "Visa 3155".to_owned()));
+    // It is taken away, and no other is left.
+    shop.fake.stripe().forget(&card);
+    shop.deliver_all().await;
+    assert_eq!(named().await, None);
     shop.end();
 }
