@@ -106,7 +106,12 @@ impl FromRequestParts<App> for Onlooker {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Onlooker, Error> {
         let query = Query::<Token>::try_from_uri(&parts.uri).ok().and_then(|Query(query)| query.token);
         let embed = query.as_deref().or_else(|| bearer(&parts.headers));
-        let Some((embed, validity)) = embed.and_then(|token| app.open_embed(token)) else {
+        let embed = embed.and_then(|token| app.open_embed(token));
+        // Whoever says a token means it: a wrong one is not made good by a key beside it.
+        if query.is_some() && embed.is_none() {
+            return Err(Error::unauthorized());
+        }
+        let Some((embed, validity)) = embed else {
             let In { workspace, .. } = In::from_request_parts(parts, app).await?;
             return Ok(Onlooker { workspace, until: None, origin: None });
         };

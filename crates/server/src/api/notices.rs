@@ -55,7 +55,7 @@ pub async fn read(State(app): State<App>, caller: Caller, Path(notice): Path<Str
 pub struct Alerts {
     low: Line,
     critical: Line,
-    /// Who gets the e-mails; the workspace's Admin when empty.
+    /// Who gets the e-mails; the workspace's Admins when empty.
     #[serde(default)]
     #[schema(max_items = 20)]
     emails: Vec<String>,

@@ -126,13 +126,18 @@ fn a_bad_file_is_refused_in_one_line() {
     check(
         "public_url",
         "public",
-        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, public_url)",
+        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, public_url)",
     );
     check(
         "https://credits",
         "ftp://credits",
         "scrip.toml:2: public_url: must be an http:// or https:// address",
     );
+    let networks = "scrip.toml:3: webhooks.allow: must be networks such as \"10.0.0.0/8\" or \"127.0.0.1\"";
+    for bad in ["10.0.0.0/33", "example.com", "10.0.0.0/", ""] {
+        let text = format!("\n[webhooks]\nallow = [\"10.1.0.0/16\", \"{bad}\"]\n");
+        assert_eq!(parse_in_directory(&text).unwrap_err(), networks, "{bad}");
+    }
     check(
         "[providers.discovery]",
         "[providers.discoveries]",

@@ -28,7 +28,8 @@ pub async fn page(State(app): State<App>, visitor: Visitor) -> Page {
     let levels = thresholds(workspace);
     let mut alert_emails = workspace.emails.clone();
     if alert_emails.is_empty() {
-        alert_emails.extend(workspace.admin_email.clone());
+        let members = app.store.members(workspace.id).await?.into_iter();
+        alert_emails.extend(members.filter(|it| it.role == Role::Admin).map(|it| it.email));
     }
     draw(&Settings {
         shell: scene.shell(Some(Tab::Account)),

@@ -150,11 +150,12 @@ impl Store {
             .await?;
         let Some((known, seen_at)) = found else { return Ok(None) };
         if now.0 - seen_at.0 > SEEN_EVERY {
-            self.write(NOBODY, move |batch| {
+            let seen = self.write(NOBODY, move |batch| {
                 batch.tx.execute("update session set seen_at = ?2 where hash = ?1", values![&hash, now])?;
                 Ok(())
-            })
-            .await?;
+            });
+            // Who looks on while nothing can be written may go on looking.
+            let _ = seen.await;
         }
         Ok(Some(known))
     }
