@@ -99,7 +99,9 @@ async fn extreme_values_are_taken_or_refused_and_never_fail() {
             }
         }
         let parameters = operation["parameters"].as_array().into_iter().flatten();
-        for parameter in parameters.filter(|one| one["in"] == "query" && method == "GET") {
+        // A stream of events does not end.
+        let is_read = method == "GET" && !path.ends_with("/events");
+        for parameter in parameters.filter(|one| one["in"] == "query" && is_read) {
             for extreme in ["%00", "a%00b", "%F0%9F%98%80", "", "9223372036854775807", "-1", "0", "%25"] {
                 let name = parameter["name"].as_str().expect("a name");
                 let got = server.get(&format!("{at}?{name}={extreme}")).await;
