@@ -33,6 +33,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// What links in mails and answers begin with, without a trailing slash.
     pub public_url: Option<String>,
+    /// What seals credentials in the database; `None`: a key beside it, or one that follows from the operator's.
+    pub seal_key: Option<Secret>,
 }
 
 /// The providers that are configured.
@@ -164,6 +166,7 @@ impl Default for Config {
             payments: None,
             mail: None,
             public_url: None,
+            seal_key: None,
         }
     }
 }
@@ -195,7 +198,7 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> Result<Config, String> {
     toml_reader::read(file, text, |root| {
-        root.only(&["catalog", "providers", "payments", "mail", "public_url"])?;
+        root.only(&["catalog", "providers", "payments", "mail", "public_url", "seal_key"])?;
         let providers = match root.table("providers")? {
             Some(table) => providers::read(&table, environment)?,
             None => ProvidersConfig::default(),
@@ -215,6 +218,10 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
             public_url: root
                 .text("public_url", 2_000)?
                 .map(|url| web_address(&root, "public_url", url))
+                .transpose()?,
+            seal_key: root
+                .text("seal_key", 500)?
+                .map(|key| providers::secret(&root, "seal_key", key, environment))
                 .transpose()?,
         })
     })

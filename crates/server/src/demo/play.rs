@@ -115,6 +115,7 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
         payments: Some(PaymentsConfig::Sandbox),
         mail: Some(mail(notices)),
         public_url: None,
+        seal_key: None,
     }
 }
 

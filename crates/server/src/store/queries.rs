@@ -68,9 +68,17 @@ pub struct Progress {
     pub states: Vec<(i64, i64)>,
     /// (stored position, how many are in doubt there).
     pub in_doubt: Vec<(i64, i64)>,
+    /// (stored position, how many wait there for a person to approve their message).
+    pub review: Vec<(i64, i64)>,
 }
 
 impl Progress {
+    /// How many leads wait at a step for their message to be approved.
+    pub fn awaiting_approval(&self, step: usize) -> i64 {
+        let here = |row: &&(i64, i64)| row.0 - 1_000 == step as i64;
+        self.review.iter().find(here).map_or(0, |row| row.1)
+    }
+
     /// How many leads ended a step this way.
     pub fn outcome(&self, step: usize, outcome: StepOutcome) -> i64 {
         let same = |row: &&(i64, i64, i64)| row.0 == step as i64 && row.1 == outcome as i64;
@@ -80,6 +88,14 @@ impl Progress {
     /// How many leads are in a state.
     pub fn state(&self, state: WorkState) -> i64 {
         self.states.iter().find(|row| row.0 == state as i64).map_or(0, |row| row.1)
+    }
+
+    /// How many leads are on their way: waiting, in doubt, or waiting for a person.
+    pub fn active(&self) -> i64 {
+        [WorkState::Waiting, WorkState::InDoubt, WorkState::Review]
+            .map(|state| self.state(state))
+            .iter()
+            .sum()
     }
 
     /// How many leads wait for a step; those whose fields come first wait for the first step.
@@ -273,12 +289,14 @@ impl Store {
             let waiting = "select position, count(*) from work where workspace = ?1 and job = ?2 and due is not null group by position";
             let states = "select state, count(*) from work where workspace = ?1 and job = ?2 group by state";
             let in_doubt = "select position, count(*) from work where workspace = ?1 and job = ?2 and state = 1 group by position";
+            let review = "select position, count(*) from work where workspace = ?1 and job = ?2 and state = 6 group by position";
             let at = values![workspace, job];
             Ok(Progress {
                 outcomes: tx.query(outcomes, at, |row| Ok((row.int(0)?, row.int(1)?, row.int(2)?)))?,
                 waiting: tx.query(waiting, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 states: tx.query(states, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 in_doubt: tx.query(in_doubt, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
+                review: tx.query(review, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
             })
         })
         .await

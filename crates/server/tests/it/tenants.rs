@@ -85,6 +85,11 @@ POST /v1/workspaces/{ws}/messages own {"lead": "x", "campaign": "x", "step": 0}
 GET /v1/workspaces/{ws}/messages own
 GET /v1/messages/{id} own
 POST /v1/messages/{id}/regenerate own
+POST /v1/messages/{id}/approve own
+PATCH /v1/messages/{id} own {"text": "x"}
+POST /v1/workspaces/{ws}/senders own {"kind": "email", "from": "a@example.com", "daily_limit": 1}
+GET /v1/workspaces/{ws}/senders own
+PATCH /v1/workspaces/{ws}/senders/{sender} own {"daily_limit": 1}
 POST /v1/workspaces/{ws}/campaigns own {"name": "x", "steps": []}
 GET /v1/workspaces/{ws}/campaigns own
 GET /v1/campaigns/{id} own
@@ -128,6 +133,7 @@ impl Route {
         };
         let (name, thing) = (id::workspace(ws), id::inside(prefix, ws, number));
         let path = self.path.replace("{ws}", &name).replace("{id}", &thing);
+        let path = path.replace("{sender}", &id::inside("sender", ws, number));
         (path.replace("{key}", &id::inside("key", ws, number)), self.body.replace("{ws}", &name))
     }
 

@@ -178,6 +178,7 @@ impl World {
             payments: Some(payments),
             mail: Some(mail(&self.notices)),
             public_url: None,
+            seal_key: None,
         }
     }
 
