@@ -23,6 +23,7 @@ mod scene;
 mod searches;
 mod session;
 mod settings;
+mod unsubscribe;
 mod usage;
 pub mod view;
 
@@ -60,6 +61,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/billing/payments/{payment}", get(payments::receipt))
         .route("/billing/payments/{payment}/pay", post(payments::pay))
         .route("/billing/statements/{number}", get(payments::statement))
+        .route("/unsubscribe/{token}", get(unsubscribe::page).post(unsubscribe::end))
         .route("/checkout/{topup}", get(checkout::page).post(checkout::end))
         .route("/campaigns", get(campaigns::list))
         .route("/campaigns/{id}", get(campaigns::page))

@@ -71,7 +71,7 @@ const CORRUPTIONS: &[Corruption] = &[
     ("a dispatch under another epoch", "update entry set epoch = epoch + 1 where workspace = {main} and kind = 4 and epoch > 0", "I17"),
     ("a send without dispatch", "update entry set kind = 5, until = until + 1 where workspace = {main} and kind = 4 and epoch > 0", "I17"),
     ("a send that belongs to no step", "delete from step_result where workspace = {main}", "I18"),
-    ("two steps paid by one send", "insert into step_result select {same}workspace, job, step + 1, lead, outcome, hold, at, detail from step_result where workspace = {main} limit 1", "I18"),
+    ("two steps paid by one send", "insert into step_result ({same}workspace, job, step, lead, outcome, hold, at, detail) select {same}workspace, job, step + 1, lead, outcome, hold, at, detail from step_result where workspace = {main} limit 1", "I18"),
     ("a second send of one step", "update work set hold = (select min(hold) from step_result), position = 1000 where workspace = {main} and (workspace, lead) in (select workspace, lead from step_result where hold > (select min(hold) from step_result))", "I18"),
     ("a key's entry deleted", "delete from entry where workspace = {main} and kind = 7 and hold_id = seq", "I19"),
     ("a key of another kind", "insert into request_segment values ({at}, 1, unhex('ff')); insert into request values ({at}, 1, {main}, 4, 'k', unhex(''), 1)", "I19"),

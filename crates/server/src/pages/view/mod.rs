@@ -23,7 +23,7 @@ pub use campaigns::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
     Standing, StepRow, Why,
 };
-pub use operator::{Admin, AdminWorkspace, Checkout, ErrorPage, SignedOut};
+pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
 pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
 pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,
