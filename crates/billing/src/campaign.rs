@@ -135,6 +135,8 @@ pub struct Plan {
     pub enrich: Vec<String>,
     /// The steps.
     pub steps: Vec<Step>,
+    /// Whether a person approves each message before it goes.
+    pub approve: bool,
 }
 
 /// How far a lead has come.
@@ -161,6 +163,10 @@ pub struct Facts {
     pub linkedin: bool,
     /// A message for the step that comes next is stored.
     pub written: bool,
+    /// A person has approved that message.
+    pub approved: bool,
+    /// A person must look at that message first, whatever the plan says.
+    pub review: bool,
 }
 
 /// What to do next for a lead.
@@ -172,6 +178,8 @@ pub enum Next {
     Have(usize),
     /// Write the message of this step.
     Write(usize),
+    /// Wait until a person has approved the message of this step.
+    Review(usize),
     /// Send this step.
     Send(usize),
     /// Leave this step out: there is no address for its channel.
@@ -210,6 +218,7 @@ pub fn next(plan: &Plan, position: Position, facts: Facts) -> Next {
             None => Next::Finish(Finish::Completed),
             Some(step) if !reachable(step, facts) => Next::Skip(index),
             Some(step) if step.generate && !facts.written => Next::Write(index),
+            Some(_) if (plan.approve || facts.review) && !facts.approved => Next::Review(index),
             Some(_) => Next::Send(index),
         },
     }

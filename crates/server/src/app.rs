@@ -14,11 +14,13 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
+use crate::breaker::Breakers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::payments::Payments;
 use crate::providers::{Providers, Receivers, Smtp};
+use crate::seal::Seal;
 use crate::store::people::Role;
 use crate::store::queries::Balance;
 use crate::store::{Error, Place, Store};
@@ -48,6 +50,10 @@ pub struct Inner {
     pub receivers: Receivers,
     /// Who takes the money; `None`: nothing can be bought.
     pub payments: Option<Payments>,
+    /// Seals how workspaces reach their own mail servers.
+    pub seal: Seal,
+    /// Which providers are left alone for a while.
+    pub breakers: Breakers,
     /// Where links lead.
     pub public_url: String,
     /// Something may be due: the loops look.
@@ -131,6 +137,8 @@ impl App {
             mailer,
             receivers,
             payments,
+            seal: Seal::new(place, config.seal_key.as_ref(), &operator_key),
+            breakers: Breakers::default(),
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),
             advancing: tokio::sync::Mutex::new(()),
@@ -251,6 +259,26 @@ impl App {
     /// Whether a checkout page's token belongs to its payment.
     pub fn is_checkout_token(&self, payment: &str, token: &str) -> bool {
         self.is_signature(payment.as_bytes(), token)
+    }
+
+    /// A signed link that takes an address off everything a workspace sends. It works for ever.
+    pub fn unsubscribe_link(&self, workspace: i64, address: &str) -> String {
+        let payload = format!("unsubscribe {workspace} {address}");
+        let signature = self.sign(payload.as_bytes());
+        format!("{}/unsubscribe/{}.{}", self.public_url, hex(payload.as_bytes()), &signature[..32])
+    }
+
+    /// The workspace and the address of such a link's token; `None` when it is forged.
+    pub fn open_unsubscribe(&self, token: &str) -> Option<(i64, String)> {
+        let (payload, signature) = token.split_once('.')?;
+        let payload = from_hex(payload)?;
+        let genuine = self.sign(&payload);
+        if !bool::from(genuine.as_bytes()[..32].ct_eq(signature.as_bytes())) {
+            return None;
+        }
+        let payload = String::from_utf8(payload).ok()?;
+        let (workspace, address) = payload.strip_prefix("unsubscribe ")?.split_once(' ')?;
+        Some((workspace.parse().ok()?, address.to_owned()))
     }
 
     /// Reads a portal link's token: `None` when it is forged or too old.

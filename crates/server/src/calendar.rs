@@ -55,3 +55,25 @@ fn hour_start(time: Time, zoned: &Zoned) -> Time {
     let past = i64::from(zoned.minute()) * 60_000_000 + i64::from(zoned.second()) * 1_000_000;
     Time(time.0 - past - i64::from(zoned.subsec_nanosecond()) / 1_000)
 }
+
+/// The number of the local day that a moment is in, counted from 1970.
+pub fn day_number(time: Time, zone: &str) -> i64 {
+    let date = local(time, zone).date();
+    date.to_zoned(TimeZone::UTC).map_or(0, |start| start.timestamp().as_second().div_euclid(86_400))
+}
+
+/// The moment at which it is so many minutes after midnight, so many days after the local day of `time`.
+pub fn at_minute(time: Time, zone: &str, days: i64, minute: i64) -> Time {
+    let zoned = local(time, zone);
+    let Ok(date) = zoned.date().checked_add(days.days()) else { return Time(i64::MAX) };
+    let (hour, minute) = ((minute / 60).clamp(0, 23) as i8, (minute % 60).clamp(0, 59) as i8);
+    let moment = date.at(hour, minute, 0, 0).to_zoned(zoned.time_zone().clone());
+    moment.map_or(Time(i64::MAX), |moment| Time(moment.timestamp().as_microsecond()))
+}
+
+/// The minute of the local day that a moment is in, and its day of the week, 0 for Monday.
+pub fn minute_and_weekday(time: Time, zone: &str) -> (i64, u32) {
+    let zoned = local(time, zone);
+    let weekday = zoned.date().weekday().to_monday_zero_offset();
+    (i64::from(zoned.hour()) * 60 + i64::from(zoned.minute()), weekday.unsigned_abs().into())
+}

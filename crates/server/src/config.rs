@@ -38,6 +38,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// What links in mails and answers begin with, without a trailing slash.
     pub public_url: Option<String>,
+    /// What seals credentials in the database; `None`: a key beside it, or one that follows from the operator's.
+    pub seal_key: Option<Secret>,
 }
 
 /// The providers that are configured.
@@ -172,6 +174,7 @@ impl Default for Config {
             mail: None,
             webhooks: WebhooksConfig::default(),
             public_url: None,
+            seal_key: None,
         }
     }
 }
@@ -203,7 +206,7 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> Result<Config, String> {
     toml_reader::read(file, text, |root| {
-        root.only(&["catalog", "providers", "payments", "mail", "webhooks", "public_url"])?;
+        root.only(&["catalog", "providers", "payments", "mail", "webhooks", "public_url", "seal_key"])?;
         let providers = match root.table("providers")? {
             Some(table) => providers::read(&table, environment)?,
             None => ProvidersConfig::default(),
@@ -228,6 +231,10 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
             public_url: root
                 .text("public_url", 2_000)?
                 .map(|url| web_address(&root, "public_url", url))
+                .transpose()?,
+            seal_key: root
+                .text("seal_key", 500)?
+                .map(|key| providers::secret(&root, "seal_key", key, environment))
                 .transpose()?,
         })
     })

@@ -40,6 +40,8 @@ async fn send(app: &App, mail: Mail) -> Result<(), Error> {
         html: None,
         message_id: format!("notice-{}@scrip", mail.id),
         at_micros: app.clock.now().0,
+        unsubscribe: None,
+        hold: None,
     };
     match mailer.send(&email).await {
         Outcome::Done(()) => {

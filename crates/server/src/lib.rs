@@ -5,6 +5,7 @@
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod breaker;
 pub mod calendar;
 pub mod catalog;
 pub mod clock;
@@ -24,6 +25,7 @@ pub mod providers;
 pub mod reconcile;
 pub mod runner;
 pub mod scheduler;
+pub mod seal;
 pub mod server;
 pub mod store;
 mod toml_reader;

@@ -7,15 +7,19 @@ mod calls;
 mod campaign;
 mod import;
 mod lead;
+mod message;
+mod sending;
 mod template;
 
-pub use calls::{Failure, preview, write_message};
+pub use calls::{Failure, edited, preview, usable, write_message};
 pub use campaign::{
-    MAX_ENRICH, MAX_STEPS, check_cap, check_definition, check_fields, check_name, cost_left,
+    MAX_ENRICH, MAX_SENDERS, MAX_STEPS, check_cap, check_definition, check_fields, check_name, cost_left,
     enrich_operation, estimate, send_operation,
 };
 pub use import::{Import, MAX_LEADS, Rejected, from_csv, from_json};
-pub use lead::{address, block_entry, lead_from_json, lead_json, link};
+pub use lead::{address, block_entry, lead_from_json, lead_json, link, tidy};
+pub use message::check_text;
+pub use sending::{HoursText, NewSender, SenderChange, hours_text, mail_server, new_sender, sender_change};
 pub use template::{check_template, prompt, render, subject};
 
 /// What is wrong with which field of something that a person wrote.

@@ -53,7 +53,7 @@ fn running_time_is_the_sum_of_the_unpaused_stretches() {
 #[test]
 fn two_days_left_stay_two_days_and_money_lifts_no_person() {
     let mut run = Run::draft();
-    let plan = Plan { enrich: Vec::new(), steps: vec![step(3)] };
+    let plan = Plan { enrich: Vec::new(), steps: vec![step(3)], ..Plan::default() };
     run.launch(Time(0));
     let (_, due) = begin(&plan, run.running_time(Time(0)));
     run.pause(Reason::OutOfCredits, Time(DAY));
@@ -125,7 +125,11 @@ fn do_one(plan: &Plan, position: Position, chance: &mut Chance) -> Position {
 
 #[test]
 fn fields_follow_at_once_and_steps_after_their_days() {
-    let plan = Plan { enrich: vec!["contact".into(), "title".into()], steps: vec![step(1), step(2)] };
+    let plan = Plan {
+        enrich: vec!["contact".into(), "title".into()],
+        steps: vec![step(1), step(2)],
+        ..Plan::default()
+    };
     assert_eq!(begin(&plan, 5), (Position::Enrich(0), Some(5)));
     assert_eq!(advance(&plan, Position::Enrich(0), 6), (Position::Enrich(1), Some(6)));
     assert_eq!(advance(&plan, Position::Enrich(1), 7), (Position::Step(0), Some(7 + DAY)));
@@ -135,7 +139,7 @@ fn fields_follow_at_once_and_steps_after_their_days() {
 
 #[test]
 fn an_answer_or_the_blocklist_ends_the_way_wherever_the_lead_is() {
-    let plan = Plan { enrich: vec!["contact".into()], steps: vec![step(0), step(1)] };
+    let plan = Plan { enrich: vec!["contact".into()], steps: vec![step(0), step(1)], ..Plan::default() };
     for position in [Position::Enrich(0), Position::Step(0), Position::Step(1)] {
         let replied = Facts { replied: true, blocked: true, ..Facts::default() };
         assert_eq!(next(&plan, position, replied), Next::Finish(Finish::Replied));
@@ -146,7 +150,7 @@ fn an_answer_or_the_blocklist_ends_the_way_wherever_the_lead_is() {
 
 #[test]
 fn a_field_taken_out_of_the_plan_makes_no_step_come_twice() {
-    let plan = Plan { enrich: vec!["contact".into()], steps: vec![step(0), step(2)] };
+    let plan = Plan { enrich: vec!["contact".into()], steps: vec![step(0), step(2)], ..Plan::default() };
     let facts = Facts { email: true, written: true, ..Facts::default() };
     let stranded = Position::Enrich(1);
     assert_eq!(next(&plan, stranded, facts), Next::Send(0));
@@ -167,5 +171,5 @@ fn random_plan(chance: &mut Chance) -> Plan {
     };
     let steps = (0..4).map(|_| random_step()).collect::<Vec<_>>();
     let kept = chance.within(0, 4) as usize;
-    Plan { enrich, steps: steps.into_iter().take(kept).collect() }
+    Plan { enrich, steps: steps.into_iter().take(kept).collect(), approve: false }
 }

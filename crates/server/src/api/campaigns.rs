@@ -11,8 +11,8 @@ use super::error::Error;
 use super::extract::{self, Items, Json, Page, Path, Query};
 use super::{Answer, Fresh, about, leads as lead_ids, with_available};
 use crate::app::App;
-use crate::outreach;
 use crate::store::jobs::{Act, Definition, Job, JobKind, NewJob, StepText};
+use crate::{id, outreach};
 use view::{LeadView, View, lead_view, view};
 
 pub use view::{PauseView, pause_views};
@@ -64,9 +64,10 @@ pub struct Create {
     enrich: Option<Vec<String>>,
     #[schema(min_items = 1, max_items = 20)]
     steps: Vec<Step>,
-    /// Not available yet.
+    /// Whether a person approves each message before it goes; false by default.
     approve: Option<bool>,
-    /// Not available yet.
+    /// Ids of senders: their limits are kept, and shared with other campaigns. Without one of a kind the server's own sends.
+    #[schema(max_items = 20)]
     senders: Option<Vec<String>>,
     /// What the campaign may use at most.
     #[schema(minimum = 1)]
@@ -80,9 +81,7 @@ pub struct Update {
     name: Option<String>,
     enrich: Option<Vec<String>>,
     steps: Option<Vec<Step>>,
-    /// Not available yet.
     approve: Option<bool>,
-    /// Not available yet.
     senders: Option<Vec<String>>,
     #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<i64>)]
@@ -105,23 +104,34 @@ fn checked(name: String, definition: Definition, credit_cap: Option<i64>) -> Res
     Ok(NewJob { kind, name, definition, credit_cap, requested, leads })
 }
 
-/// Refuses, by name, what would otherwise be ignored.
-fn not_yet(approve: Option<bool>, senders: Option<&Vec<String>>) -> Result<(), Error> {
-    if approve == Some(true) {
-        return Err(Error::field("approve", "not available yet"));
+/// The numbers of senders of this workspace, each once.
+fn sender_numbers(workspace: i64, senders: Option<Vec<String>>) -> Result<Option<Vec<i64>>, Error> {
+    let Some(senders) = senders else { return Ok(None) };
+    if senders.len() > outreach::MAX_SENDERS {
+        return Err(Error::field("senders", format!("names at most {} senders", outreach::MAX_SENDERS)));
     }
-    if senders.is_some_and(|senders| !senders.is_empty()) {
-        return Err(Error::field("senders", "not available yet"));
+    let mut numbers = Vec::with_capacity(senders.len());
+    for (index, sender) in senders.iter().enumerate() {
+        let parsed = id::parse_inside("sender", sender).filter(|(owner, _)| *owner == workspace);
+        let unknown = || Error::field(format!("senders[{index}]"), "there is no such sender here");
+        let (_, number) = parsed.ok_or_else(unknown)?;
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
     }
-    Ok(())
+    Ok(Some(numbers))
 }
 
 /// Make a campaign, as a draft.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/campaigns", params(("ws" = String, Path)), request_body = Create, responses((status = 201, body = View)))]
 pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) -> Answer {
-    not_yet(body.approve, body.senders.as_ref())?;
-    let steps = body.steps.into_iter().map(StepText::from).collect();
-    let definition = Definition { enrich: body.enrich.unwrap_or_default(), steps, ..Definition::default() };
+    let definition = Definition {
+        enrich: body.enrich.unwrap_or_default(),
+        steps: body.steps.into_iter().map(StepText::from).collect(),
+        approve: body.approve.unwrap_or(false),
+        senders: sender_numbers(here.workspace, body.senders)?.unwrap_or_default(),
+        ..Definition::default()
+    };
     let new = checked(body.name, definition, body.credit_cap)?;
     let job = app.store.create_job(here.workspace, new).await?;
     show(&app, here.workspace, StatusCode::CREATED, job).await
@@ -154,7 +164,7 @@ pub async fn update(
     Json(body): Json<Update>,
 ) -> Answer {
     let (workspace, number) = caller.inside("camp", &campaign)?;
-    not_yet(body.approve, body.senders.as_ref())?;
+    let senders = sender_numbers(workspace, body.senders)?;
     let old = app.store.job(workspace, number, JobKind::Campaign).await?;
     let mut definition = old.definition;
     if let Some(enrich) = body.enrich {
@@ -163,6 +173,8 @@ pub async fn update(
     if let Some(steps) = body.steps {
         definition.steps = steps.into_iter().map(StepText::from).collect();
     }
+    definition.approve = body.approve.unwrap_or(definition.approve);
+    definition.senders = senders.unwrap_or(definition.senders);
     let new = checked(body.name.unwrap_or(old.name), definition, body.credit_cap.unwrap_or(old.credit_cap))?;
     let job = app.store.update_campaign(workspace, number, new).await?;
     show(&app, workspace, StatusCode::OK, job).await

@@ -34,10 +34,29 @@ pub struct View {
     text: String,
     /// What its present text cost.
     credits: i64,
+    /// `sent`, `skipped`, `failed` or `in_doubt` once its step has ended; before that `awaiting_approval` while its lead waits for
+    /// a person, `approved`, or `written`.
+    state: &'static str,
     created_at: String,
+    /// When its present text came to be.
+    changed_at: String,
+    /// When a person changed it; null: its text is as it was written.
+    edited_at: Option<String>,
+    approved_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved_by: Option<String>,
 }
 
 fn view(workspace: i64, message: Message) -> View {
+    let state = match message.outcome {
+        Some(0) => "sent",
+        Some(1) => "skipped",
+        Some(2) => "failed",
+        Some(_) => "in_doubt",
+        None if message.awaited => "awaiting_approval",
+        None if message.approved_at.is_some() => "approved",
+        None => "written",
+    };
     View {
         id: id::inside("msg", workspace, message.id),
         lead: id::inside("lead", workspace, message.lead),
@@ -45,7 +64,12 @@ fn view(workspace: i64, message: Message) -> View {
         step: message.step,
         text: message.text,
         credits: message.credits,
+        state,
         created_at: rfc3339(message.created_at),
+        changed_at: rfc3339(message.changed_at),
+        edited_at: message.edited_at.map(rfc3339),
+        approved_at: message.approved_at.map(rfc3339),
+        approved_by: message.approved_by,
     }
 }
 
@@ -73,6 +97,8 @@ fn inside(workspace: i64, prefix: &str, field: &str, text: &str) -> Result<i64, 
 pub struct Listing {
     campaign: Option<String>,
     lead: Option<String>,
+    /// `awaiting_approval`: only those whose lead waits for a person.
+    state: Option<String>,
     limit: Option<i64>,
     cursor: Option<String>,
 }
@@ -88,6 +114,11 @@ pub async fn list(State(app): State<App>, here: In, Query(query): Query<Listing>
     let filter = MessageFilter {
         job: named("camp", "campaign", query.campaign)?,
         lead: named("lead", "lead", query.lead)?,
+        awaited: match query.state.as_deref() {
+            None => false,
+            Some("awaiting_approval") => true,
+            Some(_) => return Err(Error::field("state", "must be awaiting_approval, or left out")),
+        },
     };
     let rows = app.store.messages(here.workspace, filter, cursor, limit + 1).await?;
     let items =
@@ -110,5 +141,37 @@ pub async fn regenerate(State(app): State<App>, caller: Caller, Path(message): P
     let old = app.store.message(workspace, number).await?;
     let place = Place { job: old.job, lead: old.lead, step: usize::try_from(old.step).unwrap_or_default() };
     let message = outreach::write_message(&app, &caller.actor(), workspace, place, Writing::Again).await?;
+    about(&app, workspace, StatusCode::OK, &view(workspace, message)).await
+}
+
+/// Approve a message: it goes out when its step is due. Free; approving it again changes nothing.
+#[utoipa::path(post, path = "/v1/messages/{id}/approve", params(("id" = String, Path)), responses((status = 200, body = View)))]
+pub async fn approve(State(app): State<App>, caller: Caller, Path(message): Path<String>) -> Answer {
+    let (workspace, number) = caller.inside("msg", &message)?;
+    let message = app.store.approve_message(workspace, number, &caller.actor()).await?;
+    app.nudge();
+    about(&app, workspace, StatusCode::OK, &view(workspace, message)).await
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = MessageUpdate)]
+pub struct Update {
+    /// At most 10,000 characters of an e-mail, 8,000 of a LinkedIn message, 300 of an invitation.
+    #[schema(max_length = 10_000)]
+    text: String,
+}
+
+/// Change a message by hand, before its step is sent. Free. Where messages are approved, the new text is to be approved.
+#[utoipa::path(patch, path = "/v1/messages/{id}", params(("id" = String, Path)), request_body = Update, responses((status = 200, body = View)))]
+pub async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    Path(message): Path<String>,
+    Json(body): Json<Update>,
+) -> Answer {
+    let (workspace, number) = caller.inside("msg", &message)?;
+    let text = outreach::edited(&app, workspace, number, &body.text).await?;
+    let message = app.store.edit_message(workspace, number, text).await?;
     about(&app, workspace, StatusCode::OK, &view(workspace, message)).await
 }

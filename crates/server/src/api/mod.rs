@@ -22,6 +22,7 @@ mod messages;
 mod money;
 mod notices;
 mod searches;
+mod senders;
 mod stripe;
 mod subscription;
 mod system;
@@ -102,8 +103,11 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(searches::cancel_enrichment))
         .routes(routes!(searches::resume_enrichment))
         .routes(routes!(messages::create, messages::list))
-        .routes(routes!(messages::get))
+        .routes(routes!(messages::get, messages::update))
         .routes(routes!(messages::regenerate))
+        .routes(routes!(messages::approve))
+        .routes(routes!(senders::create, senders::list))
+        .routes(routes!(senders::update))
         .routes(routes!(campaigns::create, campaigns::list))
         .routes(routes!(campaigns::get, campaigns::update))
         .routes(routes!(campaigns::add_leads, campaigns::leads))

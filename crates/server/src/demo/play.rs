@@ -117,6 +117,7 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
         mail: Some(mail(notices)),
         webhooks: WebhooksConfig::default(),
         public_url: None,
+        seal_key: None,
     }
 }
 

@@ -38,6 +38,10 @@ pub struct SinkMessage {
     pub to: String,
     /// As it stands in the header.
     pub subject: String,
+    /// The hold that paid for it, if it says so.
+    pub hold: String,
+    /// `List-Unsubscribe`, without its angle brackets.
+    pub unsubscribe: String,
     /// Everything after the headers, as transferred, with `\n` line ends.
     pub body: String,
 }
@@ -272,6 +276,8 @@ fn parse(to: String, text: &[u8]) -> SinkMessage {
         message_id: header("message-id").trim_matches(['<', '>']).to_owned(),
         to,
         subject: header("subject"),
+        hold: header("scrip-hold"),
+        unsubscribe: header("list-unsubscribe").trim_matches(['<', '>']).to_owned(),
         body: body.trim_end().to_owned(),
     }
 }

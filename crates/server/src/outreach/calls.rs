@@ -6,16 +6,18 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use billing::campaign::Channel;
 use billing::ledger::{Command, HoldTerms};
 use billing::{Labels, Seq};
 use serde_json::Value;
 
-use super::prompt;
+use super::{check_text, prompt};
 use crate::app::App;
 use crate::id;
 use crate::providers::Outcome;
 use crate::store;
 use crate::store::committer::Post;
+use crate::store::jobs::JobKind;
 use crate::store::messages::{Kept, Message, Place, Writing};
 
 /// How many results a preview shows.
@@ -117,7 +119,9 @@ async fn write_message_now(
     let begun = app.store.begin_message(workspace, place, writing, terms, actor).await?;
     let (instructions, text) = prompt(&begun.job, place.step, &begun.lead);
     let hold = begun.hold;
-    let failed = match provider.write(&instructions, &text, &key(workspace, hold)).await {
+    let channel = begun.job.definition.steps.get(place.step).map_or(Channel::Email, |step| step.channel());
+    let written = provider.write(&instructions, &text, &key(workspace, hold)).await;
+    let failed = match usable(channel, written) {
         Outcome::Done(text) => {
             let kept = app.store.keep_message(workspace, place, writing, hold, text, actor).await?;
             app.nudge();
@@ -136,6 +140,27 @@ async fn write_message_now(
     app.store.post(Post::new(workspace, command, actor)).await?;
     app.nudge();
     Err(Failure::Provider(reason))
+}
+
+/// A text that can be sent on a channel, or why the model's cannot.
+pub fn usable(channel: Channel, written: Outcome<String>) -> Outcome<String> {
+    let Outcome::Done(text) = written else { return written };
+    match check_text(channel, &text) {
+        Ok(text) => Outcome::Done(text),
+        Err(reason) => Outcome::ItemFailed { reason: format!("the model's message {reason}") },
+    }
+}
+
+/// A person's text for a message, as it may be stored.
+///
+/// # Errors
+/// When there is no such message, or its channel does not take the text.
+pub async fn edited(app: &App, workspace: i64, message: i64, text: &str) -> Result<String, store::Error> {
+    let message = app.store.message(workspace, message).await?;
+    let job = app.store.job(workspace, message.job, JobKind::Campaign).await?;
+    let step = usize::try_from(message.step).unwrap_or_default();
+    let channel = job.definition.steps.get(step).map_or(Channel::Email, |step| step.channel());
+    check_text(channel, text).map_err(|reason| store::Error::Invalid("text", reason))
 }
 
 fn terms(app: &App, operation: &str, labels: Labels) -> HoldTerms {

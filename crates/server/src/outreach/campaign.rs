@@ -14,6 +14,8 @@ use crate::store::work::STEPS;
 pub const MAX_STEPS: usize = 20;
 /// How many fields are filled for a lead at most.
 pub const MAX_ENRICH: usize = 20;
+/// How many senders a campaign names at most.
+pub const MAX_SENDERS: usize = 20;
 /// The longest name, in characters.
 const MAX_NAME: usize = 200;
 /// The longest template, in characters.

@@ -66,7 +66,8 @@ pub fn lead_from_json(result: &Value) -> Option<Lead> {
     draft.finish().ok()
 }
 
-fn tidy(text: &str) -> String {
+/// Text of a provider as one line of a length that fits.
+pub fn tidy(text: &str) -> String {
     let words = text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
     // An over-long URL must not be cut into another one: it is refused by its length instead.

@@ -157,7 +157,7 @@ pub fn reasons(scene: &Scene, job: &Job) -> Vec<PauseReason> {
 fn counts(progress: &Progress) -> LeadCounts {
     LeadCounts {
         total: progress.total(),
-        active: progress.state(WorkState::Waiting) + progress.state(WorkState::InDoubt),
+        active: progress.active(),
         replied: progress.state(WorkState::Replied),
         completed: progress.state(WorkState::Completed),
         failed: progress.state(WorkState::Failed) + progress.state(WorkState::Blocked),
@@ -251,6 +251,7 @@ fn lead_state(lead: &StoredLead) -> String {
         state if state == WorkState::Replied as i64 => "replied",
         state if state == WorkState::Blocked as i64 => "on the blocklist",
         state if state == WorkState::Failed as i64 => "failed",
+        state if state == WorkState::Review as i64 => "waits for approval",
         _ => "waiting",
     };
     match lead.detail.as_deref().filter(|detail| !detail.is_empty()) {

@@ -29,6 +29,7 @@ mod session;
 mod sessions;
 mod settings;
 mod sign_in;
+mod unsubscribe;
 mod upkeep;
 mod usage;
 pub mod view;
@@ -73,6 +74,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/billing/payments/{payment}", get(payments::receipt))
         .route("/billing/payments/{payment}/pay", post(payments::pay))
         .route("/billing/statements/{number}", get(payments::statement))
+        .route("/unsubscribe/{token}", get(unsubscribe::page).post(unsubscribe::end))
         .route("/checkout/{topup}", get(checkout::page).post(checkout::end))
         .route("/campaigns", get(campaigns::list))
         .route("/campaigns/{id}", get(campaigns::page))

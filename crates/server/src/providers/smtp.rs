@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -26,8 +27,11 @@ use crate::config::MailConfig;
 /// The latest time a `Date` header can show, in microseconds: the end of the year 9999.
 const LATEST_MICROS: u64 = 253_402_300_799_000_000;
 
+/// The longest header that is written as it is; RFC 5322 allows lines of 998.
+const MAX_HEADER: usize = 960;
+
 /// An SMTP server, and the address mail from it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Smtp {
     host: String,
     port: u16,
@@ -52,6 +56,10 @@ pub struct Email {
     pub message_id: String,
     /// The time in its `Date` header, in microseconds since 1970 UTC.
     pub at_micros: i64,
+    /// Where a POST, without more, takes the recipient off the list (RFC 8058).
+    pub unsubscribe: Option<String>,
+    /// The hold that pays for it, for whoever looks into a mail.
+    pub hold: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +99,22 @@ impl Smtp {
         };
         let from = config.from.parse().map_err(|_| "the sender is not an e-mail address")?;
         Ok(Smtp { host, port, encryption, credentials, from, timeout: config.timeout })
+    }
+
+    /// The same server, with mail from another address. The error is one line.
+    pub fn sending_as(&self, from: &str) -> Result<Smtp, String> {
+        let from = from.parse().map_err(|_| "the sender is not an e-mail address")?;
+        Ok(Smtp { from, ..self.clone() })
+    }
+
+    /// Where it is, without what it is reached with.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The domain that mail comes from.
+    pub fn domain(&self) -> &str {
+        self.from.email.domain()
     }
 
     /// Sends one message over a connection of its own, in at most four time-outs.
@@ -184,8 +208,28 @@ impl Smtp {
             }
             None => builder.singlepart(SinglePart::plain(email.text.clone())),
         };
-        built.map_err(|error| format!("the message cannot be built: {error}"))
+        let mut message = built.map_err(|error| format!("the message cannot be built: {error}"))?;
+        for (name, value) in more_headers(email) {
+            let visible = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            if !visible || value.len() > MAX_HEADER {
+                return Err(format!("the header {name} is not well formed"));
+            }
+            let name = HeaderName::new_from_ascii_str(name);
+            message.headers_mut().insert_raw(HeaderValue::new(name, value));
+        }
+        Ok(message)
     }
+}
+
+/// Headers that are written as they are.
+fn more_headers(email: &Email) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::new();
+    if let Some(url) = &email.unsubscribe {
+        headers.push(("List-Unsubscribe", format!("<{url}>")));
+        headers.push(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+    }
+    headers.extend(email.hold.iter().map(|hold| ("Scrip-Hold", hold.clone())));
+    headers
 }
 
 fn encryption(url: &reqwest::Url, host: &str) -> Result<Encryption, String> {

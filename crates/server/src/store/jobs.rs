@@ -3,10 +3,12 @@
 //! Owns their rows and the pause of one or all of them. It does *not* decide when something runs: `billing::campaign` does.
 //! An enrichment job is a campaign without steps; a search is a job with a single piece of work that repeats by pages.
 
+mod definition;
+
 use billing::Time;
-use billing::campaign::{self, Channel, Plan, Reason, Run, Stage};
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use billing::campaign::{self, Reason, Run, Stage};
+
+pub use definition::{Definition, StepText};
 
 use super::db::{Row, Tx};
 use super::{Error, Store, webhooks};
@@ -19,48 +21,6 @@ pub enum JobKind {
     Campaign = 0,
     Search = 1,
     Enrichment = 2,
-}
-
-/// One step as its author wrote it.
-#[derive(Clone, Serialize, Deserialize, Debug, PartialEq, Eq)]
-pub struct StepText {
-    pub channel: String,
-    pub after_days: i64,
-    pub condition: String,
-    pub subject: Option<String>,
-    pub template: Option<String>,
-    pub generate: bool,
-}
-
-/// What a job does, as it was asked for.
-#[derive(Clone, Serialize, Deserialize, Debug, Default)]
-pub struct Definition {
-    #[serde(default)]
-    pub enrich: Vec<String>,
-    #[serde(default)]
-    pub steps: Vec<StepText>,
-    /// A search's query.
-    #[serde(default)]
-    pub query: Json,
-    /// A search's kind: `leads` or `clues`.
-    #[serde(default)]
-    pub search: Option<String>,
-}
-
-impl Definition {
-    /// The part of it that decides the order of work.
-    pub fn plan(&self) -> Plan {
-        let step = |step: &StepText| campaign::Step {
-            channel: match step.channel.as_str() {
-                "linkedin_invite" => Channel::LinkedinInvite,
-                "linkedin_message" => Channel::LinkedinMessage,
-                _ => Channel::Email,
-            },
-            after_days: step.after_days,
-            generate: step.generate,
-        };
-        Plan { enrich: self.enrich.clone(), steps: self.steps.iter().map(step).collect() }
-    }
 }
 
 /// A job as it is stored, with why it is paused.
@@ -145,7 +105,7 @@ pub fn find(tx: &Tx<'_>, workspace: i64, id: i64) -> Result<Option<Job>, Error> 
 pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> Result<(), Error> {
     let ended = !matches!(run.stage, Stage::Draft | Stage::Launched);
     tx.execute(
-        "update job set stage = ?3, ran = ?4, running_since = ?5, launched_at = case when ?3 = 0 then null else
+        "update job set stage = ?3, ran = ?4, running_since = ?5, rests_until = 0, launched_at = case when ?3 = 0 then null else
            coalesce(launched_at, ?6) end, ended_at = case when ?7 = 1 then ?6 else null end where workspace = ?1 and id = ?2",
         values![workspace, id, run.stage as i64, run.ran, run.running_since, now, ended],
     )?;
@@ -266,11 +226,12 @@ impl Store {
             for lead in &new.leads {
                 super::leads::find(tx, workspace, *lead)?.ok_or_else(|| unknown_lead(workspace, *lead))?;
             }
+            super::senders::check_all(tx, workspace, &new.definition.senders)?;
             let definition = serde_json::to_string(&new.definition).unwrap_or_default();
             tx.execute(
-                "insert into job (workspace, id, kind, name, definition, stage, ran, served, credit_cap, credits_used,
-                   credits_held, requested, delivered, duplicates, created_at)
-                 values (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, 0, 0, ?7, 0, 0, ?8)",
+                "insert into job (workspace, id, kind, name, definition, stage, ran, served, rests_until, credit_cap,
+                   credits_used, credits_held, requested, delivered, duplicates, created_at)
+                 values (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 0, ?6, 0, 0, ?7, 0, 0, ?8)",
                 values![workspace, id, new.kind as i64, &new.name, &definition, new.credit_cap, new.requested, now],
             )?;
             if new.kind == JobKind::Search {
@@ -296,6 +257,7 @@ impl Store {
             if job.run.stage != Stage::Draft {
                 return Err(Error::Conflict("campaign_not_draft", "only a draft can be changed"));
             }
+            super::senders::check_all(&batch.tx, workspace, &new.definition.senders)?;
             let definition = serde_json::to_string(&new.definition).unwrap_or_default();
             batch.tx.execute(
                 "update job set name = ?3, definition = ?4, credit_cap = ?5 where workspace = ?1 and id = ?2",
@@ -331,6 +293,7 @@ impl Store {
             for lead in &leads {
                 added += super::work::add(&batch.tx, workspace, id, *lead, begin)?;
             }
+            super::work::wake(&batch.tx, workspace, id)?;
             Ok(added)
         })
         .await
@@ -421,10 +384,11 @@ fn act(batch: &mut super::batch::Batch<'_>, workspace: i64, id: i64, what: &Act)
         }
         Act::Resume => {
             // A person lifts what a person, a cap or a provider caused; only credits lift a lack of credits.
+            let mut lifted = false;
             for reason in [Reason::Person, Reason::CreditCap, Reason::Provider] {
-                lift(&batch.tx, workspace, &mut job, reason, now)?;
+                lifted |= lift(&batch.tx, workspace, &mut job, reason, now)?;
             }
-            Ok(())
+            if lifted { super::messages::review_old(&batch.tx, workspace, &job, now) } else { Ok(()) }
         }
         Act::Cancel => {
             if matches!(stage, Stage::Draft | Stage::Launched) {

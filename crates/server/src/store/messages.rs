@@ -1,9 +1,11 @@
 //! Messages that are written for a step of a lead.
 //!
-//! Owns the writing on request: its checks, and the one commit in which a message is stored and paid. The runner's own
-//! messages are stored by `work`, into the same table.
+//! Owns the writing on request: its checks, and the one commit in which a message is stored and paid; and the row of every
+//! message, also of those that the runner has written. What people do with one is in `review`.
 //!
 //! Invariant: a message is stored and charged in one commit, and only while its step has not been sent.
+
+mod review;
 
 use billing::campaign::{Position, Stage};
 use billing::ledger::{Command, HoldTerms};
@@ -14,8 +16,10 @@ use super::committer::Post;
 use super::db::{Row, Tx};
 use super::jobs::{self, Job, JobKind};
 use super::leads::{self, Lead};
-use super::{Error, Store, ledger, work};
-use crate::values;
+use super::{Error, Store, work};
+use crate::{clock, values};
+
+pub use review::{REVIEW_AFTER_DAYS, review_old};
 
 /// A stored message.
 #[derive(Clone, Debug)]
@@ -28,6 +32,16 @@ pub struct Message {
     /// What its present text cost.
     pub credits: i64,
     pub created_at: Time,
+    /// When its present text came to be.
+    pub changed_at: Time,
+    /// When a person last changed it, if its present text is a person's.
+    pub edited_at: Option<Time>,
+    pub approved_at: Option<Time>,
+    pub approved_by: Option<String>,
+    /// Whether its lead waits for a person to look at it.
+    pub awaited: bool,
+    /// How its step ended, as a stored number.
+    pub outcome: Option<i64>,
 }
 
 /// The step of a lead in a campaign.
@@ -36,6 +50,31 @@ pub struct Place {
     pub job: i64,
     pub lead: i64,
     pub step: usize,
+}
+
+/// A text that becomes the message of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    pub text: &'a str,
+    /// What paid for it; `None`: a template that was filled in, for free.
+    pub hold: Option<Seq>,
+    pub credits: i64,
+}
+
+impl Text<'_> {
+    /// Stores it, in place of an earlier one; whoever approved that one has not seen this one.
+    pub fn save(self, tx: &Tx<'_>, workspace: i64, place: Place, now: Time) -> Result<(), Error> {
+        let Place { job, lead, step } = place;
+        tx.execute(
+            "insert into message (workspace, id, job, lead, step, text, hold, credits, written, review, created_at, changed_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, 0, ?9, ?9)
+             on conflict (workspace, job, lead, step) do update set text = excluded.text, hold = excluded.hold,
+               credits = excluded.credits, written = message.written + 1, review = 0, changed_at = excluded.changed_at,
+               edited_at = null, approved_at = null, approved_by = null",
+            values![workspace, clock::fresh_id(), job, lead, step, self.text, self.hold, self.credits, now],
+        )?;
+        Ok(())
+    }
 }
 
 /// Whether a step's message is written for the first time.
@@ -69,35 +108,41 @@ pub enum Kept {
 pub struct MessageFilter {
     pub job: Option<i64>,
     pub lead: Option<i64>,
+    /// Only those that wait for a person.
+    pub awaited: bool,
 }
 
-const MESSAGE: &str = "select m.id, m.job, m.lead, m.step, m.text, m.created_at, m.hold from message m";
+const MESSAGE: &str = "select m.id, m.job, m.lead, m.step, m.text, m.created_at, m.credits, m.changed_at, m.edited_at,
+      m.approved_at, m.approved_by, case when w.state = 6 and w.position = 1000 + m.step then 1 else 0 end, r.outcome
+    from message m left join work w on w.workspace = m.workspace and w.job = m.job and w.lead = m.lead
+    left join step_result r on r.workspace = m.workspace and r.job = m.job and r.step = m.step and r.lead = m.lead";
 
-/// A row of [`MESSAGE`], with the hold that paid for it.
-fn read(row: &Row<'_>) -> Result<(Message, Option<Seq>), Error> {
-    let message = Message {
+fn read(row: &Row<'_>) -> Result<Message, Error> {
+    Ok(Message {
         id: row.int(0)?,
         job: row.int(1)?,
         lead: row.int(2)?,
         step: row.int(3)?,
         text: row.text(4)?,
         created_at: row.time(5)?,
-        credits: 0,
-    };
-    Ok((message, row.opt_int(6)?.map(Seq)))
-}
-
-/// A message with what it cost.
-fn priced(tx: &Tx<'_>, workspace: i64, (message, hold): (Message, Option<Seq>)) -> Result<Message, Error> {
-    let hold = hold.map_or(Ok(None), |id| ledger::load_hold(tx, workspace, id))?;
-    let credits = hold.map_or(0, |hold| hold.settled * hold.price.unit_price);
-    Ok(Message { credits, ..message })
+        credits: row.int(6)?,
+        changed_at: row.time(7)?,
+        edited_at: row.opt_time(8)?,
+        approved_at: row.opt_time(9)?,
+        approved_by: row.opt_text(10)?,
+        awaited: row.int(11)? != 0,
+        outcome: row.opt_int(12)?,
+    })
 }
 
 fn find(tx: &Tx<'_>, workspace: i64, place: Place) -> Result<Option<Message>, Error> {
     let one = format!("{MESSAGE} where m.workspace = ?1 and m.job = ?2 and m.lead = ?3 and m.step = ?4");
-    let row = tx.one(&one, values![workspace, place.job, place.lead, place.step], read)?;
-    row.map(|row| priced(tx, workspace, row)).transpose()
+    tx.one(&one, values![workspace, place.job, place.lead, place.step], read)
+}
+
+fn one(tx: &Tx<'_>, workspace: i64, id: i64) -> Result<Message, Error> {
+    let one = format!("{MESSAGE} where m.workspace = ?1 and m.id = ?2");
+    tx.one(&one, values![workspace, id], read)?.ok_or(Error::NotFound)
 }
 
 impl Store {
@@ -150,7 +195,8 @@ impl Store {
             };
             let (tx, now) = (&batch.tx, batch.now);
             let Place { job, lead, step } = place;
-            work::save_message(tx, workspace, job, lead, step as i64, &text, Some(hold), now)?;
+            let text = Text { text: &text, hold: Some(hold), credits: amount };
+            text.save(tx, workspace, Place { job, lead, step }, now)?;
             // The runner's pieces are counted by their holds; this one belongs to no piece.
             tx.execute(
                 "update job set credits_used = credits_used + ?3 where workspace = ?1 and id = ?2",
@@ -164,12 +210,7 @@ impl Store {
 
     /// One message.
     pub async fn message(&self, workspace: i64, id: i64) -> Result<Message, Error> {
-        self.read_ledger(Some(workspace), move |tx| {
-            let one = format!("{MESSAGE} where m.workspace = ?1 and m.id = ?2");
-            let row = tx.one(&one, values![workspace, id], read)?.ok_or(Error::NotFound)?;
-            priced(tx, workspace, row)
-        })
-        .await
+        self.read(move |tx| one(tx, workspace, id)).await
     }
 
     /// Messages, newest first.
@@ -180,14 +221,14 @@ impl Store {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Message>, Error> {
-        self.read_ledger(Some(workspace), move |tx| {
+        self.read(move |tx| {
+            let awaited = if filter.awaited { "and w.state = 6 and w.position = 1000 + m.step" } else { "" };
             let page = format!(
                 "{MESSAGE} where m.workspace = ?1 and m.id < ?2 and (m.job = ?3 or ?3 is null)
-                   and (m.lead = ?4 or ?4 is null) order by m.id desc limit ?5"
+                   and (m.lead = ?4 or ?4 is null) {awaited} order by m.id desc limit ?5"
             );
             let before = before.unwrap_or(i64::MAX);
-            let rows = tx.query(&page, values![workspace, before, filter.job, filter.lead, limit], read)?;
-            rows.into_iter().map(|row| priced(tx, workspace, row)).collect()
+            tx.query(&page, values![workspace, before, filter.job, filter.lead, limit], read)
         })
         .await
     }
@@ -213,30 +254,12 @@ fn check(
     if !step.generate {
         return Err(Error::Invalid("step", "the text of this step is not generated".to_owned()));
     }
-    let work = tx.one(
-        "select position, lease_until from work where workspace = ?1 and job = ?2 and lead = ?3",
-        values![workspace, place.job, place.lead],
-        |row| Ok((row.int(0)?, row.time(1)?)),
-    )?;
-    let (position, lease_until) =
-        work.ok_or_else(|| Error::Invalid("lead", "this lead is not in the campaign".to_owned()))?;
-    if writing == Writing::First && find(tx, workspace, place)?.is_some() {
-        return Err(Error::Conflict("message_exists", "this step has a message; regenerate that one"));
-    }
-    let here = work::position_code(Position::Step(place.step));
-    let ended = tx.one(
-        "select 1 from step_result where workspace = ?1 and job = ?2 and step = ?3 and lead = ?4",
-        values![workspace, place.job, place.step, place.lead],
-        |row| row.int(0),
-    )?;
-    if ended.is_some() || position > here {
-        return Err(Error::Conflict("step_done", "this step was already sent or left out for this lead"));
-    }
-    if position == here && lease_until > now {
-        return Err(Error::Conflict("step_in_progress", "this step is being worked on; try again later"));
-    }
     if !matches!(job.run.stage, Stage::Draft | Stage::Launched) {
         return Err(Error::Conflict("campaign_completed", "the campaign has ended"));
+    }
+    let position = review::not_begun(tx, workspace, place, now)?;
+    if writing == Writing::First && find(tx, workspace, place)?.is_some() {
+        return Err(Error::Conflict("message_exists", "this step has a message; regenerate that one"));
     }
     if lead.replied_at.is_some() {
         return Err(Error::Conflict(
@@ -250,7 +273,7 @@ fn check(
     // Before its own turn an address may still be found.
     let address =
         if step.channel == "email" { lead.usable_email().is_some() } else { lead.linkedin_url.is_some() };
-    if position == here && !address {
+    if position == work::position_code(Position::Step(place.step)) && !address {
         return Err(Error::Conflict("no_address", "the lead has no address for this step's channel"));
     }
     within_cap(workspace, &job, needed)?;

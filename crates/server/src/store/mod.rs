@@ -33,6 +33,7 @@ pub mod payments;
 pub mod people;
 pub mod postgres;
 pub mod queries;
+pub mod senders;
 pub mod sqlite;
 pub mod subscriptions;
 pub mod summary;

@@ -1,5 +1,7 @@
 //! What the dashboard and the API read: balance, entries, holds, usage, and the state of campaigns. Reads only.
 
+mod progress;
+
 use billing::account::{Grant, Hold};
 use billing::{Entry, Seq, Time};
 
@@ -9,9 +11,10 @@ use super::entry::{self, Recorded, Usage};
 use super::ledger;
 use super::page::Walk;
 use super::subscriptions::{Standing, Terms};
-use super::work::{StepOutcome, WorkState};
 use super::{Error, Store};
 use crate::values;
+
+pub use progress::Progress;
 
 /// An account as it is shown.
 #[derive(Clone, Debug)]
@@ -79,43 +82,6 @@ pub struct UsageRow {
     pub credits: i64,
     pub not_charged: i64,
     pub refunded_credits: i64,
-}
-
-/// How a campaign's steps and leads stand.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// (step, outcome, how many).
-    pub outcomes: Vec<(i64, i64, i64)>,
-    /// (stored position, how many wait there).
-    pub waiting: Vec<(i64, i64)>,
-    /// (state, how many).
-    pub states: Vec<(i64, i64)>,
-    /// (stored position, how many are in doubt there).
-    pub in_doubt: Vec<(i64, i64)>,
-}
-
-impl Progress {
-    /// How many leads ended a step this way.
-    pub fn outcome(&self, step: usize, outcome: StepOutcome) -> i64 {
-        let same = |row: &&(i64, i64, i64)| row.0 == step as i64 && row.1 == outcome as i64;
-        self.outcomes.iter().find(same).map_or(0, |row| row.2)
-    }
-
-    /// How many leads are in a state.
-    pub fn state(&self, state: WorkState) -> i64 {
-        self.states.iter().find(|row| row.0 == state as i64).map_or(0, |row| row.1)
-    }
-
-    /// How many leads wait for a step; those whose fields come first wait for the first step.
-    pub fn waiting_for(&self, step: usize) -> i64 {
-        let here = |position: i64| if position < 1_000 { step == 0 } else { position - 1_000 == step as i64 };
-        self.waiting.iter().filter(|row| here(row.0)).map(|row| row.1).sum()
-    }
-
-    /// All leads.
-    pub fn total(&self) -> i64 {
-        self.states.iter().map(|row| row.1).sum()
-    }
 }
 
 /// A lead in a campaign.
@@ -290,12 +256,14 @@ impl Store {
             let waiting = "select position, count(*) from work where workspace = ?1 and job = ?2 and due is not null group by position";
             let states = "select state, count(*) from work where workspace = ?1 and job = ?2 group by state";
             let in_doubt = "select position, count(*) from work where workspace = ?1 and job = ?2 and state = 1 group by position";
+            let review = "select position, count(*) from work where workspace = ?1 and job = ?2 and state = 6 group by position";
             let at = values![workspace, job];
             Ok(Progress {
                 outcomes: tx.query(outcomes, at, |row| Ok((row.int(0)?, row.int(1)?, row.int(2)?)))?,
                 waiting: tx.query(waiting, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 states: tx.query(states, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 in_doubt: tx.query(in_doubt, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
+                review: tx.query(review, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
             })
         })
         .await

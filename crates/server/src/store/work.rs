@@ -5,7 +5,9 @@
 //!
 //! Invariant: a piece ends only under the epoch that claimed it, and its charge and its lead's next position are one commit.
 
+mod facts;
 mod finish;
+mod gate;
 mod hold;
 mod lead;
 
@@ -16,12 +18,15 @@ use billing::{Seq, Time};
 
 use super::batch::Batch;
 use super::db::Tx;
-use super::jobs::{self, Job, JobKind};
+use super::jobs::{self, Job};
 use super::leads::{self, Lead};
+use super::senders::{Sender, Slot};
 use super::{Error, Store};
 use crate::{clock, values};
 
-pub use finish::save_message;
+use facts::{facts, stored_text};
+pub use gate::{Away, Closed, Need};
+pub(in crate::store) use hold::{put_back, return_left};
 pub use lead::{finish_if_done, hold_changed, stop_lead};
 
 /// How long a claim lasts, in seconds: longer than three attempts of the slowest provider.
@@ -29,6 +34,9 @@ const LEASE_SECONDS: i64 = 300;
 
 /// Where the positions of steps begin in the stored number.
 pub const STEPS: i64 = 1_000;
+
+/// When a lead is due that waits for a person: never by itself. Far away, but not so far that a sum overflows.
+pub const ON_APPROVAL: i64 = 1 << 60;
 
 /// How a lead stands in a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +48,8 @@ pub enum WorkState {
     Replied = 3,
     Blocked = 4,
     Failed = 5,
+    /// A person must approve its message first.
+    Review = 6,
 }
 
 /// How a step ended for a lead.
@@ -65,6 +75,9 @@ pub struct Claim {
     pub facts: Facts,
     /// The stored message of the step that comes next.
     pub message: Option<String>,
+    /// Who sends, and the place that is taken there; `None`: the server's own, without limits.
+    pub sender: Option<Sender>,
+    pub slot: Option<Slot>,
     /// A hold that an earlier claim left behind.
     pub hold: Option<Hold>,
     /// What can be spent now.
@@ -126,8 +139,8 @@ pub fn add(
 ) -> Result<i64, Error> {
     let (position, due) = begin;
     let added = tx.execute(
-        "insert into work (workspace, job, lead, position, due, epoch, lease_until, state, attempts)
-         values (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, 0) on conflict (workspace, job, lead) do nothing",
+        "insert into work (workspace, job, lead, position, due, epoch, lease_until, state, attempts, sender)
+         values (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, 0, 0) on conflict (workspace, job, lead) do nothing",
         values![
             workspace,
             job,
@@ -163,13 +176,21 @@ impl Claim {
 impl Store {
     /// Claims up to `limit` pieces that are due: jobs take turns, each gives its oldest.
     pub async fn claim(&self, limit: usize) -> Result<Vec<Claim>, Error> {
+        self.claim_but(limit, &Away::default()).await
+    }
+
+    /// The same, without the pieces that need somebody who is away.
+    pub async fn claim_but(&self, limit: usize, away: &Away) -> Result<Vec<Claim>, Error> {
         let now = self.clock().now();
         let jobs = self.read(move |tx| due_jobs(tx, limit, now)).await?;
         let share = limit.div_ceil(jobs.len().max(1));
         let mut claims = Vec::new();
         for (workspace, id) in jobs {
             let most = share.min(limit - claims.len());
-            claims.extend(self.write(workspace, move |batch| claim(batch, workspace, id, most)).await?);
+            let closed = away.of(workspace);
+            claims.extend(
+                self.write(workspace, move |batch| claim(batch, workspace, id, most, &closed)).await?,
+            );
         }
         Ok(claims)
     }
@@ -214,10 +235,14 @@ impl Store {
                 values![now],
                 |row| row.opt_time(0),
             )?;
+            // A job whose senders are closed looks again when the first of them opens.
+            let rested =
+                "select min(rests_until) from job where running_since is not null and rests_until > ?1";
+            let rested = tx.one(rested, values![now], |row| row.opt_time(0))?.flatten();
             // What another node has had in hand when it ended is taken up when its lease lapses.
             let lapse = "select min(lease_until) from work where lease_until > ?1 and due is not null";
             let lapse = tx.one(lapse, values![now], |row| row.opt_time(0))?.flatten();
-            Ok(next.flatten().into_iter().chain(lapse).min())
+            Ok(next.flatten().into_iter().chain(rested).chain(lapse).min())
         })
         .await
     }
@@ -227,7 +252,7 @@ impl Store {
 fn due_jobs(tx: &Tx<'_>, limit: usize, now: Time) -> Result<Vec<(i64, i64)>, Error> {
     tx.query(
         "select j.workspace, j.id from job j join account a on a.workspace = j.workspace
-         where j.running_since is not null and a.out_since is null and (a.needed is null or a.needed <= a.available)
+         where j.running_since is not null and j.rests_until <= ?1 and a.out_since is null and (a.needed is null or a.needed <= a.available)
            and exists (select 1 from work w where w.workspace = j.workspace and w.job = j.id
              and w.due <= j.ran + ?1 - j.running_since and w.lease_until <= ?1)
          order by j.served limit ?2",
@@ -237,7 +262,13 @@ fn due_jobs(tx: &Tx<'_>, limit: usize, now: Time) -> Result<Vec<(i64, i64)>, Err
 }
 
 /// Claims the oldest due pieces of a job. Whoever comes second finds them leased.
-fn claim(batch: &mut Batch<'_>, workspace: i64, id: i64, limit: usize) -> Result<Vec<Claim>, Error> {
+fn claim(
+    batch: &mut Batch<'_>,
+    workspace: i64,
+    id: i64,
+    limit: usize,
+    closed: &Closed,
+) -> Result<Vec<Claim>, Error> {
     let now = batch.now;
     batch.load(workspace)?;
     let (cached, mut claims) = (batch.cached(workspace), Vec::new());
@@ -245,16 +276,27 @@ fn claim(batch: &mut Batch<'_>, workspace: i64, id: i64, limit: usize) -> Result
     let waits = watch.out_since.is_some() || watch.needed.is_some_and(|needed| needed > available);
     let job = jobs::find(&batch.tx, workspace, id)?;
     let Some(job) = job.filter(|job| job.run.running_since.is_some() && !waits) else { return Ok(claims) };
-    let due = batch.tx.query(
-        "select lead, position, epoch, hold, attempts from work
-         where workspace = ?1 and job = ?2 and due <= ?3 and lease_until <= ?4 order by due limit ?5",
-        values![workspace, id, job.run.running_time(now), now, limit],
-        |row| Ok((row.int(0)?, position(row.int(1)?), row.int(2)? + 1, row.opt_int(3)?, row.int(4)?)),
-    )?;
-    for (lead, position, epoch, hold, attempts) in due {
+    let gated = !job.definition.senders.is_empty() || !closed.is_empty();
+    let (due, rests_until) = if gated {
+        gate::due(batch, workspace, &job, limit, closed)?
+    } else {
+        (oldest(&batch.tx, workspace, &job, limit, now)?, Time(0))
+    };
+    for Due { lead, position, epoch, hold, attempts, sender, slot } in due {
+        // A piece of a job that keeps limits says that it is at work, also when it takes no place.
+        let slot_day = gated.then(|| slot.map_or(gate::NO_PLACE, |slot| slot.day));
         batch.tx.execute(
-            "update work set epoch = ?4, lease_until = ?5 where workspace = ?1 and job = ?2 and lead = ?3",
-            values![workspace, id, lead, epoch, now.plus_seconds(LEASE_SECONDS)],
+            "update work set epoch = ?4, lease_until = ?5, slot_day = ?6, sender = coalesce(?7, sender)
+             where workspace = ?1 and job = ?2 and lead = ?3",
+            values![
+                workspace,
+                id,
+                lead,
+                epoch,
+                now.plus_seconds(LEASE_SECONDS),
+                slot_day,
+                sender.as_ref().map(|sender| sender.id)
+            ],
         )?;
         let hold = hold.map(|hold| batch.hold(workspace, Seq(hold))).transpose()?.flatten();
         let lead = leads::find(&batch.tx, workspace, lead)?;
@@ -269,54 +311,56 @@ fn claim(batch: &mut Batch<'_>, workspace: i64, id: i64, limit: usize) -> Result
             attempts,
             facts,
             message,
+            sender,
+            slot,
             hold,
             available,
         });
     }
     batch.tx.execute(
-        "update job set served = ?3 where workspace = ?1 and id = ?2",
-        values![workspace, id, clock::fresh_id()],
+        "update job set served = ?3, rests_until = ?4 where workspace = ?1 and id = ?2",
+        values![workspace, id, clock::fresh_id(), rests_until],
     )?;
     Ok(claims)
 }
 
-fn facts(
-    tx: &Tx<'_>,
-    workspace: i64,
-    job: &Job,
-    lead: Option<&Lead>,
+/// A piece that is due, and what it is sent with.
+struct Due {
+    lead: i64,
     position: Position,
-) -> Result<(Facts, Option<String>), Error> {
-    let Some(lead) = lead else { return Ok((Facts::default(), None)) };
-    let (filled, message) = match position {
-        Position::Enrich(index) => {
-            (job.definition.enrich.get(index).is_some_and(|field| lead.has(field)), None)
-        }
-        Position::Step(index) => (false, message_text(tx, workspace, job.id, lead.id, index)?),
-    };
-    let facts = Facts {
-        replied: lead.replied_at.is_some() && job.kind == JobKind::Campaign,
-        blocked: leads::blocked(tx, workspace, lead)?,
-        filled,
-        email: lead.usable_email().is_some(),
-        linkedin: lead.linkedin_url.is_some(),
-        written: message.is_some(),
-    };
-    Ok((facts, message))
+    epoch: i64,
+    hold: Option<i64>,
+    attempts: i64,
+    sender: Option<Sender>,
+    slot: Option<Slot>,
 }
 
-fn message_text(
-    tx: &Tx<'_>,
-    workspace: i64,
-    job: i64,
-    lead: i64,
-    step: usize,
-) -> Result<Option<String>, Error> {
-    tx.one(
-        "select text from message where workspace = ?1 and job = ?2 and lead = ?3 and step = ?4",
-        values![workspace, job, lead, step],
-        |row| row.text(0),
+fn oldest(tx: &Tx<'_>, workspace: i64, job: &Job, limit: usize, now: Time) -> Result<Vec<Due>, Error> {
+    tx.query(
+        "select lead, position, epoch, hold, attempts from work
+         where workspace = ?1 and job = ?2 and due <= ?3 and lease_until <= ?4 order by due limit ?5",
+        values![workspace, job.id, job.run.running_time(now), now, limit],
+        |row| {
+            Ok(Due {
+                lead: row.int(0)?,
+                position: position(row.int(1)?),
+                epoch: row.int(2)? + 1,
+                hold: row.opt_int(3)?,
+                attempts: row.int(4)?,
+                sender: None,
+                slot: None,
+            })
+        },
     )
+}
+
+/// Something of a job may have become due or possible: it does not rest any longer.
+pub(in crate::store) fn wake(tx: &Tx<'_>, workspace: i64, job: i64) -> Result<(), Error> {
+    tx.execute(
+        "update job set rests_until = 0 where workspace = ?1 and id = ?2 and rests_until > 0",
+        values![workspace, job],
+    )?;
+    Ok(())
 }
 
 fn lead_id(claim: &Claim) -> i64 {
@@ -324,7 +368,7 @@ fn lead_id(claim: &Claim) -> i64 {
 }
 
 /// Whether the piece still belongs to this claim.
-fn owns(tx: &Tx<'_>, claim: &Claim) -> Result<bool, Error> {
+pub(in crate::store) fn owns(tx: &Tx<'_>, claim: &Claim) -> Result<bool, Error> {
     let epoch = tx.one(
         "select epoch from work where workspace = ?1 and job = ?2 and lead = ?3 and due is not null",
         values![claim.workspace, claim.job.id, lead_id(claim)],

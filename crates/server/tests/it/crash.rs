@@ -167,10 +167,11 @@ pub async fn no_mail_without_its_hold(world: &World, seed: u64, steps_to_send: u
     let (settled, released) = (of_mail(world.holds("settled").await), of_mail(world.holds("released").await));
     let mails = world.sink.messages();
     let mut steps = HashSet::new();
-    let mut arrived = HashSet::new();
+    let (mut arrived, mut ids) = (HashSet::new(), HashSet::new());
     for mail in &mails {
         assert!(steps.insert((mail.to.clone(), mail.subject.clone())), "seed {seed}: twice: {mail:?}");
-        let hold = mail.message_id.split('@').next().expect("an id");
+        let hold = mail.hold.as_str();
+        assert!(ids.insert(mail.message_id.clone()), "seed {seed}: a name twice: {mail:?}");
         let late = released.get(hold).is_some_and(|hold| hold["release_reason"] == "deadline");
         assert!(late || settled.contains_key(hold), "seed {seed}: {mail:?}");
         arrived.insert(hold.to_owned());

@@ -3,3 +3,5 @@
 
 mod credits;
 mod providers;
+mod senders;
+mod sending;

@@ -31,6 +31,7 @@ const ACROSS: &[&str] = &[
     "select j.workspace, j.id from job j join account a",
     "select min(j.running_since - j.ran",
     "select min(lease_until) from work",
+    "select min(rests_until) from job",
     "select workspace, id from outbox where status = 0",
     "select min(due_at) from outbox",
     "select workspace, endpoint, min(due_at) from webhook_delivery",

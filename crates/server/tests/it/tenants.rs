@@ -94,6 +94,11 @@ POST /v1/workspaces/{ws}/messages own {"lead": "x", "campaign": "x", "step": 0}
 GET /v1/workspaces/{ws}/messages own
 GET /v1/messages/{id} own
 POST /v1/messages/{id}/regenerate own
+POST /v1/messages/{id}/approve own
+PATCH /v1/messages/{id} own {"text": "x"}
+POST /v1/workspaces/{ws}/senders own {"kind": "email", "from": "a@example.com", "daily_limit": 1}
+GET /v1/workspaces/{ws}/senders own
+PATCH /v1/workspaces/{ws}/senders/{sender} own {"daily_limit": 1}
 POST /v1/workspaces/{ws}/campaigns own {"name": "x", "steps": []}
 GET /v1/workspaces/{ws}/campaigns own
 GET /v1/campaigns/{id} own
@@ -139,6 +144,7 @@ impl Route {
         let path = self.path.replace("{ws}", &name).replace("{id}", &thing);
         let path = path.replace("{endpoint}", &id::inside("whe", ws, number));
         let path = path.replace("{event}", &id::inside("evt", ws, number));
+        let path = path.replace("{sender}", &id::inside("sender", ws, number));
         (path.replace("{key}", &id::inside("key", ws, number)), self.body.replace("{ws}", &name))
     }
 

@@ -180,6 +180,7 @@ impl World {
             mail: Some(mail(&self.notices)),
             webhooks: WebhooksConfig { allow: vec![Network::parse("127.0.0.1").expect("a network")] },
             public_url: None,
+            seal_key: None,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::clock::rfc3339;
 use crate::store::jobs::{Job, Pause, StepText};
 use crate::store::queries::{CampaignLead, Progress};
-use crate::store::work::{STEPS, StepOutcome, WorkState};
+use crate::store::work::{ON_APPROVAL, STEPS, StepOutcome, WorkState};
 use crate::{id, outreach};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -21,6 +21,9 @@ pub struct View {
     pause_reasons: Vec<PauseView>,
     enrich: Vec<String>,
     steps: Vec<StepView>,
+    /// Whether a person approves each message before it goes.
+    approve: bool,
+    senders: Vec<String>,
     /// Not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     leads: Option<LeadCounts>,
@@ -69,6 +72,8 @@ pub struct StepView {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct StepCounts {
     waiting: i64,
+    /// Those of `waiting` whose message a person must approve first.
+    awaiting_approval: i64,
     sent: i64,
     skipped: i64,
     failed: i64,
@@ -83,6 +88,8 @@ pub struct LeadCounts {
     completed: i64,
     failed: i64,
     blocked: i64,
+    /// Those of `active` whose message a person must approve first.
+    awaiting_approval: i64,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -140,6 +147,13 @@ pub fn view(app: &App, workspace: i64, job: Job, progress: Option<(&Progress, i6
         pause_reasons: pause_views(&job),
         steps: steps.map(|(index, step)| step_view(index, step, counts)).collect(),
         name: job.name,
+        approve: job.definition.approve,
+        senders: job
+            .definition
+            .senders
+            .iter()
+            .map(|sender| id::inside("sender", workspace, *sender))
+            .collect(),
         enrich: job.definition.enrich,
         leads: counts.map(lead_counts),
         credit_cap: job.credit_cap,
@@ -154,6 +168,7 @@ fn step_view(index: usize, step: &StepText, progress: Option<&Progress>) -> Step
     let step = step.clone();
     let counts = progress.map(|progress| StepCounts {
         waiting: progress.waiting_for(index),
+        awaiting_approval: progress.awaiting_approval(index),
         sent: progress.outcome(index, StepOutcome::Sent),
         skipped: progress.outcome(index, StepOutcome::Skipped),
         failed: progress.outcome(index, StepOutcome::Failed),
@@ -174,11 +189,12 @@ fn step_view(index: usize, step: &StepText, progress: Option<&Progress>) -> Step
 fn lead_counts(progress: &Progress) -> LeadCounts {
     LeadCounts {
         total: progress.total(),
-        active: progress.state(WorkState::Waiting) + progress.state(WorkState::InDoubt),
+        active: progress.active(),
         replied: progress.state(WorkState::Replied),
         completed: progress.state(WorkState::Completed),
         failed: progress.state(WorkState::Failed),
         blocked: progress.state(WorkState::Blocked),
+        awaiting_approval: progress.state(WorkState::Review),
     }
 }
 
@@ -191,7 +207,7 @@ pub struct LeadView {
     email: Option<String>,
     /// Its present step, or its last; null while its fields are filled.
     step: Option<i64>,
-    /// `waiting`, `in_doubt`, `replied`, `completed`, `blocked` or `failed`.
+    /// `waiting`, `awaiting_approval`, `in_doubt`, `replied`, `completed`, `blocked` or `failed`.
     state: &'static str,
     /// Only while the campaign runs: a pause keeps what is left of the delay.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,9 +233,10 @@ pub fn lead_view(workspace: i64, job: &Job, lead: CampaignLead) -> LeadView {
             state if state == WorkState::Completed as i64 => "completed",
             state if state == WorkState::Replied as i64 => "replied",
             state if state == WorkState::Blocked as i64 => "blocked",
+            state if state == WorkState::Review as i64 => "awaiting_approval",
             _ => "failed",
         },
-        due_at: lead.due.and_then(due_at),
+        due_at: lead.due.filter(|due| *due < ON_APPROVAL).and_then(due_at),
         hold: lead.hold.map(|hold| id::inside("hold", workspace, hold)),
         detail: lead.detail.filter(|detail| !detail.is_empty()),
     }

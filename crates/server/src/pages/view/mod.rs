@@ -35,7 +35,7 @@ pub use console::{
     MailRow, PaidRow,
 };
 pub use embed::{EmbeddedChip, Theme};
-pub use operator::{Admin, AdminWorkspace, Checkout, ErrorPage, SignedOut};
+pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
 pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
 pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,

@@ -71,6 +71,21 @@ pub struct SignedOut {
     pub return_url: Option<String>,
 }
 
+/// Whether a recipient has said that nothing more shall come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Asked {
+    NotYet,
+    Done,
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "unsubscribe.html")]
+pub struct Unsubscribe {
+    pub address: String,
+    pub asked: Asked,
+}
+
 #[derive(Debug, Clone, Template)]
 #[template(path = "error.html")]
 pub struct ErrorPage {

@@ -21,6 +21,8 @@ fn email(to: &str) -> Email {
         html: None,
         message_id: "msg_1@example.com".into(),
         at_micros: 1_798_761_600_000_000,
+        unsubscribe: None,
+        hold: None,
     }
 }
 

@@ -343,6 +343,7 @@ create table job (
   ran integer not null,
   running_since integer,
   served integer not null,
+  rests_until integer not null,
   credit_cap integer,
   credits_used integer not null,
   credits_held integer not null,
@@ -381,12 +382,18 @@ create table work (
   state integer not null,
   attempts integer not null,
   cost integer,
+  sender integer not null,
+  slot_day integer,
   detail text,
   constraint work_key primary key (workspace, job, lead)
 ) without rowid;
 create index work_due on work (workspace, job, due) where due is not null;
 create index work_hold on work (workspace, hold) where hold is not null;
 create index work_lead on work (workspace, lead);
+-- Where a lead stands, and whose turn it is to send to it; what is at work under a sender's limits; what waits for a person.
+create index work_place on work (workspace, job, position, sender, due) where due is not null;
+create index work_slot on work (workspace, job) where slot_day is not null;
+create index work_person on work (workspace, job, lead) where state in (1, 6);
 
 create table step_result (
   workspace integer not null,
@@ -395,6 +402,7 @@ create table step_result (
   lead integer not null,
   outcome integer not null,
   hold integer,
+  sender integer,
   at integer not null,
   detail text,
   constraint step_result_key primary key (workspace, job, step, lead)
@@ -408,8 +416,14 @@ create table message (
   step integer not null,
   text text not null,
   hold integer,
+  credits integer not null,
   written integer not null,
+  review integer not null,
   created_at integer not null,
+  changed_at integer not null,
+  edited_at integer,
+  approved_at integer,
+  approved_by text,
   constraint message_key primary key (workspace, id)
 ) without rowid;
 create unique index message_step on message (workspace, job, lead, step);
@@ -503,4 +517,25 @@ create table answer (
   key text not null,
   body text not null,
   constraint answer_key primary key (workspace, kind, key)
+) without rowid;
+
+-- Whom a workspace sends from. `access` is the address of a mail server with its password, sealed; `taken` counts what went
+-- out on the local day `day`, and `next_at` keeps the spacing.
+create table sender (
+  workspace integer not null,
+  id integer not null,
+  kind integer not null,
+  address text not null,
+  account text,
+  server text,
+  access blob,
+  daily_limit integer not null,
+  hours text,
+  spacing integer not null,
+  active integer not null,
+  day integer not null,
+  taken integer not null,
+  next_at integer not null,
+  created_at integer not null,
+  constraint sender_key primary key (workspace, id)
 ) without rowid;

@@ -8,15 +8,17 @@ use billing::ledger::Command;
 use billing::{Seq, Time};
 
 use super::hold::{forget_hold, give_back, return_left};
-use super::lead::advance;
-use super::{Claim, Ending, StepOutcome, lead_id, message_text, owns};
+use super::lead::{Way, advance};
+use super::{Claim, Ending, StepOutcome, lead_id, owns, stored_text};
 use crate::store::Error;
 use crate::store::batch::Batch;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, Pause};
 use crate::store::leads::{self, Lead};
-use crate::{clock, values};
+use crate::store::messages::{Place, Text};
+use crate::store::senders;
+use crate::values;
 
 /// How often one piece is tried again after a passing failure before its lead goes on without it.
 const MAX_ATTEMPTS: i64 = 12;
@@ -106,8 +108,9 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
         Ending::Later(reason) if claim.attempts + 1 < MAX_ATTEMPTS => {
             let pause = 60_000_000_i64 << claim.attempts.min(8);
             forget_hold(tx, claim)?;
+            give_place_back(tx, claim)?;
             tx.execute(
-                "update work set lease_until = 0, attempts = attempts + 1, detail = ?5,
+                "update work set lease_until = 0, attempts = attempts + 1, detail = ?5, slot_day = null,
                    due = case when (select stage from job where workspace = ?1 and id = ?2) = 1 then ?4 end
                  where workspace = ?1 and job = ?2 and lead = ?3",
                 values![workspace, job.id, lead_id(claim), job.run.running_time(now) + pause, reason],
@@ -160,6 +163,9 @@ fn go_on(
         _ => None,
     };
     forget_hold(&batch.tx, claim)?;
+    if !matches!(ending, Ending::Sent) {
+        give_place_back(&batch.tx, claim)?;
+    }
     if let Ending::Page { next_cursor, .. } = ending {
         return turn_page(batch, claim, job, next_cursor.is_some());
     }
@@ -168,7 +174,14 @@ fn go_on(
         give_back(tx, claim, None)?;
         return end_search(tx, workspace, job, Stage::Failed, now);
     }
-    advance(tx, workspace, job, lead_id(claim), claim.position, outcome, hold, now)
+    let sender = claim.sender.as_ref().map(|sender| sender.id);
+    let way = Way { from: claim.position, outcome, hold, sender };
+    advance(tx, workspace, job, lead_id(claim), way, now)
+}
+
+/// The place of a sender that a claim took and certainly did not use.
+pub(super) fn give_place_back(tx: &Tx<'_>, claim: &Claim) -> Result<(), Error> {
+    claim.slot.map_or(Ok(()), |slot| senders::give_back(tx, claim.workspace, slot))
 }
 
 fn rewrites(claim: &Claim) -> bool {
@@ -201,19 +214,12 @@ fn store_result(
         Ending::Wrote(text) => {
             let Position::Step(step) = claim.position else { return Ok((0, 1)) };
             // A person had it written meanwhile: that one is kept, and a step's message is paid once.
-            if message_text(tx, workspace, job.id, lead_id(claim), step)?.is_some() {
+            if stored_text(tx, workspace, job.id, lead_id(claim), step)?.is_some() {
                 return Ok((0, 1));
             }
-            save_message(
-                tx,
-                workspace,
-                job.id,
-                lead_id(claim),
-                step as i64,
-                text,
-                hold.map(|hold| hold.id),
-                now,
-            )?;
+            let place = Place { job: job.id, lead: lead_id(claim), step };
+            let credits = hold.map_or(0, |hold| hold.price.amount());
+            Text { text, hold: hold.map(|hold| hold.id), credits }.save(tx, workspace, place, now)?;
             Ok((1, 1))
         }
         Ending::Sent => Ok((1, 1)),
@@ -259,27 +265,6 @@ fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<bool, Error> 
     }
     leads::save(tx, workspace, &lead)?;
     Ok(true)
-}
-
-#[allow(clippy::too_many_arguments, reason = "one row")]
-/// Stores the message of a lead's step, replacing an earlier one.
-pub fn save_message(
-    tx: &Tx<'_>,
-    workspace: i64,
-    job: i64,
-    lead: i64,
-    step: i64,
-    text: &str,
-    hold: Option<Seq>,
-    now: Time,
-) -> Result<(), Error> {
-    tx.execute(
-        "insert into message (workspace, id, job, lead, step, text, hold, written, created_at) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
-         on conflict (workspace, job, lead, step) do update set text = excluded.text, hold = excluded.hold,
-           written = message.written + 1",
-        values![workspace, clock::fresh_id(), job, lead, step, text, hold, now],
-    )?;
-    Ok(())
 }
 
 fn count(tx: &Tx<'_>, workspace: i64, job: i64, column: &str, by: i64) -> Result<(), Error> {

@@ -8,6 +8,7 @@ use billing::account::HoldStatus;
 use billing::campaign::{Reason, Stage};
 use billing::ledger::{Command, HoldTerms};
 
+use super::finish::give_place_back;
 use super::{Claim, Held, lead_id, owns};
 use crate::store::Error;
 use crate::store::batch::Batch;
@@ -118,7 +119,7 @@ fn may_go(batch: &Batch<'_>, claim: &Claim) -> Result<bool, Error> {
 }
 
 /// An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back before anything else.
-pub(super) fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
+pub(in crate::store) fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
     let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) else {
         return Ok(());
     };
@@ -129,10 +130,17 @@ pub(super) fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Er
     }
 }
 
+/// Ends a claim that has nothing to do.
+pub(in crate::store) fn put_back(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
+    return_left(batch, claim)?;
+    give_back(&batch.tx, claim, None)
+}
+
 /// Ends a claim without moving the lead. A job that ended meanwhile has nothing due any more.
 pub(super) fn give_back(tx: &Tx<'_>, claim: &Claim, cost: Option<i64>) -> Result<(), Error> {
+    give_place_back(tx, claim)?;
     tx.execute(
-        "update work set lease_until = 0, cost = ?4, due = case when (select stage from job where workspace = ?1 and id = ?2) = 1
+        "update work set lease_until = 0, cost = ?4, slot_day = null, due = case when (select stage from job where workspace = ?1 and id = ?2) = 1
            then due end where workspace = ?1 and job = ?2 and lead = ?3",
         values![claim.workspace, claim.job.id, lead_id(claim), cost],
     )?;

@@ -9,7 +9,7 @@ use billing::{Entry, EntryKind, Seq, Time};
 
 use super::finish::end_search;
 use super::hold::{give_back, return_left};
-use super::{Claim, StepOutcome, WorkState, lead_id, owns, position, position_code};
+use super::{Claim, StepOutcome, WorkState, gate, lead_id, owns, position, position_code, wake};
 use crate::store::Error;
 use crate::store::batch::Batch;
 use crate::store::committer::Post;
@@ -31,11 +31,13 @@ pub(super) fn pass_piece(batch: &mut Batch<'_>, claim: &Claim, next: campaign::N
     let tx = &batch.tx;
     match next {
         campaign::Next::Have(_) => {
-            advance(tx, workspace, &job, lead_id(claim), claim.position, None, None, now)
+            let way = Way { from: claim.position, outcome: None, hold: None, sender: None };
+            advance(tx, workspace, &job, lead_id(claim), way, now)
         }
         campaign::Next::Skip(_) => {
-            let skipped = Some((StepOutcome::Skipped, "no address for this channel"));
-            advance(tx, workspace, &job, lead_id(claim), claim.position, skipped, None, now)
+            let outcome = Some((StepOutcome::Skipped, "no address for this channel"));
+            let way = Way { from: claim.position, outcome, hold: None, sender: None };
+            advance(tx, workspace, &job, lead_id(claim), way, now)
         }
         campaign::Next::Finish(finish) => {
             let state = match finish {
@@ -50,40 +52,53 @@ pub(super) fn pass_piece(batch: &mut Batch<'_>, claim: &Claim, next: campaign::N
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "one row")]
+/// What a lead leaves behind when it goes on.
+pub(super) struct Way<'a> {
+    pub(super) from: Position,
+    /// How its step ended; `None` for a field.
+    pub(super) outcome: Option<(StepOutcome, &'a str)>,
+    pub(super) hold: Option<Seq>,
+    /// Who sent.
+    pub(super) sender: Option<i64>,
+}
+
 /// Moves a lead past a position, and the job to its end when that was the last one.
 pub(super) fn advance(
     tx: &Tx<'_>,
     workspace: i64,
     job: &Job,
     lead: i64,
-    from: Position,
-    outcome: Option<(StepOutcome, &str)>,
-    hold: Option<Seq>,
+    way: Way<'_>,
     now: Time,
 ) -> Result<(), Error> {
+    let Way { from, outcome, hold, sender } = way;
     if let (Position::Step(step), Some((outcome, reason))) = (from, outcome) {
         tx.execute(
-            "insert into step_result (workspace, job, step, lead, outcome, hold, at, detail) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            "insert into step_result (workspace, job, step, lead, outcome, hold, sender, at, detail)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              on conflict (workspace, job, step, lead) do update set outcome = excluded.outcome, at = excluded.at,
                detail = excluded.detail",
-            values![workspace, job.id, step, lead, outcome as i64, hold, now, reason],
+            values![workspace, job.id, step, lead, outcome as i64, hold, sender, now, reason],
         )?;
     }
     let (to, due) = campaign::advance(&job.definition.plan(), from, job.run.running_time(now));
     let state = if due.is_some() { WorkState::Waiting } else { WorkState::Completed };
     let due = due.filter(|_| job.run.stage == Stage::Launched);
+    let next_sender = if due.is_some() { gate::sticky(tx, workspace, job, lead, to)? } else { 0 };
     tx.execute(
-        "update work set position = ?4, due = ?5, state = ?6, lease_until = 0, attempts = 0, cost = null, hold = null
-         where workspace = ?1 and job = ?2 and lead = ?3",
-        values![workspace, job.id, lead, position_code(to), due, state as i64],
+        "update work set position = ?4, due = ?5, state = ?6, lease_until = 0, attempts = 0, cost = null, hold = null,
+           sender = ?7, slot_day = null where workspace = ?1 and job = ?2 and lead = ?3",
+        values![workspace, job.id, lead, position_code(to), due, state as i64, next_sender],
     )?;
+    if !job.definition.senders.is_empty() {
+        wake(tx, workspace, job.id)?;
+    }
     finish_if_done(tx, workspace, job.id, now)
 }
 
 fn end_lead(tx: &Tx<'_>, workspace: i64, job: i64, lead: i64, state: WorkState) -> Result<(), Error> {
     tx.execute(
-        "update work set due = null, state = ?4, lease_until = 0 where workspace = ?1 and job = ?2 and lead = ?3",
+        "update work set due = null, state = ?4, lease_until = 0, slot_day = null where workspace = ?1 and job = ?2 and lead = ?3",
         values![workspace, job, lead, state as i64],
     )?;
     Ok(())
@@ -163,7 +178,8 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
     } else {
         (StepOutcome::Failed, "not sent, says the operator")
     };
-    advance(tx, workspace, &job, lead, from, Some(outcome), Some(hold), now)
+    let way = Way { from, outcome: Some(outcome), hold: Some(hold), sender: None };
+    advance(tx, workspace, &job, lead, way, now)
 }
 
 /// Marks a piece as in doubt: nobody claims it until its hold has ended.
@@ -175,12 +191,14 @@ fn begin_doubt(
     now: Time,
 ) -> Result<(), Error> {
     tx.execute(
-        "update work set state = 1, due = null, lease_until = 0 where workspace = ?1 and hold = ?2",
+        "update work set state = 1, due = null, lease_until = 0, slot_day = null where workspace = ?1 and hold = ?2",
         values![workspace, hold],
     )?;
     if let Position::Step(step) = from {
         tx.execute(
-            "insert into step_result (workspace, job, step, lead, outcome, hold, at) values (?1, ?2, ?3, ?4, 3, ?5, ?6)
+            "insert into step_result (workspace, job, step, lead, outcome, hold, sender, at)
+             values (?1, ?2, ?3, ?4, 3, ?5, (select case when sender > 0 then sender end from work where workspace = ?1 and job = ?2
+               and lead = ?4), ?6)
              on conflict (workspace, job, step, lead) do nothing",
             values![workspace, id, step, lead, hold, now],
         )?;
@@ -194,7 +212,8 @@ fn count_credits(tx: &Tx<'_>, workspace: i64, job: i64, entry: &Entry, amount: i
     let held: i64 = from_held.map(|posting| posting.credits).sum();
     let used = if entry.kind == EntryKind::Charge { amount } else { 0 };
     tx.execute(
-        "update job set credits_held = credits_held - ?3, credits_used = credits_used + ?4 where workspace = ?1 and id = ?2",
+        "update job set credits_held = credits_held - ?3, credits_used = credits_used + ?4, rests_until = 0
+         where workspace = ?1 and id = ?2",
         values![workspace, job, held, used],
     )?;
     Ok(())
@@ -209,7 +228,7 @@ fn write_again(batch: &mut Batch<'_>, workspace: i64, hold: Seq) -> Result<(), E
     }
     batch.post(&Post::new(workspace, Command::Release(hold), "campaign"))?;
     batch.tx.execute(
-        "update work set hold = null, lease_until = 0 where workspace = ?1 and hold = ?2",
+        "update work set hold = null, lease_until = 0, slot_day = null where workspace = ?1 and hold = ?2",
         values![workspace, hold],
     )?;
     Ok(())
