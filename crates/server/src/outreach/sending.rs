@@ -172,7 +172,7 @@ fn mailbox(text: &str) -> Result<String, Fault> {
     let wrong = || Fault::new("from", "must be an e-mail address, or \"Name <address>\"");
     line(text, MAX_FROM).map_err(|reason| Fault::new("from", reason))?;
     let mailbox: lettre::message::Mailbox = text.trim().parse().map_err(|_| wrong())?;
-    address(&mailbox.email.to_string()).map_err(|_| wrong())?;
+    address(mailbox.email.as_ref()).map_err(|_| wrong())?;
     Ok(mailbox.to_string())
 }
 
