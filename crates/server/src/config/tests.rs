@@ -126,7 +126,7 @@ fn a_bad_file_is_refused_in_one_line() {
     check(
         "public_url",
         "public",
-        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, public_url)",
+        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, public_url, seal_key)",
     );
     check(
         "https://credits",

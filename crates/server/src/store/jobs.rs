@@ -1,14 +1,13 @@
 //! Campaigns, searches and enrichment jobs: one kind of thing with one life, one stack of pause reasons and one list of work.
+//! An enrichment job is a campaign without steps; a search is a job with a single piece of work that repeats by pages.
 //!
 //! Owns their rows and the pause of one or all of them. It does *not* decide when something runs: `billing::campaign` does.
-//! An enrichment job is a campaign without steps; a search is a job with a single piece of work that repeats by pages.
 
 mod definition;
+pub use definition::{Definition, StepText};
 
 use billing::Time;
 use billing::campaign::{self, Reason, Run, Stage};
-
-pub use definition::{Definition, StepText};
 
 use super::db::{Row, Tx};
 use super::{Error, Store, webhooks};
