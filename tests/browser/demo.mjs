@@ -6,7 +6,7 @@ import { check } from "./report.mjs";
 import { demo, stop } from "./world.mjs";
 
 /** How long the campaigns may take to use the first credits, in milliseconds. */
-const DRY = 15_000;
+const DRY = 60_000;
 
 export async function playDemo(browser, binary) {
   const world = await demo(binary);
