@@ -20,6 +20,7 @@ pub use http::{Accepted, Contact, Field, HttpProvider, LinkedinAction, SearchPag
 pub use openai::MessageWriter;
 pub(crate) use post::{Body, careful, read_bounded};
 pub use receiver::{Answered, Receivers};
+pub(crate) use smtp::MAX_HEADER;
 pub use smtp::{Email, Smtp};
 
 /// What came of one call, and with it what happens to the hold behind it.

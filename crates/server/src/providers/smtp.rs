@@ -28,7 +28,7 @@ use crate::config::MailConfig;
 const LATEST_MICROS: u64 = 253_402_300_799_000_000;
 
 /// The longest header that is written as it is; RFC 5322 allows lines of 998.
-const MAX_HEADER: usize = 960;
+pub(crate) const MAX_HEADER: usize = 960;
 
 /// An SMTP server, and the address mail from it comes from.
 #[derive(Clone, Debug)]
