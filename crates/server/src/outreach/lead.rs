@@ -141,6 +141,11 @@ impl Draft {
     }
 }
 
+/// Whether a value can be kept as a field of a lead.
+pub fn fits(name: &str, value: &Value) -> bool {
+    Draft::default().field(name, value.clone()).is_ok()
+}
+
 /// Whether a name can be the name of a field.
 pub(super) fn check_field_name(name: &str) -> Result<(), String> {
     if COLUMNS.contains(&name) {

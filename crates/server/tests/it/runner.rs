@@ -2,6 +2,7 @@
 //! against what the stand-ins logged, and ends with an audit.
 
 mod credits;
+mod drafts;
 mod providers;
 mod senders;
 mod sending;
