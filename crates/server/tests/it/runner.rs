@@ -4,5 +4,6 @@
 mod credits;
 mod drafts;
 mod providers;
+mod rogue;
 mod senders;
 mod sending;
