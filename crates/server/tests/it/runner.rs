@@ -3,6 +3,7 @@
 
 mod credits;
 mod drafts;
+mod limits;
 mod providers;
 mod rogue;
 mod senders;
