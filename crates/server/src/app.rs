@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use crate::breaker::Breakers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, MAX_PUBLIC_URL};
 use crate::payments::Payments;
-use crate::providers::{Providers, Receivers, Smtp};
+use crate::providers::{MAX_HEADER, Providers, Receivers, Smtp};
 use crate::seal::Seal;
 use crate::store::people::Role;
 use crate::store::queries::Balance;
@@ -29,6 +29,11 @@ pub use crate::hex::{from_hex, hex};
 
 /// How long a signed link works, in seconds.
 pub const LINK_SECONDS: i64 = 15 * 60;
+
+/// The longest that an unsubscribe link adds to the public address and its brackets: a workspace of 19 digits and an address of
+/// 254 bytes, in hexadecimal, and half a signature.
+const UNSUBSCRIBE: usize = "</unsubscribe/.>".len() + 2 * ("unsubscribe  ".len() + 19 + 254) + 32;
+const _: () = assert!(MAX_PUBLIC_URL + UNSUBSCRIBE <= MAX_HEADER);
 
 /// How long a key is trusted without another look where another node may have revoked it, in seconds.
 const TRUSTED_SECONDS: i64 = 1;

@@ -22,6 +22,8 @@ pub use webhooks::{Network, WebhooksConfig};
 
 /// The largest configuration or catalog file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// The longest `public_url`, in bytes: with the longest address behind it, a link still fits into the header of a mail.
+pub const MAX_PUBLIC_URL: usize = 340;
 
 /// Everything that is configured. `Config::default()` is what serves without a file.
 #[derive(Clone, Debug)]
@@ -229,8 +231,8 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
                 .transpose()?
                 .unwrap_or_default(),
             public_url: root
-                .text("public_url", 2_000)?
-                .map(|url| web_address(&root, "public_url", url))
+                .text("public_url", 4_000)?
+                .map(|url| public_url(&root, "public_url", url))
                 .transpose()?,
             seal_key: root
                 .text("seal_key", 500)?
@@ -269,6 +271,24 @@ fn web_address(table: &Table, key: &str, url: &str) -> Result<String, String> {
         Ok(parsed) if web(&parsed) => Ok(url.trim_end_matches('/').to_owned()),
         _ => Err(table.error(key, "must be an http:// or https:// address")),
     }
+}
+
+/// An address that links in mails can begin with: paths are put behind it, and it stands in headers as it is.
+fn public_url(table: &Table, key: &str, url: &str) -> Result<String, String> {
+    let url = web_address(table, key, url)?;
+    if url.len() > MAX_PUBLIC_URL {
+        let problem = format!(
+            "has at most {MAX_PUBLIC_URL} bytes, so that unsubscribe links fit into the headers of mails"
+        );
+        return Err(table.error(key, &problem));
+    }
+    let plain =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"' | b'?' | b'#' | b'\\');
+    if !url.bytes().all(plain) {
+        let problem = "must be visible ASCII characters without ?, #, <, > and quotes (a name in other letters as xn--…)";
+        return Err(table.error(key, problem));
+    }
+    Ok(url)
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

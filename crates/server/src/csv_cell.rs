@@ -2,6 +2,7 @@
 
 /// A CSV cell that no spreadsheet takes for a formula.
 pub fn cell(text: &str) -> String {
-    let risky = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\0');
+    let risky =
+        |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '\t' | '\r' | '\n' | '\0');
     if text.starts_with(risky) { format!("'{text}") } else { text.to_owned() }
 }

@@ -49,7 +49,7 @@ async fn send(app: &App, mail: Mail) -> Result<(), Error> {
             app.store.mail_sent(&mail).await
         }
         Outcome::ItemFailed { reason } => app.store.mail_failed(mail, reason, Final::Yes).await,
-        Outcome::TryLater { reason } | Outcome::Unavailable { reason } | Outcome::Unknown { reason } => {
+        Outcome::TryLater { reason, .. } | Outcome::Unavailable { reason } | Outcome::Unknown { reason } => {
             tracing::warn!(reason, "a notice could not be mailed yet");
             app.store.mail_failed(mail, reason, Final::No).await
         }

@@ -6,6 +6,7 @@
 mod calls;
 mod campaign;
 mod import;
+mod launch;
 mod lead;
 mod message;
 mod sending;
@@ -17,7 +18,8 @@ pub use campaign::{
     enrich_operation, estimate, send_operation,
 };
 pub use import::{Import, MAX_LEADS, Rejected, from_csv, from_json};
-pub use lead::{address, block_entry, lead_from_json, lead_json, link, tidy};
+pub use launch::check_launch;
+pub use lead::{address, block_entry, fits, lead_from_json, lead_json, link, tidy};
 pub use message::check_text;
 pub use sending::{HoursText, NewSender, SenderChange, hours_text, mail_server, new_sender, sender_change};
 pub use template::{check_template, prompt, render, subject};

@@ -163,7 +163,7 @@ fn listen(app: &App, claim: &Claim, operation: &str, ending: &Ending) {
         _ => Need::Linkedin,
     };
     let heard =
-        if matches!(ending, Ending::Later(_) | Ending::Doubt(_)) { Heard::Nothing } else { Heard::Answer };
+        if matches!(ending, Ending::Later(..) | Ending::Doubt(_)) { Heard::Nothing } else { Heard::Answer };
     app.breakers.heard(claim.workspace, need, heard, app.clock.now());
 }
 

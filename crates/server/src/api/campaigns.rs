@@ -230,9 +230,14 @@ pub async fn leads(
     about(&app, workspace, StatusCode::OK, &items).await
 }
 
-/// Launch a campaign: free, and never refused for a lack of credits. Launching one that is launched changes nothing.
+/// Launch a campaign: free, and never refused for a lack of credits. Launching one that is launched changes nothing. A draft whose
+/// texts name a field that no lead has and the campaign does not fill is refused with 422.
 #[utoipa::path(post, path = "/v1/campaigns/{id}/launch", params(("id" = String, Path)), responses((status = 200, body = View)))]
 pub async fn launch(State(app): State<App>, caller: Caller, Path(campaign): Path<String>) -> Answer {
+    let (workspace, number) = caller.inside("camp", &campaign)?;
+    if let Some(fault) = outreach::check_launch(&app, workspace, number).await? {
+        return Err(fault.into());
+    }
     act(&app, &caller, &campaign, Act::Launch).await
 }
 

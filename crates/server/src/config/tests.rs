@@ -133,6 +133,27 @@ fn a_bad_file_is_refused_in_one_line() {
         "ftp://credits",
         "scrip.toml:2: public_url: must be an http:// or https:// address",
     );
+    // Not even the longest that fits may be one longer, because every mail of a campaign would fail for it.
+    let (fits, long) = (format!("https://{}", "x/".repeat(166)), format!("https://x{}", "x/".repeat(166)));
+    let fits = parse_in_directory(&format!("public_url = \"{fits}/\"")).unwrap().public_url.unwrap();
+    assert_eq!(fits.len(), MAX_PUBLIC_URL - 1);
+    for (bad, problem) in [
+        (
+            format!("{long}/x"),
+            "has at most 340 bytes, so that unsubscribe links fit into the headers of mails",
+        ),
+        (
+            "https://example.com/?a=b".to_owned(),
+            "must be visible ASCII characters without ?, #, <, > and quotes (a name in other letters as xn--…)",
+        ),
+        (
+            "https://crédits.example.com".to_owned(),
+            "must be visible ASCII characters without ?, #, <, > and quotes (a name in other letters as xn--…)",
+        ),
+    ] {
+        let text = format!("public_url = \"{bad}\"");
+        assert_eq!(parse_in_directory(&text).unwrap_err(), format!("scrip.toml:1: public_url: {problem}"));
+    }
     let networks = "scrip.toml:3: webhooks.allow: must be networks such as \"10.0.0.0/8\" or \"127.0.0.1\"";
     for bad in ["10.0.0.0/33", "example.com", "10.0.0.0/", ""] {
         let text = format!("\n[webhooks]\nallow = [\"10.1.0.0/16\", \"{bad}\"]\n");

@@ -75,7 +75,7 @@ async fn preview_now(
         }
         Outcome::ItemFailed { reason }
         | Outcome::Unavailable { reason }
-        | Outcome::TryLater { reason }
+        | Outcome::TryLater { reason, .. }
         | Outcome::Unknown { reason } => {
             post(Command::Release(hold)).await?;
             Err(Failure::Provider(reason))
@@ -132,7 +132,7 @@ async fn write_message_now(
         }
         // The model was asked and gave nothing usable: tried, and not charged.
         Outcome::ItemFailed { reason } => (Command::Settle { hold, quantity: 0, attempted: Some(1) }, reason),
-        Outcome::Unavailable { reason } | Outcome::TryLater { reason } | Outcome::Unknown { reason } => {
+        Outcome::Unavailable { reason } | Outcome::TryLater { reason, .. } | Outcome::Unknown { reason } => {
             (Command::Release(hold), reason)
         }
     };

@@ -10,12 +10,18 @@ use crate::store::leads::Lead;
 pub const MAX_LEADS: usize = 10_000;
 /// How many columns a CSV file has at most.
 const MAX_COLUMNS: usize = 100;
+/// How much of a name that cannot be a column's is repeated to the person who wrote it, in characters.
+const MAX_ECHO: usize = 64;
+
+const NOT_UTF_8: &str = "is not UTF-8: save the file as CSV in UTF-8";
 
 /// What an import contains.
 #[derive(Debug, Default)]
 pub struct Import {
     pub leads: Vec<Lead>,
     pub rejected: Vec<Rejected>,
+    /// CSV: the columns that a lead has not itself, and that are kept among its fields.
+    pub fields: Vec<String>,
 }
 
 /// A row that was left out.
@@ -91,6 +97,19 @@ fn json_row(row: &Value) -> Result<Lead, Bad> {
 /// When the file as a whole cannot be read: it is empty, its header is not usable, or it is too long.
 pub fn from_csv(bytes: &[u8]) -> Result<Import, Fault> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    // Every second byte of a file in UTF-16 that is mostly ASCII is zero.
+    if bytes.starts_with(b"\xff\xfe")
+        || bytes.starts_with(b"\xfe\xff")
+        || bytes.iter().take(4).any(|b| *b == 0)
+    {
+        return Err(Fault::new("leads", "the file is UTF-16: save it as CSV in UTF-8"));
+    }
+    if let Some(line) = unclosed(bytes) {
+        let reason = format!(
+            "the quote that is opened in line {line} is never closed, and would take in all lines after it"
+        );
+        return Err(Fault::new("leads", reason));
+    }
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
     let mut record = csv::ByteRecord::new();
     let mut read = |record: &mut csv::ByteRecord| {
@@ -100,7 +119,8 @@ pub fn from_csv(bytes: &[u8]) -> Result<Import, Fault> {
         return Err(Fault::new("leads", "the file is empty: it needs a header line"));
     }
     let columns = header(&record)?;
-    let mut import = Import::default();
+    let fields = columns.iter().filter(|name| !COLUMNS.contains(&name.as_str())).cloned().collect();
+    let mut import = Import { fields, ..Import::default() };
     let mut lines = Lines { bytes, at: 0, line: 1 };
     while read(&mut record)? {
         if import.is_full() {
@@ -112,6 +132,32 @@ pub fn from_csv(bytes: &[u8]) -> Result<Import, Fault> {
     Ok(import)
 }
 
+/// The line in which a quote is opened that is never closed.
+fn unclosed(bytes: &[u8]) -> Option<u64> {
+    enum Cell {
+        Start,
+        Plain,
+        Quoted,
+        Closed,
+    }
+    let (mut cell, mut line, mut opened) = (Cell::Start, 1, 1);
+    for byte in bytes {
+        cell = match (cell, byte) {
+            (Cell::Start, b'"') => {
+                opened = line;
+                Cell::Quoted
+            }
+            (Cell::Quoted, b'"') => Cell::Closed,
+            // A doubled quote is one that belongs to the text.
+            (Cell::Closed, b'"') | (Cell::Quoted, _) => Cell::Quoted,
+            (_, b',' | b'\n' | b'\r') => Cell::Start,
+            _ => Cell::Plain,
+        };
+        line += u64::from(*byte == b'\n');
+    }
+    matches!(cell, Cell::Quoted).then_some(opened)
+}
+
 fn header(record: &csv::ByteRecord) -> Result<Vec<String>, Fault> {
     let fault = |reason: String| Fault::new("header", reason);
     if record.len() > MAX_COLUMNS {
@@ -119,11 +165,15 @@ fn header(record: &csv::ByteRecord) -> Result<Vec<String>, Fault> {
     }
     let mut columns: Vec<String> = Vec::with_capacity(record.len());
     for cell in record {
-        let name = std::str::from_utf8(cell).map_err(|_| fault("is not UTF-8".to_owned()))?.trim();
+        let name = std::str::from_utf8(cell).map_err(|_| fault(NOT_UTF_8.to_owned()))?.trim();
+        if record.len() == 1 && name.contains([';', '\t']) {
+            return Err(fault("needs commas between its cells, like every line after it".to_owned()));
+        }
         let name = match name.to_lowercase().replace(' ', "_") {
             known if COLUMNS.contains(&known.as_str()) => known,
             _ => {
-                check_field_name(name).map_err(|reason| fault(format!("{name:?}: {reason}")))?;
+                let begin = || name.chars().take(MAX_ECHO).collect::<String>();
+                check_field_name(name).map_err(|reason| fault(format!("{:?}: {reason}", begin())))?;
                 name.to_owned()
             }
         };
@@ -146,7 +196,7 @@ fn csv_row(columns: &[String], record: &csv::ByteRecord) -> Result<Lead, Bad> {
     let mut draft = Draft::default();
     for (column, cell) in columns.iter().zip(record) {
         let bad = |reason: String| (Some(column.clone()), reason);
-        let text = std::str::from_utf8(cell).map_err(|_| bad("is not UTF-8".to_owned()))?.trim();
+        let text = std::str::from_utf8(cell).map_err(|_| bad(NOT_UTF_8.to_owned()))?.trim();
         match column.as_str() {
             "email_verified" => draft.verified = truth(text).map_err(|reason| bad(reason.to_owned()))?,
             known if COLUMNS.contains(&known) => draft.text(known, text).map_err(bad)?,
@@ -165,7 +215,7 @@ fn truth(text: &str) -> Result<bool, &'static str> {
 }
 
 fn too_many() -> Fault {
-    Fault::new("leads", format!("at most {MAX_LEADS} leads at a time"))
+    Fault::new("leads", format!("has more than {MAX_LEADS} rows: add them in several parts"))
 }
 
 /// Counts lines up to a place in the file. The reader's own count takes a blank line for the beginning of the next record.

@@ -111,6 +111,10 @@ impl Draft {
         if value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty()) {
             return Ok(());
         }
+        let strange = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+        if value.as_str().is_some_and(|text| text.contains(strange)) {
+            return Err("must not contain control characters".to_owned());
+        }
         if value.to_string().len() > MAX_FIELD {
             return Err(format!("has at most {MAX_FIELD} bytes"));
         }
@@ -137,6 +141,11 @@ impl Draft {
     }
 }
 
+/// Whether a value can be kept as a field of a lead.
+pub fn fits(name: &str, value: &Value) -> bool {
+    Draft::default().field(name, value.clone()).is_ok()
+}
+
 /// Whether a name can be the name of a field.
 pub(super) fn check_field_name(name: &str) -> Result<(), String> {
     if COLUMNS.contains(&name) {
@@ -150,7 +159,9 @@ pub(super) fn check_field_name(name: &str) -> Result<(), String> {
 
 /// An e-mail address in the one spelling that is stored: lower case.
 pub fn address(text: &str) -> Result<String, String> {
-    let valid = text.len() <= 254 && text.is_ascii() && text.parse::<lettre::Address>().is_ok();
+    // Not even within quotes may it hold what could begin another header.
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let valid = text.len() <= 254 && plain && text.parse::<lettre::Address>().is_ok();
     if valid { Ok(text.to_ascii_lowercase()) } else { Err("must be an e-mail address".to_owned()) }
 }
 

@@ -24,6 +24,12 @@ pub fn check_template(template: &str) -> Result<(), &'static str> {
     pieces(template).map(drop)
 }
 
+/// What a template names, in order; nothing of one that is broken.
+pub(super) fn names(template: &str) -> Vec<&str> {
+    let name = |piece| if let Piece::Field(name) = piece { Some(name) } else { None };
+    pieces(template).unwrap_or_default().into_iter().filter_map(name).collect()
+}
+
 /// The template with a lead's values; what the lead does not have is left empty.
 pub fn render(template: &str, lead: &Lead) -> String {
     // Templates are checked when they are written, so one that does not parse is plain text.

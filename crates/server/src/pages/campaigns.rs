@@ -110,6 +110,11 @@ pub async fn act(
         "resume" => (Act::Resume, "resumed"),
         _ => return Err(Trouble::not_found()),
     };
+    if matches!(what, Act::Launch)
+        && let Some(fault) = outreach::check_launch(&app, visitor.workspace, number).await?
+    {
+        return Err(Trouble::unprocessable(format!("{} {}.", fault.field, fault.reason)));
+    }
     app.store.act_on_job(visitor.workspace, number, JobKind::Campaign, what).await?;
     app.nudge();
     Ok(go(&app, &format!("/campaigns/{campaign}"), flash))

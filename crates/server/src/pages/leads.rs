@@ -26,15 +26,19 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query
 pub async fn import(State(app): State<App>, visitor: Visitor, mut form: Multipart) -> Page {
     let read = outreach::from_csv(&file(&mut form).await?);
     let done = match read {
-        Ok(import) => Ok((app.store.import_leads(visitor.workspace, import.leads).await?, import.rejected)),
+        Ok(import) => {
+            let done = app.store.import_leads(visitor.workspace, import.leads).await?;
+            Ok((done, import.rejected, import.fields))
+        }
         Err(fault) => Err(fault),
     };
     let mut page = leads(&app, &visitor, None).await?;
     match done {
-        Ok((imported, rejected)) => {
+        Ok((imported, rejected, fields)) => {
             let (created, merged) = (imported.created, imported.merged);
+            let refused = i64::try_from(rejected.len()).unwrap_or(i64::MAX);
             let rejected = rejected.into_iter().take(MOST_REJECTED).map(reject).collect();
-            page.import = Some(Import { created, merged, rejected });
+            page.import = Some(Import { created, merged, refused, rejected, fields: fields.join(", ") });
             draw(&page)
         }
         Err(fault) => {
@@ -46,7 +50,14 @@ pub async fn import(State(app): State<App>, visitor: Visitor, mut form: Multipar
 }
 
 async fn file(form: &mut Multipart) -> Result<Bytes, Trouble> {
-    let unread = |error: MultipartError| Trouble::of(error.status());
+    let unread = |error: MultipartError| match error.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => Trouble::Failed {
+            status,
+            title: "This file is too large",
+            detail: "Nothing was added. A file has at most 4 MiB: add it in several parts.".to_owned(),
+        },
+        status => Trouble::of(status),
+    };
     while let Some(field) = form.next_field().await.map_err(unread)? {
         if field.name() == Some("file") {
             return field.bytes().await.map_err(unread);

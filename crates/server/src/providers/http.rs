@@ -184,7 +184,7 @@ impl HttpProvider {
         key: &str,
     ) -> Outcome<SearchPage> {
         let body = json!({"do": action, "kind": kind, "query": query, "limit": limit, "cursor": cursor});
-        let page = self.endpoint.post(Effect::Lookup, &body, Some(key), read::<SearchPage>).await;
+        let page = self.endpoint.post(Effect::Lookup, &body, Some(key), read_page).await;
         page.map(|page| page.checked(limit, cursor))
     }
 }
@@ -228,6 +228,15 @@ impl Field {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Option<Result<T, String>> {
     serde_json::from_slice(body).ok().map(Ok)
+}
+
+/// A cursor is sent back with every call and kept in between, so one that is larger than this is not taken.
+const MAX_CURSOR: usize = 4_000;
+
+fn read_page(body: &[u8]) -> Option<Result<SearchPage, String>> {
+    let page: SearchPage = serde_json::from_slice(body).ok()?;
+    let fits = page.next_cursor.as_ref().is_none_or(|cursor| cursor.len() <= MAX_CURSOR);
+    fits.then_some(Ok(page))
 }
 
 fn read_status(body: &[u8]) -> Option<Result<Status, String>> {

@@ -20,6 +20,7 @@ pub use http::{Accepted, Contact, Field, HttpProvider, LinkedinAction, SearchPag
 pub use openai::MessageWriter;
 pub(crate) use post::{Body, careful, read_bounded};
 pub use receiver::{Answered, Receivers};
+pub(crate) use smtp::MAX_HEADER;
 pub use smtp::{Email, Smtp};
 
 /// What came of one call, and with it what happens to the hold behind it.
@@ -41,6 +42,8 @@ pub enum Outcome<T> {
     TryLater {
         /// One line for the screen.
         reason: String,
+        /// How long the provider asks to be left alone, in seconds; 0: it does not say.
+        after_seconds: i64,
     },
     /// It may or may not have happened.
     Unknown {
@@ -50,13 +53,18 @@ pub enum Outcome<T> {
 }
 
 impl<T> Outcome<T> {
+    /// Nothing happened, and nobody said when to ask again.
+    pub(crate) fn later(reason: impl Into<String>) -> Outcome<T> {
+        Outcome::TryLater { reason: reason.into(), after_seconds: 0 }
+    }
+
     /// The same outcome with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
         match self {
             Outcome::Done(value) => Outcome::Done(change(value)),
             Outcome::ItemFailed { reason } => Outcome::ItemFailed { reason },
             Outcome::Unavailable { reason } => Outcome::Unavailable { reason },
-            Outcome::TryLater { reason } => Outcome::TryLater { reason },
+            Outcome::TryLater { reason, after_seconds } => Outcome::TryLater { reason, after_seconds },
             Outcome::Unknown { reason } => Outcome::Unknown { reason },
         }
     }

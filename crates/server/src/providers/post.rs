@@ -45,8 +45,8 @@ enum Attempt<T> {
     Answered(Outcome<T>),
     /// Nobody listened: the request never left.
     NotSent(String),
-    /// Refused for now.
-    Busy(StatusCode, String),
+    /// Refused for now, and for how many seconds it asks to be left alone; 0: it does not say.
+    Busy(StatusCode, String, i64),
     /// Not ours to use (401, 402, 403, 404 and the like).
     Closed(String),
     /// Sent, and no complete answer.
@@ -92,7 +92,9 @@ impl Endpoint {
             let again = match &attempt {
                 Attempt::Answered(_) | Attempt::Closed(_) => false,
                 Attempt::NotSent(_) => true,
-                Attempt::Busy(..) | Attempt::Garbled(_) => self.repeatable(effect),
+                // Who asks to be left alone is not asked again at once.
+                Attempt::Busy(_, _, after) => *after == 0 && self.repeatable(effect),
+                Attempt::Garbled(_) => self.repeatable(effect),
                 Attempt::Lost(reason) => {
                     lost = Some(reason.clone());
                     self.repeatable(effect)
@@ -113,19 +115,19 @@ impl Endpoint {
     fn conclude<T>(&self, effect: Effect, last: Attempt<T>, lost: Option<String>) -> Outcome<T> {
         let outcome = match last {
             Attempt::Answered(outcome) => return outcome,
-            Attempt::NotSent(reason) => Outcome::TryLater { reason },
+            Attempt::NotSent(reason) => Outcome::later(reason),
             // "A request under this key is in progress": for a send, that request may still succeed.
-            Attempt::Busy(StatusCode::CONFLICT, reason) if self.idempotent && effect == Effect::Send => {
+            Attempt::Busy(StatusCode::CONFLICT, reason, _) if self.idempotent && effect == Effect::Send => {
                 Outcome::Unknown { reason }
             }
-            Attempt::Busy(_, reason) => Outcome::TryLater { reason },
+            Attempt::Busy(_, reason, after_seconds) => Outcome::TryLater { reason, after_seconds },
             Attempt::Closed(reason) => Outcome::Unavailable { reason },
-            Attempt::Lost(reason) if effect == Effect::None => Outcome::TryLater { reason },
+            Attempt::Lost(reason) if effect == Effect::None => Outcome::later(reason),
             Attempt::Lost(reason) => Outcome::Unknown { reason },
             // A 2xx says that something was done. What cannot be read of a look-up that may be repeated is only a
             // faulty provider; everything else may have had its effect.
             Attempt::Garbled(reason) if effect != Effect::Send && self.repeatable(effect) => {
-                Outcome::TryLater { reason }
+                Outcome::later(reason)
             }
             Attempt::Garbled(reason) => Outcome::Unknown { reason },
         };
@@ -149,6 +151,9 @@ impl Endpoint {
             request = request.header("idempotency-key", key);
         }
         match request.send().await {
+            Ok(response) if answers_another(&response, key) => {
+                Attempt::Garbled(self.reason("answered another request", ""))
+            }
             Ok(response) => self.read(response, parse).await,
             Err(error) if error.is_connect() => Attempt::NotSent(self.reason("cannot be reached", "")),
             Err(error) if error.is_builder() => {
@@ -165,6 +170,7 @@ impl Endpoint {
         parse: &impl Fn(&[u8]) -> Option<Result<T, String>>,
     ) -> Attempt<T> {
         let status = response.status();
+        let after = retry_after(&response);
         let body = read_bounded(response).await;
         if status.is_success() {
             return match body {
@@ -187,7 +193,7 @@ impl Endpoint {
         let reason = self.reason(&format!("answered {}", status.as_u16()), &detail);
         match status.as_u16() {
             400 | 413 | 422 => Attempt::Answered(Outcome::ItemFailed { reason }),
-            408 | 409 | 425 | 429 | 500..=599 => Attempt::Busy(status, reason),
+            408 | 409 | 425 | 429 | 500..=599 => Attempt::Busy(status, reason, after),
             // A redirect is not followed: it would carry the token somewhere nobody configured.
             _ => Attempt::Closed(reason),
         }
@@ -201,6 +207,20 @@ impl Endpoint {
             format!("{} {what}: {detail}", self.name)
         }
     }
+}
+
+/// How many seconds a provider asks to be left alone; 0: it does not say, or with a date.
+fn retry_after(response: &reqwest::Response) -> i64 {
+    let header = response.headers().get(reqwest::header::RETRY_AFTER);
+    let seconds =
+        header.and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse::<u32>().ok());
+    seconds.map_or(0, i64::from)
+}
+
+/// Whether an answer says that it is one to another key.
+fn answers_another(response: &reqwest::Response, key: Option<&str>) -> bool {
+    let named = response.headers().get("idempotency-key");
+    named.is_some_and(|named| key.is_none_or(|key| named.as_bytes() != key.as_bytes()))
 }
 
 /// A client that follows nobody and waits for nobody longer than this.

@@ -28,7 +28,7 @@ use crate::config::MailConfig;
 const LATEST_MICROS: u64 = 253_402_300_799_000_000;
 
 /// The longest header that is written as it is; RFC 5322 allows lines of 998.
-const MAX_HEADER: usize = 960;
+pub(crate) const MAX_HEADER: usize = 960;
 
 /// An SMTP server, and the address mail from it comes from.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl Smtp {
             Ok(message) => message,
             Err(reason) => return Outcome::ItemFailed { reason },
         };
-        let late = || Outcome::TryLater { reason: "the mail server did not answer in time".into() };
+        let late = || Outcome::later("the mail server did not answer in time");
         let mut connection = match timeout(self.timeout * 2, self.connect()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(outcome)) => return outcome,
@@ -174,7 +174,7 @@ impl Smtp {
     }
 
     async fn dial(&self) -> Result<TcpStream, Outcome<()>> {
-        let refused = |_| Outcome::TryLater { reason: "the mail server cannot be reached".to_owned() };
+        let refused = |_| Outcome::later("the mail server cannot be reached");
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(refused)?;
         // The final dot is a small write of its own: held back for the server's acknowledgement of the text before
         // it, it would cost each message some 40 ms.
@@ -287,11 +287,7 @@ async fn transmit(connection: &mut AsyncSmtpConnection, bytes: &[u8], patience: 
     let sent = timeout(patience, connection.message_iter(std::iter::once(bytes).chain(end))).await;
     let lost = |reason: &str| {
         let reason = reason.to_owned();
-        if dot_next.load(Ordering::Relaxed) {
-            Outcome::Unknown { reason }
-        } else {
-            Outcome::TryLater { reason }
-        }
+        if dot_next.load(Ordering::Relaxed) { Outcome::Unknown { reason } } else { Outcome::later(reason) }
     };
     match sent {
         Ok(Ok(reply)) if reply.code().severity == Severity::PositiveCompletion => Outcome::Done(()),
@@ -308,7 +304,7 @@ fn before(error: &Error) -> Outcome<()> {
     if error.is_permanent() || error.is_client() || is_untrusted(error) {
         Outcome::Unavailable { reason }
     } else {
-        Outcome::TryLater { reason }
+        Outcome::later(reason)
     }
 }
 
@@ -329,7 +325,7 @@ fn refused(error: &Error) -> Outcome<()> {
     match error.status().map(|code| code.to_string()).as_deref() {
         Some("530" | "535") => Outcome::Unavailable { reason },
         Some(_) if error.is_permanent() => Outcome::ItemFailed { reason },
-        _ => Outcome::TryLater { reason },
+        _ => Outcome::later(reason),
     }
 }
 

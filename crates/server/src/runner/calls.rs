@@ -8,7 +8,7 @@ use billing::campaign::{Channel, Position};
 use crate::app::App;
 use crate::id;
 use crate::outreach::{
-    address, lead_from_json, lead_json, mail_server, prompt, render, subject, tidy, usable,
+    address, fits, lead_from_json, lead_json, mail_server, prompt, render, subject, tidy, usable,
 };
 use crate::providers::{Accepted, Email, LinkedinAction, Outcome, Recovery, Status, one_line};
 use crate::store::leads::{EmailState, Lead};
@@ -37,7 +37,7 @@ fn ending<T>(outcome: Outcome<T>, done: impl FnOnce(T) -> Ending) -> Ending {
         Outcome::Done(value) => done(value),
         Outcome::ItemFailed { reason } => Ending::Failed(reason),
         Outcome::Unavailable { reason } => Ending::Unavailable(reason),
-        Outcome::TryLater { reason } => Ending::Later(reason),
+        Outcome::TryLater { reason, after_seconds } => Ending::Later(reason, after_seconds),
         Outcome::Unknown { reason } => Ending::Doubt(reason),
     }
 }
@@ -69,6 +69,8 @@ async fn fill(app: &App, claim: &Claim, lead: &Lead, field: &str, key: &str) -> 
         match (field, value.as_str()) {
             ("title", Some(text)) => filled.title = tidy(text),
             ("company", Some(text)) => filled.company = tidy(text),
+            // What is too large to be kept was not filled.
+            _ if !fits(field, &value) => return Ending::LookedUp { filled: None, charged: false },
             _ => drop(filled.fields.insert(field.to_owned(), value)),
         }
         Ending::LookedUp { filled: Some(Box::new(filled)), charged: true }
@@ -155,9 +157,8 @@ async fn search(app: &App, claim: &Claim, hold: &Hold, key: &str) -> Ending {
     let (cursor, call) = (claim.job.cursor.as_deref(), format!("{key}:1"));
     ending(provider.search(&definition.query, kind, limit, cursor, &call).await, |page| {
         let leads: Vec<Lead> = page.results.iter().filter_map(lead_from_json).collect();
-        // A page without results and with a cursor would go round for ever.
-        let next_cursor =
-            page.next_cursor.filter(|cursor| !page.results.is_empty() && !cursor.contains('\0'));
+        // A page with nothing that can be read and with a cursor could go round for ever.
+        let next_cursor = page.next_cursor.filter(|cursor| !leads.is_empty() && !cursor.contains('\0'));
         Ending::Page { leads, next_cursor }
     })
 }

@@ -231,6 +231,24 @@ impl Store {
         .await
     }
 
+    /// Those of these names that no lead has among its fields. A name that is nowhere costs a look at every lead.
+    pub async fn unknown_fields(&self, workspace: i64, names: Vec<String>) -> Result<Vec<String>, Error> {
+        // Unlike `like`, this takes letters as they are in both databases.
+        const HAS: &str =
+            "select 1 from lead where workspace = ?1 and replace(fields, ?2, '') <> fields limit 1";
+        self.read(move |tx| {
+            let mut unknown = Vec::new();
+            for name in names {
+                let key = format!("{}:", serde_json::Value::from(name.as_str()));
+                if tx.one(HAS, values![workspace, &key], |row| row.int(0))?.is_none() {
+                    unknown.push(name);
+                }
+            }
+            Ok(unknown)
+        })
+        .await
+    }
+
     /// Those of these leads to which a step went out, or may have.
     pub async fn contacted(&self, workspace: i64, leads: Vec<i64>) -> Result<HashSet<i64>, Error> {
         // The list of steps lets the key of `step_result` find each row; a campaign has at most 20.

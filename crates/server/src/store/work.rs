@@ -97,8 +97,8 @@ pub enum Ending {
     NotSent(StepOutcome, String),
     /// A page of results.
     Page { leads: Vec<Lead>, next_cursor: Option<String> },
-    /// A passing failure: given back, tried again later.
-    Later(String),
+    /// A passing failure: given back, tried again later; not before so many seconds.
+    Later(String, i64),
     /// The item failed for good: given back, and the lead goes on.
     Failed(String),
     /// The provider refuses us: given back, the lead stays, the job pauses.

@@ -9,6 +9,7 @@ mod crash;
 mod disk;
 mod embed;
 mod http;
+mod imports;
 mod nodes;
 mod outage;
 mod pages;

@@ -134,7 +134,7 @@ async fn an_answer_after_the_hold_ran_out_still_ends_its_piece() {
     for (ending, used, outcome) in [
         (Ending::Sent, 2, Some(StepOutcome::Sent)),
         (Ending::NotSent(StepOutcome::Skipped, "gone".into()), 0, Some(StepOutcome::Skipped)),
-        (Ending::Later("busy".into()), 0, None),
+        (Ending::Later("busy".into(), 0), 0, None),
         (Ending::Unavailable("no".into()), 0, None),
     ] {
         let world = AtWork::new().await;

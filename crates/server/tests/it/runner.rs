@@ -2,6 +2,9 @@
 //! against what the stand-ins logged, and ends with an audit.
 
 mod credits;
+mod drafts;
+mod limits;
 mod providers;
+mod rogue;
 mod senders;
 mod sending;

@@ -33,6 +33,8 @@ pub struct Habits {
     pub idempotent: bool,
     pub query: bool,
     pub payments: PaymentsConfig,
+    /// Where all of them are, if not with the world's own stand-ins.
+    pub elsewhere: Option<String>,
 }
 
 impl Default for Habits {
@@ -42,6 +44,7 @@ impl Default for Habits {
             idempotent: true,
             query: false,
             payments: PaymentsConfig::Sandbox,
+            elsewhere: None,
         }
     }
 }
@@ -142,10 +145,11 @@ impl World {
     }
 
     fn config(&self) -> Config {
-        let Habits { timeout, idempotent, query, payments } = self.habits.clone();
+        let Habits { timeout, idempotent, query, payments, elsewhere } = self.habits.clone();
+        let place = elsewhere.unwrap_or_else(|| self.fakes.url.clone());
         let token = || Some(Secret::new(self.fakes.token.clone()));
         let http = |path: &str| HttpConfig {
-            url: format!("{}/{path}", self.fakes.url),
+            url: format!("{place}/{path}"),
             token: token(),
             idempotent,
             query,
@@ -169,7 +173,7 @@ impl World {
                 enrichment: vec![enrichment],
                 linkedin: Some(http("linkedin")),
                 messages: Some(MessagesConfig {
-                    base_url: format!("{}/v1", self.fakes.url),
+                    base_url: format!("{place}/v1"),
                     model: "local".to_owned(),
                     token: token(),
                     timeout,

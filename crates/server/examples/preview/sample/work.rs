@@ -119,7 +119,13 @@ pub(crate) fn leads() -> Leads {
             row(396, false, "Discovered"),
         ],
         next: Some(text("cursor-1")),
-        import: Some(Import { created: 118, merged: 2, rejected: vec![rejected] }),
+        import: Some(Import {
+            created: 118,
+            merged: 2,
+            refused: 1,
+            rejected: vec![rejected],
+            fields: String::new(),
+        }),
     }
 }
 

@@ -32,7 +32,11 @@ pub struct LeadRow {
 pub struct Import {
     pub created: i64,
     pub merged: i64,
+    /// How many rows were rejected, also those that are not listed.
+    pub refused: i64,
     pub rejected: Vec<Rejected>,
+    /// The columns that are kept among the leads' other fields; empty: none.
+    pub fields: String,
 }
 
 #[derive(Debug, Clone)]

@@ -22,6 +22,10 @@ use crate::values;
 
 /// How often one piece is tried again after a passing failure before its lead goes on without it.
 const MAX_ATTEMPTS: i64 = 12;
+/// How long a provider may ask to be left alone, in seconds: a day.
+const MAX_PAUSE_SECONDS: i64 = 86_400;
+/// How many results that a workspace owns already one search passes by; then there is no use in asking for more.
+const MOST_KNOWN: i64 = 100_000;
 /// How often a message that is empty, refused or cut off is written again, for free.
 const MAX_WRITES: i64 = 3;
 
@@ -89,7 +93,7 @@ fn end_hold(
     let Some(open) = open else { return Ok(()) };
     let command = match ending {
         Ending::Doubt(_) => Command::Doubt(open.id),
-        Ending::Later(_) | Ending::Unavailable(_) => Command::Release(open.id),
+        Ending::Later(..) | Ending::Unavailable(_) => Command::Release(open.id),
         _ => Command::Settle {
             hold: open.id,
             quantity: settled,
@@ -105,8 +109,9 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
     match ending {
         // The end of the hold has marked the work as in doubt; what remains is why.
         Ending::Doubt(reason) => detail(tx, claim, reason)?,
-        Ending::Later(reason) if claim.attempts + 1 < MAX_ATTEMPTS => {
-            let pause = 60_000_000_i64 << claim.attempts.min(8);
+        Ending::Later(reason, after) if claim.attempts + 1 < MAX_ATTEMPTS => {
+            let asked = (*after).clamp(0, MAX_PAUSE_SECONDS) * 1_000_000;
+            let pause = (60_000_000_i64 << claim.attempts.min(8)).max(asked);
             forget_hold(tx, claim)?;
             give_place_back(tx, claim)?;
             tx.execute(
@@ -159,7 +164,7 @@ fn go_on(
     let outcome = match ending {
         Ending::Sent => Some((StepOutcome::Sent, "")),
         Ending::NotSent(outcome, reason) => Some((*outcome, reason.as_str())),
-        Ending::Failed(reason) | Ending::Later(reason) => Some((StepOutcome::Failed, reason.as_str())),
+        Ending::Failed(reason) | Ending::Later(reason, _) => Some((StepOutcome::Failed, reason.as_str())),
         _ => None,
     };
     forget_hold(&batch.tx, claim)?;
@@ -277,7 +282,7 @@ fn count(tx: &Tx<'_>, workspace: i64, job: i64, column: &str, by: i64) -> Result
 
 fn turn_page(batch: &mut Batch<'_>, claim: &Claim, job: &Job, more: bool) -> Result<(), Error> {
     give_back(&batch.tx, claim, None)?;
-    if more && job.delivered < job.requested {
+    if more && job.delivered < job.requested && job.duplicates < MOST_KNOWN {
         batch.tx.execute(
             "update work set attempts = 0 where workspace = ?1 and job = ?2 and lead = 0",
             values![claim.workspace, job.id],
