@@ -112,15 +112,21 @@ pub fn load(tx: &Tx<'_>, whose: &[i64], now: Time) -> Result<Vec<Option<Cached>>
     );
     let grants = tx.query_each(&live, &recent, read_grant)?;
     let holds = tx.query_each(&format!("{HOLD} where workspace = ?1 and status < 3"), &named, read_hold)?;
-    let together =
-        |(((account, workspace), grants), holds): (((Vec<(Cached, bool)>, &i64), Vec<Grant>), Vec<Hold>)| {
-            let Some((mut cached, has_budgets)) = account.into_iter().next() else { return Ok(None) };
-            cached.budgets = if has_budgets { Some(Budgets::load(tx, *workspace)?) } else { None };
-            grants.into_iter().for_each(|grant| cached.account.load_grant(grant));
-            holds.into_iter().for_each(|hold| cached.account.load_hold(hold));
-            Ok(Some(cached))
+    let mut all = Vec::with_capacity(whose.len());
+    for (((mut account, grants), holds), workspace) in accounts.into_iter().zip(grants).zip(holds).zip(whose)
+    {
+        let Some((mut cached, has_budgets)) = account.pop() else {
+            all.push(None);
+            continue;
         };
-    accounts.into_iter().zip(whose).zip(grants).zip(holds).map(together).collect()
+        grants.into_iter().for_each(|grant| cached.account.load_grant(grant));
+        holds.into_iter().for_each(|hold| cached.account.load_hold(hold));
+        if has_budgets {
+            cached.budgets = Some(Budgets::load(tx, *workspace)?);
+        }
+        all.push(Some(cached));
+    }
+    Ok(all)
 }
 
 fn read_account(row: &Row<'_>) -> Result<Cached, Error> {

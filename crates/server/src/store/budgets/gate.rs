@@ -22,12 +22,15 @@ use crate::values;
 /// How many sums are kept of one workspace.
 const MOST_SUMS: usize = 1_024;
 
+/// What was spent, since when.
+type Sum = (Time, i64);
+
 /// The budgets of an account that has some.
 #[derive(Clone, Debug)]
 pub struct Budgets {
     all: Vec<Budget>,
     /// What was spent, by budget and label, since when.
-    sums: HashMap<(usize, Option<Arc<str>>), (Time, i64)>,
+    sums: HashMap<(usize, Option<Arc<str>>), Sum>,
     /// The present day and period: from when to when.
     spans: [Option<(Time, Time)>; 2],
     /// Whether they paused something that waits for room.
