@@ -29,7 +29,8 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         let payments = if app.payments.is_some() { app.store.due_payments(BATCH).await? } else { Vec::new() };
         let buys = if app.payments.is_some() { app.store.due_auto_buys(BATCH).await? } else { Vec::new() };
         let accounts = app.store.due_accounts().await?;
-        let due = periods.len() + payments.len() + buys.len() + accounts.len();
+        let budgets = app.store.due_budgets(BATCH).await?;
+        let due = periods.len() + payments.len() + buys.len() + accounts.len() + budgets.len();
         // One that cannot be done must not keep the others waiting.
         let renewals = periods.into_iter().map(|(workspace, plan)| async move {
             let terms = plan.and_then(|plan| money::terms(app.catalog(), &plan));
@@ -52,6 +53,9 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         }
         let sweeps =
             accounts.into_iter().map(|workspace| Post::new(workspace, Command::Sweep, "system")).collect();
+        failed.extend(
+            failures(budgets.into_iter().map(|workspace| app.store.look_at_budgets(workspace))).await,
+        );
         failed.extend(app.store.post_all(sweeps).await.into_iter().filter_map(Result::err));
         done += due - failed.len().min(due);
         let stuck = failed.len() >= due;
@@ -108,6 +112,7 @@ pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
             if app.payments.is_some() { app.store.next_attempt().await? } else { None },
             if app.payments.is_some() { app.store.next_auto_buy().await? } else { None },
             app.store.next_in_ledger().await?,
+            app.store.next_budget().await?,
             app.store.next_piece().await?,
             app.store.next_mail().await?,
             app.store.next_delivery().await?,

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod answer;
+mod budget;
 mod campaign;
 mod chance;
 mod laws;

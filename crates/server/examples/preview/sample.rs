@@ -145,6 +145,7 @@ pub(crate) fn billing(case: Case, role: Role) -> Billing {
             shortfall: Some((6_820 - available).max(0)).filter(|missing| *missing > 0),
             shares: if case == Case::Out { vec![] } else { shares },
         },
+        limits: limits(),
         plan: Some(Plan {
             label: text("Growth"),
             status: text("Active"),
@@ -264,6 +265,30 @@ fn prices() -> Vec<Price> {
     ]
 }
 
+fn limits() -> Limits {
+    let key = ("workspace", String::new(), "day");
+    let (whose, used_by) = (text("Each campaign"), Some(text("Sample campaign")));
+    let each = Limit {
+        whose,
+        per: text("in total"),
+        used: 610,
+        used_by,
+        credits: 2_000,
+        resets: None,
+        key: ("campaign", String::new(), "total"),
+    };
+    let day = Limit {
+        whose: text("Workspace"),
+        per: text("a day"),
+        used: 310,
+        used_by: None,
+        credits: 500,
+        resets: Some(text("23 Nov 00:00")),
+        key,
+    };
+    Limits { rows: vec![day, each], campaigns: vec![], form: LimitForm::default() }
+}
+
 pub(crate) fn empty_billing() -> Billing {
     let full = billing(Case::Healthy, Role::Admin);
     Billing {
@@ -288,6 +313,7 @@ pub(crate) fn empty_billing() -> Billing {
             },
             ..full.shell
         },
+        limits: Limits { rows: vec![], ..full.limits },
         plan: None,
         buy: Buy::Unavailable,
         usage: Usage {

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use billing::{HoldStatus, Refusal};
 use serde_json::{Map, Value, json};
 
+use super::budgets;
 use crate::money::Trouble;
 use crate::outreach::{Failure, Fault};
 use crate::payments::Failure as Unpaid;
@@ -181,6 +182,20 @@ impl From<store::Error> for Error {
             .fact("limit", limit)
             .fact("used", used)
             .fact("needed", needed),
+            store::Error::OverBudget(over) => Error::new(
+                StatusCode::PAYMENT_REQUIRED,
+                "budget_exceeded",
+                format!(
+                    "a budget of {} credits does not allow this: {} are used or held, and this needs {}",
+                    over.limit, over.used, over.needed
+                ),
+            )
+            .fact("scope", budgets::scope_name(over.scope))
+            .fact("label", over.label.as_deref())
+            .fact("per", budgets::per_name(over.per))
+            .fact("limit", over.limit)
+            .fact("used", over.used)
+            .fact("needed", over.needed),
             store::Error::Unavailable(why) | store::Error::Again(why) => {
                 Error::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why)
             }

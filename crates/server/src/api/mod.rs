@@ -10,6 +10,7 @@ pub mod shortcut;
 
 mod auto_topup;
 mod batch;
+mod budgets;
 mod campaigns;
 mod credits;
 mod embed;
@@ -130,6 +131,7 @@ fn about_money() -> OpenApiRouter<App> {
         .routes(routes!(finance::payments_csv))
         .routes(routes!(finance::grants_csv))
         .routes(routes!(auto_topup::get, auto_topup::put))
+        .routes(routes!(budgets::get, budgets::put))
         .routes(routes!(subscription::get, subscription::put))
         .routes(routes!(subscription::cancel))
         .routes(routes!(subscription::resume))

@@ -39,7 +39,7 @@ pub struct Life {
 pub struct Used {
     /// Charged in time.
     pub charged: i128,
-    /// Charged after the hold had been released.
+    /// Charged after the hold had been released, or for a message that somebody asked for: no lease tells.
     pub late: i128,
     /// Held by open holds.
     pub held: i128,
@@ -268,7 +268,7 @@ fn settle(
         format!("entry {seq} charges other credits than {quantity} × {} of hold {id}", hold.unit_price)
     });
     if let Some(used) = used(book, hold) {
-        *if late { &mut used.late } else { &mut used.charged } += amount;
+        *if late || hold.epoch == 0 { &mut used.late } else { &mut used.charged } += amount;
     }
     (hold.status, hold.settled, hold.parts) = (SETTLED, quantity, Some(consumed));
     (hold.release_reason, hold.attempted, hold.ended_at) = (None, entry.attempted, Some(entry.at));
@@ -325,6 +325,7 @@ pub fn close(book: &mut Book, findings: &mut Findings) {
             }),
         }
         if now.status < SETTLED
+            && now.epoch > 0
             && let Some(used) = used(book, &now)
         {
             used.held += i128::from(now.quantity) * i128::from(now.unit_price);
@@ -357,13 +358,13 @@ fn differing(row: &HoldRow, now: &HoldRow) -> String {
     names.join(", ")
 }
 
-/// The sums of the job that a hold was made for; `None` for a hold of nobody's lease.
+/// The sums of the job that a hold was made for; `None` for a caller's own hold.
 fn used<'b>(book: &'b mut Book, hold: &HoldRow) -> Option<&'b mut Used> {
-    if hold.epoch == 0 {
+    if hold.epoch == 0 && !hold.operation.starts_with("message_") {
         return None;
     }
     let job = job_of(book.workspace, &hold.labels);
-    book.life.nameless |= job.is_none();
+    book.life.nameless |= job.is_none() && hold.epoch > 0;
     Some(book.life.jobs.entry(job?).or_default())
 }
 

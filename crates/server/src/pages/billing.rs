@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Form, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use billing::GrantKind;
 use billing::campaign::Stage;
@@ -15,9 +16,10 @@ use super::scene::Scene;
 use super::session::{self, Visitor};
 use super::view::format::{Figure, money as in_money, thousands};
 use super::view::{
-    self, Balance, Billing, Buy, CustomAmount, History, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
+    self, Balance, Billing, Buy, CustomAmount, History, LimitForm, Pack, Plan, Price, Reach, ReachCampaign,
+    Share, Tab,
 };
-use super::{forecast, history, usage};
+use super::{forecast, history, limits, usage};
 use crate::app::App;
 use crate::store::committer::{Key, KeyKind};
 use crate::store::jobs::{Job, JobKind};
@@ -31,7 +33,7 @@ const LINES: i64 = 25;
 /// As many packs as the page's form tells apart.
 const MOST_PACKS: usize = 8;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 pub struct Shown {
     range: Option<String>,
     group: Option<String>,
@@ -42,24 +44,36 @@ pub struct Shown {
 /// Account, Billing.
 pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<Shown>) -> Page {
     let scene = Scene::load(&app, &visitor).await?;
+    draw(&whole(&app, &scene, &shown, LimitForm::default()).await?)
+}
+
+/// The same page, with a limit's form as it was sent and what is wrong with it.
+pub async fn with_limit(app: &App, visitor: &Visitor, form: LimitForm) -> Page {
+    let scene = Scene::load(app, visitor).await?;
+    let page = draw(&whole(app, &scene, &Shown::default(), form).await?)?;
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+}
+
+async fn whole(app: &App, scene: &Scene, shown: &Shown, limit: LimitForm) -> Result<Billing, store::Error> {
     let (range, group) = (usage::range(shown.range.as_deref()), usage::group(shown.group.as_deref()));
-    let balance = balance(&app, &scene).await?;
-    let usage = usage::card(&app, &scene, range, group).await?;
+    let balance = balance(app, scene).await?;
+    let usage = usage::card(app, scene, range, group).await?;
     let show = history::show(shown.show.as_deref());
     let before = shown.before.as_deref().and_then(|number| number.parse().ok());
-    let mut lines = history::lines(&app, scene.workspace.id, show, before, LINES + 1).await?;
+    let mut lines = history::lines(app, scene.workspace.id, show, before, LINES + 1).await?;
     let more = lines.entries.len() > LINES as usize;
     lines.entries.truncate(LINES as usize);
     let next = lines.entries.last().filter(|_| more).map(|last| last.entry.seq.to_string());
-    draw(&Billing {
+    Ok(Billing {
         shell: scene.shell(Some(Tab::Billing)),
-        reach: reach(&app, &scene).await?,
-        plan: plan(&app, &scene).await?,
-        buy: buy(&app, &scene, &balance),
+        reach: reach(app, scene).await?,
+        plan: plan(app, scene).await?,
+        buy: buy(app, scene, &balance),
         balance,
+        limits: limits::section(app, scene, limit).await?,
         usage,
-        history: History { show, rows: lines.rows(&app, &scene), next },
-        prices: prices(&app),
+        history: History { show, rows: lines.rows(app, scene), next },
+        prices: prices(app),
     })
 }
 

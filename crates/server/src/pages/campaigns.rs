@@ -150,7 +150,12 @@ pub fn reasons(scene: &Scene, job: &Job) -> Vec<PauseReason> {
             None => Why::Other { what: "out of credits".to_owned() },
         },
         Reason::Person => Why::Person { by: pause.by.clone() },
-        Reason::CreditCap => Why::CreditCap { limit: job.credit_cap.unwrap_or(0), used: job.credits_used },
+        Reason::CreditCap => match job.credit_cap {
+            Some(limit) if job.credits_used + pause.needed.unwrap_or(0) > limit => {
+                Why::CreditCap { limit, used: job.credits_used }
+            }
+            _ => Why::Other { what: "a limit of the workspace is reached".to_owned() },
+        },
         Reason::Provider => {
             let what = pause.by.clone().or(job.detail.clone());
             Why::Provider { what: what.unwrap_or_else(|| "it does not accept our calls".to_owned()) }

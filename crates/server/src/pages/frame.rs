@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::scene::Scene;
 use super::session::{self, Cookies};
+use super::view::format::thousands;
 use super::view::{ErrorPage, SignedOut};
 use crate::app::App;
 use crate::money;
@@ -110,6 +111,12 @@ impl From<store::Error> for Trouble {
             )),
             store::Error::OverCap { limit, used, needed, .. } => Trouble::unprocessable(format!(
                 "The campaign may use {limit} credits and has used {used}: this needs {needed} more."
+            )),
+            store::Error::OverBudget(over) => Trouble::unprocessable(format!(
+                "A limit of {} credits is reached: {} are used or reserved, and this needs {}.",
+                thousands(over.limit),
+                thousands(over.used),
+                thousands(over.needed)
             )),
             store::Error::Unavailable(why) | store::Error::Again(why) => {
                 Trouble::unavailable(&sentence(&why))

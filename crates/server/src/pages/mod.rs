@@ -16,6 +16,7 @@ mod frame;
 mod history;
 mod keys;
 mod leads;
+mod limits;
 mod live;
 mod notifications;
 mod operator;
@@ -61,6 +62,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/billing", get(billing::page))
         .route("/billing/topups", post(billing::top_up))
         .route("/billing/ask", post(billing::ask))
+        .route("/billing/limits/{act}", post(limits::act))
         .route("/billing/usage.csv", get(csv_file::usage))
         .route("/billing/history.csv", get(csv_file::history))
         .route("/billing/payments.csv", get(csv_file::payments))

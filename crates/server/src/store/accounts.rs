@@ -204,6 +204,9 @@ impl Accounts {
             self.behind.insert(workspace);
         }
         cached.waiting.add(workspace, recorded, canonical);
+        if let Some(budgets) = &mut cached.budgets {
+            budgets.follow(&recorded.entry);
+        }
         cached
     }
 

@@ -11,10 +11,8 @@ use billing::subscription::{auto_buy_retry, packs_missing};
 use super::batch::Batch;
 use super::db::Tx;
 use super::payments::{self, NewPayment, Payment};
-use super::subscriptions::last;
-use super::workspaces::find as find_workspace;
-use super::{Error, Store, alerts, outbox};
-use crate::{calendar, clock, values};
+use super::{Error, Store, alerts, budgets, outbox};
+use crate::{clock, values};
 
 /// What a workspace asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,7 +120,7 @@ fn begin(batch: &mut Batch<'_>, workspace: i64, pack: Option<&NewPayment>) -> Re
         return off(batch, workspace, "Auto-buy is off: no payment method is saved.");
     }
     let available = batch.account(workspace)?.available;
-    let (from, to) = period(batch, workspace)?;
+    let (from, to) = budgets::period(&batch.tx, workspace, batch.now)?;
     let bought = "select cast(coalesce(sum(quantity), 0) as bigint) from payment
         where workspace = ?1 and purpose = 2 and status in (0, 1, 4, 5) and created_at >= ?2";
     let left = row.asked.most - batch.tx.int(bought, values![workspace, from])?;
@@ -160,16 +158,6 @@ fn times(pack: &NewPayment, packs: i64) -> NewPayment {
         tax: pack.tax * packs,
         ..pack.clone()
     }
-}
-
-/// The period whose ceiling counts: the plan's, or the calendar month.
-fn period(batch: &Batch<'_>, workspace: i64) -> Result<(Time, Time), Error> {
-    let zone = find_workspace(&batch.tx, workspace)?.time_zone;
-    if let Some(last) = last(&batch.tx, workspace)?.filter(|last| last.ends_at > batch.now) {
-        return Ok((last.starts_at, last.ends_at));
-    }
-    let from = calendar::bucket_start(batch.now, &zone, "month");
-    Ok((from, calendar::period_start(from, &zone, 1, 1)))
 }
 
 fn later(batch: &Batch<'_>, workspace: i64, at: Option<Time>) -> Result<(), Error> {

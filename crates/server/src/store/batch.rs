@@ -19,7 +19,7 @@ use super::entry::{self, Note, Recorded};
 use super::journal;
 use super::keys::Made;
 use super::ledger::Cached;
-use super::{Error, alerts, work};
+use super::{Error, alerts, budgets, work};
 
 /// One transaction in the making.
 pub struct Batch<'a> {
@@ -94,13 +94,21 @@ impl<'a> Batch<'a> {
                 &named
             }
         };
+        let mut entries = Vec::with_capacity(1);
+        let over = match self.cached(post.workspace).budgets {
+            None => None,
+            Some(_) => budgets::ask(self, post.workspace, command, &mut entries)?,
+        };
         let grants = command.grant().into_iter();
         let cached = self.accounts.load_named(&self.tx, post.workspace, command.hold(), grants)?;
         let before = cached.watch;
-        let mut entries = Vec::with_capacity(1);
-        let outcome = billing::ledger::post(&mut cached.account, command, self.now, &mut entries);
-        let recorded = self.record(post, entries, outcome);
-        if let Err(Refusal::InsufficientCredits { needed, .. }) = outcome
+        let outcome = match over {
+            None => billing::ledger::post(&mut cached.account, command, self.now, &mut entries)
+                .map_err(Error::Refused),
+            Some(over) => Err(Error::OverBudget(Box::new(over))),
+        };
+        let recorded = self.record(post, entries, outcome.as_ref().ok().copied());
+        if let Err(Error::Refused(Refusal::InsufficientCredits { needed, .. })) = outcome
             && post.background
         {
             self.cached(post.workspace).watch.refused(needed);
@@ -250,14 +258,8 @@ impl<'a> Batch<'a> {
     }
 
     /// Chains decided entries, with their notes and the key of the one that answers, and keeps them for their tables.
-    fn record(
-        &mut self,
-        post: &Post,
-        entries: Vec<Entry>,
-        outcome: Result<Posted, Refusal>,
-    ) -> Vec<Arc<Recorded>> {
-        let main =
-            outcome.ok().and_then(|posted| if let Posted::Entry(seq) = posted { Some(seq) } else { None });
+    fn record(&mut self, post: &Post, entries: Vec<Entry>, outcome: Option<Posted>) -> Vec<Arc<Recorded>> {
+        let main = outcome.and_then(|posted| if let Posted::Entry(seq) = posted { Some(seq) } else { None });
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let own = Some(entry.seq) == main;
@@ -292,6 +294,10 @@ impl<'a> Batch<'a> {
             self.touch(workspace);
         }
         alerts::look(self, workspace, recorded)?;
+        let budgets = self.accounts.get(workspace).budgets.as_deref();
+        if budgets::freed(budgets, recorded.iter().map(|row| &row.entry)) {
+            budgets::look(self, workspace)?;
+        }
         self.changed.insert(workspace);
         if self.at_work {
             self.touch(workspace);

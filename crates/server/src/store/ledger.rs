@@ -23,6 +23,7 @@ use billing::units::DAY;
 use billing::{Account, Amount, Hold, HoldStatus, Labels, Price, Seq, Time};
 
 use super::Error;
+use super::budgets::Budgets;
 use super::codec::{
     grant_kind, hold_status, level, parts, parts_text, release_code, release_reason, threshold,
 };
@@ -54,6 +55,8 @@ pub struct Cached {
     pub level: Level,
     /// Entries that the account has and the tables do not have yet.
     pub waiting: Waiting,
+    /// The workspace's budgets, if it has any.
+    pub budgets: Option<Box<Budgets>>,
 }
 
 impl Cached {
@@ -97,24 +100,33 @@ pub fn load(tx: &Tx<'_>, whose: &[i64], now: Time) -> Result<Vec<Option<Cached>>
     let accounts = tx.query_each(
         "select a.seq, a.at, a.debt, a.hash, a.level, a.low_armed, a.critical_armed, a.low_mailed_at, a.critical_mailed_at,
            a.out_since, a.restored_at, a.needed, w.low, w.critical, w.plan_credits, b.below,
-           case when b.due_at is not null or b.payment is not null then 1 else 0 end
+           case when b.due_at is not null or b.payment is not null then 1 else 0 end,
+           case when exists (select 1 from budget u where u.workspace = a.workspace) then 1 else 0 end
          from account a join workspace w on w.workspace = a.workspace
          left join auto_buy b on b.workspace = a.workspace and b.enabled = 1 where a.workspace = ?1",
         &named,
-        read_account,
+        |row| Ok((read_account(row)?, row.int(17)? != 0)),
     )?;
     let live = format!(
         "{GRANT} where workspace = ?1 and (scheduled > 0 or available > 0 or held > 0 or granted_at >= ?2)"
     );
     let grants = tx.query_each(&live, &recent, read_grant)?;
     let holds = tx.query_each(&format!("{HOLD} where workspace = ?1 and status < 3"), &named, read_hold)?;
-    let together = |((mut account, grants), holds): ((Vec<Cached>, Vec<Grant>), Vec<Hold>)| {
-        let mut cached = account.pop()?;
+    let mut all = Vec::with_capacity(whose.len());
+    for (((mut account, grants), holds), workspace) in accounts.into_iter().zip(grants).zip(holds).zip(whose)
+    {
+        let Some((mut cached, has_budgets)) = account.pop() else {
+            all.push(None);
+            continue;
+        };
         grants.into_iter().for_each(|grant| cached.account.load_grant(grant));
         holds.into_iter().for_each(|hold| cached.account.load_hold(hold));
-        Some(cached)
-    };
-    Ok(accounts.into_iter().zip(grants).zip(holds).map(together).collect())
+        if has_budgets {
+            cached.budgets = Some(Budgets::load(tx, *workspace)?);
+        }
+        all.push(Some(cached));
+    }
+    Ok(all)
 }
 
 fn read_account(row: &Row<'_>) -> Result<Cached, Error> {
@@ -140,6 +152,7 @@ fn read_account(row: &Row<'_>) -> Result<Cached, Error> {
         hash: row.blob(3)?.try_into().unwrap_or([0; 32]),
         level: level(row.int(4)?),
         waiting: Waiting::default(),
+        budgets: None,
     })
 }
 

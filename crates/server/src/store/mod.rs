@@ -10,6 +10,7 @@ pub mod alerts;
 mod answers;
 pub mod auto_buy;
 pub mod batch;
+pub mod budgets;
 pub mod canonical;
 pub mod codec;
 pub mod committer;
@@ -46,6 +47,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use billing::Refusal;
+use billing::budget::Over;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -79,6 +81,8 @@ pub enum Error {
         /// Credits needed now.
         needed: i64,
     },
+    /// A budget of the workspace refuses it.
+    OverBudget(Box<Over>),
     /// The disk is full, the server is away, or the store is stopping: try again.
     Unavailable(String),
     /// Others wrote at the same time: nothing of this was committed, and trying at once makes sense.

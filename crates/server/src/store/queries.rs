@@ -324,7 +324,7 @@ fn read_usage(row: &Row<'_>) -> Result<UsageRow, Error> {
 }
 
 /// Usage of a part of a slot, from the entries themselves.
-fn cut_slot(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<Vec<UsageRow>, Error> {
+pub(super) fn cut_slot(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<Vec<UsageRow>, Error> {
     if from >= to {
         return Ok(Vec::new());
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod budgets;
 mod calendar;
 mod cluster;
 mod console;

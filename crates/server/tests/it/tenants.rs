@@ -55,6 +55,8 @@ POST /v1/sandbox/topups/{id} operator {"outcome": "paid"}
 GET /v1/workspaces/{ws}/payments own
 GET /v1/workspaces/{ws}/payments.csv own
 GET /v1/workspaces/{ws}/grants.csv own
+GET /v1/workspaces/{ws}/budgets own
+PUT /v1/workspaces/{ws}/budgets own {"budgets": []}
 GET /v1/workspaces/{ws}/auto_topup own
 PUT /v1/workspaces/{ws}/auto_topup own {"enabled": false, "below": 1, "pack": "x", "max_per_period": 1}
 GET /v1/workspaces/{ws}/subscription own

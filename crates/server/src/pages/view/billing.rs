@@ -4,6 +4,7 @@ use askama::Template;
 
 use super::chart::{Chart, HEIGHT};
 use super::format::{Figure, QueryValue, money, money_per_credit};
+use super::limits::Limits;
 use super::shell::{Flash, Moment, Renewal, Shell, Tab};
 
 #[derive(Debug, Clone, Template)]
@@ -14,6 +15,7 @@ pub struct Billing {
     pub balance: Balance,
     pub plan: Option<Plan>,
     pub buy: Buy,
+    pub limits: Limits,
     pub usage: Usage,
     pub history: History,
     pub prices: Vec<Price>,

@@ -12,6 +12,7 @@ pub mod chart;
 mod console;
 mod embed;
 pub mod format;
+mod limits;
 mod operator;
 mod outreach;
 mod papers;
@@ -35,6 +36,7 @@ pub use console::{
     MailRow, PaidRow,
 };
 pub use embed::{EmbeddedChip, Theme};
+pub use limits::{Limit, LimitForm, Limits};
 pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
 pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
 pub use papers::{

@@ -367,6 +367,7 @@ create table pause (
   needed integer,
   available integer,
   by text,
+  until integer,
   constraint pause_key primary key (workspace, job, reason)
 ) without rowid;
 
@@ -539,3 +540,16 @@ create table sender (
   created_at integer not null,
   constraint sender_key primary key (workspace, id)
 ) without rowid;
+
+-- How many credits may be used. `label` is empty for the workspace, and for each campaign or member on its own. Work that one
+-- of them refused is paused `until` one begins anew.
+create table budget (
+  workspace integer not null,
+  id integer not null,
+  scope integer not null,
+  label text not null,
+  per integer not null,
+  credits integer not null,
+  constraint budget_key primary key (workspace, id)
+) without rowid;
+create index pause_until on pause (until) where until is not null;

@@ -11,7 +11,7 @@ use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
 use super::super::payments::{self, NewPayment, Payment, Purpose, Status};
 use super::super::workspaces::{Workspace, find};
-use super::super::{Error, Store, alerts, outbox, webhooks};
+use super::super::{Error, Store, alerts, budgets, outbox, webhooks};
 use super::{Ordered, Standing, Terms, last};
 use crate::store::alerts::thousands;
 use crate::{calendar, clock, id, values};
@@ -175,7 +175,7 @@ pub(super) fn agree(
         batch.reload(workspace.id)?;
         batch.look_again(workspace.id)?;
     }
-    Ok(())
+    budgets::period_changed(batch, workspace.id)
 }
 
 fn grant(

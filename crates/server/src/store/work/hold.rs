@@ -10,12 +10,11 @@ use billing::ledger::{Command, HoldTerms};
 
 use super::finish::give_place_back;
 use super::{Claim, Held, lead_id, owns};
-use crate::store::Error;
 use crate::store::batch::Batch;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, JobKind, Pause};
-use crate::store::leads;
+use crate::store::{Error, budgets, leads};
 use crate::values;
 
 pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms) -> Result<Held, Error> {
@@ -48,6 +47,13 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
                 values![workspace, job.id, needed],
             )?;
             Ok(Held::Yes(Box::new(hold)))
+        }
+        Err(Error::OverBudget(over)) => {
+            if !over.may_pass {
+                budgets::pause(batch, workspace, &mut job, needed)?;
+            }
+            give_back(&batch.tx, claim, None)?;
+            Ok(Held::No)
         }
         Err(Error::Refused(refusal)) => {
             let cost =
