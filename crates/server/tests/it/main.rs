@@ -19,6 +19,7 @@ mod people;
 mod pieces;
 mod plans;
 mod proxy;
+mod review;
 mod runner;
 mod sample;
 mod spread;
