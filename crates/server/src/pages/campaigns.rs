@@ -90,6 +90,7 @@ pub async fn page(
         leads: counts(&progress),
         credits_used: job.credits_used,
         credit_cap: job.credit_cap,
+        to_review: progress.state(WorkState::Review),
         estimate,
         steps: steps(&job, &progress),
         rows: leads.iter().map(|lead| lead_row(&scene, &job, &names, lead)).collect(),

@@ -28,6 +28,11 @@ pub fn words(value: &str) -> Option<Flash> {
         "launched" => done("The campaign is launched. Launching was free."),
         "paused" => done("The campaign is paused. Every lead keeps its place."),
         "resumed" => done("The pause is lifted."),
+        "messages-approved" => Some(Flash::Done(format!(
+            "{} approved: each goes out when its step is due.",
+            number.of("message", "messages")
+        ))),
+        "message-saved" => done("The message is saved. It still waits for approval."),
         "search" => {
             Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
         }
@@ -48,6 +53,9 @@ pub fn words(value: &str) -> Option<Flash> {
         "webhook-off" => done("The endpoint is turned off."),
         "webhook-deleted" => done("The endpoint is deleted."),
         "webhook-retry" => done("It is sent again."),
+        "sender-added" => done("The sender is added. Campaigns that name it send from it."),
+        "sender-on" => done("The sender is on again."),
+        "sender-off" => done("The sender is off. Its campaigns wait for it."),
         "form-sent" => done("This form was sent already: it was done once."),
         "all-read" => done("All notices are marked as read."),
         "no-workspace" => failed("No workspace has this id. Nothing was granted."),

@@ -24,8 +24,10 @@ mod payments;
 mod people;
 mod plan;
 mod preview;
+mod review;
 mod scene;
 mod searches;
+mod senders;
 mod session;
 mod sessions;
 mod settings;
@@ -80,6 +82,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/checkout/{topup}", get(checkout::page).post(checkout::end))
         .route("/campaigns", get(campaigns::list))
         .route("/campaigns/{id}", get(campaigns::page))
+        .route("/campaigns/{id}/messages", get(review::page).post(review::decide))
         .route("/campaigns/{id}/{act}", post(campaigns::act))
         .route("/leads", get(leads::list))
         .route("/leads/import", post(leads::import))
@@ -115,6 +118,8 @@ fn about_account() -> Router<App> {
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/end-others", post(sessions::end_others))
         .route("/settings/sessions/{session}/end", post(sessions::end))
+        .route("/settings/senders", get(senders::list).post(senders::create))
+        .route("/settings/senders/{sender}/{act}", post(senders::act))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/settings/webhooks/{endpoint}", get(webhooks::page))
         .route("/settings/webhooks/{endpoint}/{act}", post(webhooks::act))

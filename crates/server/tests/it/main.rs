@@ -20,6 +20,7 @@ mod people;
 mod pieces;
 mod plans;
 mod proxy;
+mod review;
 mod runner;
 mod sample;
 mod spread;

@@ -85,6 +85,7 @@ pub(crate) fn campaign(case: Case, standing: Standing) -> Campaign {
         leads: counts(120, 96, 13, 8),
         credits_used: 4_212,
         credit_cap: Some(6_000),
+        to_review: 0,
         steps: vec![
             step(1, "E-mail", 1, "at once", 6, 100),
             step(2, "LinkedIn invite", 4, "3 days after step 1, if no reply", 41, 52),

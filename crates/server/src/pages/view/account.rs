@@ -3,6 +3,7 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 
+use super::format::Figure;
 use super::shell::{Flash, Moment, Role, Shell, Tab};
 
 /// Which page under Account is the current one.
@@ -12,6 +13,7 @@ pub enum Section {
     People,
     Keys,
     Webhooks,
+    Senders,
     Sessions,
 }
 
@@ -26,6 +28,44 @@ impl Sections {
     fn on(&self, section: Section) -> bool {
         self.0 == section
     }
+}
+
+/// A sender as it was typed, without how its mail server is reached.
+#[derive(Debug, Clone, Default)]
+pub struct SenderForm {
+    pub email: bool,
+    pub from: String,
+    pub account: String,
+    pub daily_limit: String,
+    pub hours: String,
+    pub spacing: String,
+    /// `Hours: must be times of the day like 09:00 and 17:00.`
+    pub wrong: Option<String>,
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "account/senders.html")]
+pub struct Senders {
+    pub shell: Shell,
+    pub rows: Vec<SenderRow>,
+    pub form: SenderForm,
+    pub form_key: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct SenderRow {
+    pub id: String,
+    pub email: bool,
+    pub from: String,
+    /// Its mail server or its account.
+    pub through: String,
+    pub sent_today: i64,
+    pub daily_limit: i64,
+    /// `09:00 to 17:00, mon tue`
+    pub hours: String,
+    /// Seconds between two sends.
+    pub spacing: i64,
+    pub active: bool,
 }
 
 /// A form that was sent and not taken keeps what was typed, and says what is wrong beside the field.

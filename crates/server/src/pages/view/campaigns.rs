@@ -77,12 +77,41 @@ pub struct Campaign {
     pub leads: LeadCounts,
     pub credits_used: i64,
     pub credit_cap: Option<i64>,
+    /// How many messages wait for a person.
+    pub to_review: i64,
     /// What the rest of the sequence will use at most; None when completed.
     pub estimate: Option<Estimate>,
     pub steps: Vec<StepRow>,
     pub rows: Vec<CampaignLead>,
     /// The cursor of the next page of leads.
     pub next: Option<String>,
+}
+
+/// The messages of a campaign that wait for a person.
+#[derive(Debug, Clone, Template)]
+#[template(path = "review.html")]
+pub struct Review {
+    pub shell: Shell,
+    /// The campaign's id.
+    pub campaign: String,
+    pub name: String,
+    pub waiting: i64,
+    pub rows: Vec<ReviewRow>,
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ReviewRow {
+    pub id: String,
+    pub name: String,
+    pub company: String,
+    /// From 1.
+    pub step: i64,
+    /// Of an e-mail.
+    pub subject: Option<String>,
+    pub text: String,
+    /// When its present text came to be.
+    pub since: Moment,
 }
 
 #[derive(Debug, Clone)]

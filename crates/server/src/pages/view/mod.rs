@@ -21,15 +21,16 @@ mod shell;
 mod workspace;
 
 pub use account::{
-    DeliveryRow, DeliveryWord, Section, Sections, Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
+    DeliveryRow, DeliveryWord, Section, Sections, SenderForm, SenderRow, Senders, Webhook, WebhookForm,
+    WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
     Reach, ReachCampaign, Share, Usage, UsageRow,
 };
 pub use campaigns::{
-    Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
-    Standing, StepRow, Why,
+    Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason, Review,
+    ReviewRow, Standing, StepRow, Why,
 };
 pub use console::{
     Console, ConsoleForm, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, HoldRow, LogRow, Logbook,

@@ -20,7 +20,8 @@ async fn what_a_text_names_and_nobody_has_is_said_before_the_launch() {
     let good =
         "{{name}}, {{title}}, {{ company }}, {{email}}, {{linkedin_url}}, {{industry}}, {{company_size}}";
     // The subject, the template, the field that is named, and every name that must be in the answer.
-    let table: [(&str, &str, Option<(&str, &[&str])>); 7] = [
+    type Named<'a> = Option<(&'a str, &'a [&'a str])>;
+    let table: [(&str, &str, Named); 7] = [
         (good, good, None),
         (good, "{{compani}} {{name}}", Some(("steps[0].template", &["{{compani}}"]))),
         ("{{compani}}", "{{Size}}, {{compani}}", Some(("steps[0].subject", &["{{compani}}", "{{Size}}"]))),

@@ -1,0 +1,162 @@
+//! Senders under Account: whom the workspace sends from, how much and when. For admins. How a mail server is reached is typed here and
+//! never shown again.
+
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::campaigns::number;
+use super::frame::{Page, Trouble, go, html};
+use super::scene::Scene;
+use super::session::{self, Visitor};
+use super::view::{SenderForm, SenderRow, Senders, Tab};
+use crate::app::App;
+use crate::config::Secret;
+use crate::id;
+use crate::outreach::{self, HoursText, NewSender, SenderChange};
+use crate::store::senders::{MAX_SENDERS, Sender, SenderKind};
+
+const PAGE: &str = "/settings/senders";
+
+/// All senders, and the form for another.
+pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
+    visitor.settings()?;
+    let form = SenderForm { email: true, daily_limit: "100".to_owned(), ..SenderForm::default() };
+    all(&app, &visitor, StatusCode::OK, form).await
+}
+
+async fn all(app: &App, visitor: &Visitor, status: StatusCode, form: SenderForm) -> Page {
+    let scene = Scene::load(app, visitor).await?;
+    let senders = app.store.senders(visitor.workspace, None, MAX_SENDERS).await?;
+    let rows = senders.into_iter().map(|sender| row(&scene, sender)).collect();
+    let form_key = session::form_key();
+    html(status, &Senders { shell: scene.shell(Some(Tab::Account)), rows, form, form_key })
+}
+
+fn row(scene: &Scene, sender: Sender) -> SenderRow {
+    let zone = &scene.workspace.time_zone;
+    let hours = sender.hours.as_ref().map(|hours| {
+        let HoursText { from, to, days } = outreach::hours_text(hours);
+        let days = days.filter(|days| days.len() < 7).map(|days| format!(", {}", days.join(" ")));
+        format!("{from} to {to}{}", days.unwrap_or_default())
+    });
+    SenderRow {
+        id: id::inside("sender", scene.workspace.id, sender.id),
+        email: sender.kind == SenderKind::Email,
+        sent_today: sender.sent_today(zone, scene.now),
+        through: match sender.kind {
+            SenderKind::Email => sender.server.unwrap_or_else(|| "this service's mail server".to_owned()),
+            SenderKind::Linkedin => sender.account.unwrap_or_default(),
+        },
+        from: sender.from,
+        daily_limit: sender.daily_limit,
+        hours: hours.unwrap_or_else(|| "at any hour".to_owned()),
+        spacing: sender.spacing,
+        active: sender.active,
+    }
+}
+
+/// A sender as it is typed.
+#[derive(Deserialize)]
+pub struct Typed {
+    form_key: String,
+    kind: String,
+    #[serde(default)]
+    from: String,
+    #[serde(default)]
+    account: String,
+    #[serde(default)]
+    smtp_url: String,
+    #[serde(default)]
+    daily_limit: String,
+    #[serde(default)]
+    hours: String,
+    #[serde(default)]
+    spacing: String,
+}
+
+impl Typed {
+    /// What was typed, without what is secret, and what is wrong with it.
+    fn again(self, wrong: String) -> SenderForm {
+        let Typed { from, account, daily_limit, hours, spacing, .. } = self;
+        let email = self.kind != "linkedin";
+        SenderForm { email, from, account, daily_limit, hours, spacing, wrong: Some(wrong) }
+    }
+
+    fn read(&self) -> Result<NewSender, String> {
+        let some = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let whole = |what: &str, text: &str| {
+            text.trim().parse::<i64>().map_err(|_| format!("{what}: must be a whole number."))
+        };
+        let hours = some(&self.hours).map(|hours| {
+            let (from, to) = hours.split_once('-').unwrap_or((&hours, ""));
+            HoursText { from: from.trim().to_owned(), to: to.trim().to_owned(), days: None }
+        });
+        Ok(NewSender {
+            kind: self.kind.clone(),
+            from: some(&self.from),
+            smtp_url: some(&self.smtp_url).map(Secret::new),
+            account: some(&self.account),
+            daily_limit: whole("Sends a day", &self.daily_limit)?,
+            hours,
+            spacing: some(&self.spacing).map_or(Ok(0), |text| whole("Seconds between two", &text))?,
+        })
+    }
+}
+
+/// Adds a sender. A form that is sent twice adds one.
+pub async fn create(State(app): State<App>, visitor: Visitor, Form(typed): Form<Typed>) -> Page {
+    visitor.settings()?;
+    let key = session::stored_key(&typed.form_key)?;
+    let made = typed.read().and_then(|new| {
+        let fault = |fault: outreach::Fault| format!("{}: {}.", label(&fault.field), fault.reason);
+        outreach::new_sender(&app, visitor.workspace, new).map_err(fault)
+    });
+    let sender = match made {
+        Ok(sender) => sender,
+        Err(wrong) => {
+            return all(&app, &visitor, StatusCode::UNPROCESSABLE_ENTITY, typed.again(wrong)).await;
+        }
+    };
+    if !app.store.first_use(visitor.workspace, key).await? {
+        return Ok(go(&app, PAGE, "form-sent"));
+    }
+    app.store.create_sender(visitor.workspace, sender).await?;
+    Ok(go(&app, PAGE, "sender-added"))
+}
+
+/// A field in the words of the form.
+fn label(field: &str) -> &str {
+    match field {
+        "from" => "From",
+        "account" => "LinkedIn account",
+        "smtp_url" => "Mail server",
+        "daily_limit" => "Sends a day",
+        "hours" => "Hours",
+        "spacing_seconds" => "Seconds between two",
+        other => other,
+    }
+}
+
+/// Turns a sender on or off.
+pub async fn act(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path((sender, act)): Path<(String, String)>,
+) -> Page {
+    visitor.settings()?;
+    let (workspace, number) = (visitor.workspace, number(&visitor, "sender", &sender)?);
+    let (active, flash) = match act.as_str() {
+        "on" => (true, "sender-on"),
+        "off" => (false, "sender-off"),
+        _ => return Err(Trouble::not_found()),
+    };
+    let old = app.store.sender(workspace, number).await?;
+    let change = SenderChange { active: Some(active), ..SenderChange::default() };
+    let new = outreach::sender_change(&app, workspace, old, change);
+    let new = new.map_err(|fault| Trouble::unprocessable(format!("{}: {}.", fault.field, fault.reason)))?;
+    app.store.update_sender(workspace, number, move |old| new.clone().counted_as(&old)).await?;
+    app.nudge();
+    Ok(go(&app, PAGE, flash))
+}
