@@ -360,10 +360,8 @@ fn differing(row: &HoldRow, now: &HoldRow) -> String {
 
 /// The sums of the job that a hold was made for; `None` for a caller's own hold.
 fn used<'b>(book: &'b mut Book, hold: &HoldRow) -> Option<&'b mut Used> {
-    if hold.epoch == 0 && !hold.operation.starts_with("message_") {
-        return None;
-    }
-    let job = job_of(book.workspace, &hold.labels);
+    let is_own = hold.epoch == 0 && !hold.operation.starts_with("message_");
+    let job = job_of(book.workspace, &hold.labels).filter(|_| !is_own);
     book.life.nameless |= job.is_none() && hold.epoch > 0;
     Some(book.life.jobs.entry(job?).or_default())
 }

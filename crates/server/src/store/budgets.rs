@@ -85,15 +85,15 @@ fn spent(
     label: Option<&str>,
     from: Time,
 ) -> Result<BTreeMap<String, i64>, Error> {
-    let column = match scope {
-        Scope::Workspace => "''",
-        Scope::Campaign => "campaign",
-        Scope::Member => "member",
+    let (column, group) = match scope {
+        Scope::Workspace => ("''", ""),
+        Scope::Campaign => ("campaign", " group by campaign"),
+        Scope::Member => ("member", " group by member"),
     };
     let whole = Time(from.0.saturating_add(entry::SLOT - 1).div_euclid(entry::SLOT) * entry::SLOT);
     let sums = format!(
-        "select {column}, cast(sum(credits - refunded_credits) as bigint) from usage
-         where workspace = ?1 and slot >= ?2 and ({column} = ?3 or ?3 is null) group by {column}"
+        "select {column}, cast(coalesce(sum(credits - refunded_credits), 0) as bigint) from usage
+         where workspace = ?1 and slot >= ?2 and ({column} = cast(?3 as text) or cast(?3 as text) is null){group}"
     );
     let sums = tx.query(&sums, values![workspace, whole, label], |row| Ok((row.text(0)?, row.int(1)?)))?;
     let mut sums = BTreeMap::from_iter(sums);
