@@ -31,6 +31,8 @@ const ACROSS: &[&str] = &[
     "select j.workspace, j.id from job j join account a",
     "select min(j.running_since - j.ran",
     "select min(lease_until) from work",
+    "select distinct workspace from pause where until",
+    "select min(until) from pause",
     "select min(rests_until) from job",
     "select workspace, id from outbox where status = 0",
     "select min(due_at) from outbox",
