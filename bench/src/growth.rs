@@ -1,7 +1,7 @@
 //! `growth`: millions of entries with random keys, and what they do to speed, memory, the dashboard, a start and the audit.
 //!
-//! The entries lie in 90 days of a manual clock; a tenth of them are of one workspace. Between the days everything that the
-//! server keeps behind is written, because a clock is advanced only after that.
+//! The entries lie in 90 days of a manual clock; a tenth of them are of one workspace. What the server writes behind its journal
+//! is counted: after the first half million entries it keeps up.
 
 use crate::load::{Draw, Purse, Until, Way, charge_all, check_purses, create_purses};
 use crate::options::{Options, file_system};
@@ -119,8 +119,8 @@ fn facts(options: &Options, scratch: &Path) -> String {
         "`cargo run --release -p bench -- growth --entries {} --workspaces {}`\n\n\
          {}; {} file system. Batches of 1 000 holds, then their settles, over 4 connections, with random keys; a tenth of \
          the charges are of one workspace, the others at random; the queries are about that one, over HTTP. What the \
-         server writes behind its journal is written every day of the manual clock, and counted; the charges of a day \
-         lie at one moment, so they fill one usage slot of each day. Every balance exact and \
+         server writes behind its journal is counted: after the first half million entries it keeps up. The charges of a \
+         day lie at one moment, so they fill one usage slot of each day. Every balance exact and \
          the audit clean at the end.\n\n",
         options.entries,
         options.workspaces,
