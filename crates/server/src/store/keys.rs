@@ -211,7 +211,7 @@ fn find_in(
     Ok(None)
 }
 
-/// What orders keys: the workspace, and half a SHA-256. Of two keys that shared one, the later one would be forgotten.
+/// What orders keys: the workspace, and half a SHA-256. Of two keys that shared one, the earlier one would be forgotten.
 type Order = (i64, [u8; 16]);
 
 /// A key's place, and where its bits are. Both are in databases, so they come from a hash that never changes.
