@@ -1,8 +1,7 @@
 //! Scrip measured and killed from outside, through its commands and its HTTP API only.
 //!
 //! `charges` races it against hand-written PostgreSQL on the same machine in the same minutes; `growth` looks at it with millions
-//! of entries; `kill` and
-//! `kill-campaigns` end it with SIGKILL at random instants and compare what it says afterwards with what it had
+//! of entries; `renewals` lets many plans renew in one second; `kill` and `kill-campaigns` end it with SIGKILL at random instants and compare what it says afterwards with what it had
 //! acknowledged. Nothing here shares code with the server, so neither can inherit the other's mistakes.
 
 mod campaigns;
@@ -16,6 +15,7 @@ mod lane;
 mod load;
 mod options;
 mod postgres;
+mod renewals;
 mod results;
 mod rng;
 mod server;
@@ -33,6 +33,7 @@ fn main() -> Result<()> {
         match options.command.as_str() {
             "charges" => charges::run(&options, &scratch).await,
             "growth" => growth::run(&options, &scratch).await,
+            "renewals" => renewals::run(&options, &scratch).await,
             "kill" => kill::run(&options, &scratch).await,
             "kill-campaigns" => campaigns::run(&options, &scratch).await,
             _ => bail!("{}", options::USAGE),

@@ -8,6 +8,7 @@ use std::process::Command;
 pub(crate) const USAGE: &str =
     "usage: bench charges        [--rounds 5] [--seconds 3] [--only WORDS] [--nodes N]: rows named so, on PostgreSQL, that many servers
        bench growth         [--entries 10000000] [--workspaces 100000]
+       bench renewals       [--workspaces 100000] [--seconds 3]: so many plans in one second; so long idle
        bench kill           [--cycles 200] [--seed N]
        bench kill-campaigns [--cycles 40] [--seed N]
        each with [--scrip PATH] [--dir DIR] [--results FILE]: the binary (default: built), where the data lives

@@ -76,6 +76,33 @@ try {
   assert.equal((await stripe.disputes.list({ payment_intent: intent.id })).data[0].status, "won");
   assert.ok((await stripe.billingPortal.sessions.create({ customer: paid.customer })).url);
 
+  // Stripe Tax adds to the price what the page comes to.
+  const taxed = await stripe.checkout.sessions.create({
+    mode: "payment",
+    automatic_tax: { enabled: true },
+    line_items: [{ quantity: 1, price_data: { currency: "eur", unit_amount: 1005, tax_behavior: "exclusive", product_data: { name: "1,000 credits" } } }],
+    success_url: "https://example.com/back",
+  });
+  await told({ do: "pay", session: taxed.id, card: "4242424242424242" });
+  const { amount_subtotal, amount_total, total_details } = await stripe.checkout.sessions.retrieve(taxed.id);
+  assert.deepEqual([amount_subtotal, total_details.amount_tax, amount_total], [1005, 201, 1206]);
+
+  // A plan of Stripe's own renews by itself, with an invoice for each period, and ends with one.
+  const product = await stripe.products.create({ name: "Small" });
+  const price = await stripe.prices.create({ product: product.id, currency: "eur", unit_amount: 700, recurring: { interval: "week" } });
+  const begin = Math.floor(Date.now() / 1000);
+  const week = 7 * 86_400;
+  await told({ do: "now", seconds: begin });
+  const plan = await stripe.subscriptions.create({ customer: paid.customer, items: [{ price: price.id }], default_payment_method: intent.payment_method });
+  assert.equal(plan.items.data[0].current_period_end, begin + week);
+  await told({ do: "now", seconds: begin + 2 * week });
+  await stripe.subscriptions.update(plan.id, { cancel_at_period_end: true });
+  await told({ do: "now", seconds: begin + 9 * week });
+  const billed = [];
+  for await (const one of stripe.invoices.list({ subscription: plan.id, limit: 2 })) billed.push([one.status, one.total, one.period_start - begin]);
+  assert.deepEqual(billed, [["paid", 700, 2 * week], ["paid", 700, week], ["paid", 700, 0]]);
+  assert.equal((await stripe.subscriptions.retrieve(plan.id)).status, "canceled");
+
   const events = await told({ do: "sealed" });
   for (const { body, signature, secret } of events) {
     const event = stripe.webhooks.constructEvent(body, signature, secret);

@@ -5,6 +5,8 @@ against the SDK's types, and so is every parameter that the stand-in takes. What
 must end the same.
 """
 
+import calendar
+import datetime
 import inspect
 import json
 import re
@@ -19,6 +21,7 @@ import stripe
 import stripe.params
 import stripe.params.billing_portal
 import stripe.params.checkout
+import stripe.params.tax
 
 
 def started(command):
@@ -62,7 +65,10 @@ KINDS = {
     "account": stripe.Account, "customer": stripe.Customer, "payment_method": stripe.PaymentMethod,
     "payment_intent": stripe.PaymentIntent, "charge": stripe.Charge, "refund": stripe.Refund,
     "dispute": stripe.Dispute, "event": stripe.Event, "checkout.session": stripe.checkout.Session,
-    "billing_portal.session": stripe.billing_portal.Session,
+    "billing_portal.session": stripe.billing_portal.Session, "tax.calculation": stripe.tax.Calculation,
+    "product": stripe.Product, "price": stripe.Price, "subscription": stripe.Subscription,
+    "subscription_item": stripe.SubscriptionItem, "invoice": stripe.Invoice, "line_item": stripe.InvoiceLineItem,
+    "invoice_payment": stripe.InvoicePayment,
 }
 LIST = {"object", "url", "has_more", "data"}
 checked = set()
@@ -93,6 +99,16 @@ def shape(value, kind=None, path=""):
 
 
 PARAMETERS = {
+    "POST products": stripe.params.ProductCreateParams,
+    "POST prices": stripe.params.PriceCreateParams,
+    "POST subscriptions": stripe.params.SubscriptionCreateParams,
+    "POST subscriptions/*": stripe.params.SubscriptionModifyParams,
+    "DELETE subscriptions/*": stripe.params.SubscriptionCancelParams,
+    "POST invoices/*/pay": stripe.params.InvoicePayParams,
+    "GET subscriptions": stripe.params.SubscriptionListParams,
+    "GET invoices": stripe.params.InvoiceListParams,
+    "GET invoice_payments": stripe.params.InvoicePaymentListParams,
+    "POST tax/calculations": stripe.params.tax.CalculationCreateParams,
     "POST customers": stripe.params.CustomerCreateParams,
     "POST customers/*": stripe.params.CustomerModifyParams,
     "POST payment_methods/*/attach": stripe.params.PaymentMethodAttachParams,
@@ -127,7 +143,7 @@ def parameters(fake):
                 module = vars(sys.modules[kind.__module__])
                 words = re.findall(r"\w+", str(kind.__annotations__[part]))
                 kind = next((module[word] for word in words if word in module and hasattr(module[word], "__annotations__")
-                             and word.endswith(("Data", "Item", "Settings", "Methods", "Created"))), kind)
+                             and word.endswith(("Data", "Item", "Settings", "Methods", "Created", "Update", "Tax", "Hooks", "Inputs", "Recurring"))), kind)
             count += 1
     return count
 
@@ -240,6 +256,85 @@ def lists(fake):
     assert v1.payment_intents.list({"created": {"gte": int(time.time()) + 600}}).data == []
 
 
+def taxes(fake):
+    """A tax that Stripe adds: on the page, and by the address that the page left."""
+    v1 = fake.v1
+    customer = v1.customers.create({"email": "lead0003@example.com"})
+    refused(lambda: v1.tax.calculations.create({"currency": "usd", "customer": customer.id, "line_items": [{"amount": 1000, "reference": "one"}]}),
+            stripe.InvalidRequestError, code="customer_tax_location_invalid")
+    item = {"price_data": {"currency": "usd", "unit_amount": 9900, "product_data": {"name": "10,000 credits"}, "tax_behavior": "exclusive"}, "quantity": 1}
+    wanted = {"line_items": [item], "automatic_tax": {"enabled": True}, "customer": customer.id}
+    refused(lambda: session(v1, **wanted), stripe.InvalidRequestError, code="customer_tax_location_invalid")
+    taxed = session(v1, **wanted, customer_update={"address": "auto"}, payment_intent_data={"setup_future_usage": "off_session"})
+    assert (taxed.automatic_tax.status, taxed.total_details.amount_tax) == ("requires_location_inputs", 0)
+    fake.told("pay", session=taxed.id, card="4242424242424242")
+    paid = v1.checkout.sessions.retrieve(taxed.id, {"expand": ["payment_intent"]})
+    sums = (paid.amount_subtotal, paid.total_details.amount_tax, paid.amount_total, paid.payment_intent.amount_received)
+    assert sums == (9900, 1980, 11880, 11880) and paid.automatic_tax.status == "complete"
+    calculation = v1.tax.calculations.create({"currency": "usd", "customer": customer.id, "line_items": [
+        {"amount": 1000, "reference": "one", "tax_behavior": "exclusive"}]})
+    assert (calculation.tax_amount_exclusive, calculation.amount_total) == (200, 1200)
+    renewed = {"currency": "usd", "customer": customer.id, "payment_method": paid.payment_intent.payment_method,
+               "off_session": True, "confirm": True, "hooks": {"inputs": {"tax": {"calculation": calculation.id}}}}
+    assert v1.payment_intents.create({**renewed, "amount": 1200}).status == "succeeded"
+    refused(lambda: v1.payment_intents.create({**renewed, "amount": 1000}), stripe.InvalidRequestError, http_status=400)
+
+
+def subscriptions(fake):
+    """Stripe's own plans: an invoice for each period from the 31st on, declines tried again, an end with the period."""
+    v1 = fake.v1
+    year = datetime.date.today().year + 1
+    at = lambda month, day, hour=10: calendar.timegm((year, month, day, hour, 0, 0))
+    fake.told("now", seconds=at(1, 31))
+    product = v1.products.create({"name": "Small"})
+    price = v1.prices.create({"product": product.id, "currency": "usd", "unit_amount": 3100, "recurring": {"interval": "month"}})
+    customer = saved(v1)["customer"]
+    cards = lambda name: v1.payment_methods.attach(name, {"customer": customer}).id
+    items = [{"price": price.id, "quantity": 2}]
+    refused(lambda: v1.subscriptions.create({"customer": v1.customers.create({}).id, "items": items}), stripe.InvalidRequestError,
+            code="resource_missing")
+    made = v1.subscriptions.create({"customer": customer, "items": items, "default_payment_method": cards("pm_card_visa"),
+                                    "expand": ["latest_invoice"]})
+    span = lambda one: (one["items"].data[0].current_period_start, one["items"].data[0].current_period_end)
+    first = made.latest_invoice
+    facts = (made.status, span(made), first.status, first.billing_reason, first.amount_paid, first.lines.data[0].amount)
+    february = (year % 4 == 0 and year % 100 != 0 or year % 400 == 0) + 28
+    assert facts == ("active", (at(1, 31), at(2, february)), "paid", "subscription_create", 6200, 6200), facts
+    # Three periods later: one invoice each, in order, and the 31st again.
+    fake.told("now", seconds=at(4, 30))
+    invoices = v1.invoices.list({"subscription": made.id}).data
+    assert [(one.status, one.billing_reason, one.period_start) for one in invoices] == [
+        ("paid", "subscription_cycle", at(4, 30)), ("paid", "subscription_cycle", at(3, 31)),
+        ("paid", "subscription_cycle", at(2, february)), ("paid", "subscription_create", at(1, 31))]
+    assert span(v1.subscriptions.retrieve(made.id)) == (at(4, 30), at(5, 31))
+    for one in invoices:
+        payment, = v1.invoice_payments.list({"invoice": one.id}).data
+        intent = v1.payment_intents.retrieve(payment.payment.payment_intent)
+        assert (payment.status, payment.amount_paid, intent.status, intent.amount_received) == ("paid", 6200, "succeeded", 6200)
+    # A renewal is declined, tried again, and paid in person.
+    v1.subscriptions.update(made.id, {"default_payment_method": cards("pm_card_chargeCustomerFail")})
+    fake.told("now", seconds=at(5, 31))
+    fake.told("now", seconds=at(6, 3))
+    late = v1.subscriptions.retrieve(made.id, {"expand": ["latest_invoice"]})
+    facts = (late.status, late.latest_invoice.status, late.latest_invoice.attempt_count, late.latest_invoice.next_payment_attempt)
+    assert facts == ("past_due", "open", 2, at(6, 8)), facts
+    good = cards("pm_card_visa")
+    paid = v1.invoices.pay(late.latest_invoice.id, {"payment_method": good})
+    assert (paid.status, v1.subscriptions.retrieve(made.id).status) == ("paid", "active")
+    refused(lambda: v1.invoices.pay(paid.id), stripe.InvalidRequestError, code="invoice_not_open")
+    # Declined to the end, it ends; another one ends with its period.
+    fake.told("now", seconds=at(7, 20))
+    ended = v1.subscriptions.retrieve(made.id)
+    assert (ended.status, ended.cancellation_details.reason) == ("canceled", "payment_failed")
+    other = v1.subscriptions.create({"customer": customer, "items": items, "default_payment_method": good})
+    assert v1.subscriptions.update(other.id, {"cancel_at_period_end": True}).cancel_at == at(8, 20)
+    fake.told("now", seconds=at(8, 21))
+    assert [one.status for one in v1.subscriptions.list({"customer": customer, "status": "canceled"}).data] == ["canceled"] * 2
+    assert len(v1.invoices.list({"subscription": other.id}).data) == 1
+    incomplete = v1.subscriptions.create({"customer": customer, "items": items, "default_payment_method": cards("pm_card_chargeCustomerFail")})
+    assert incomplete.status == "incomplete" and v1.subscriptions.cancel(incomplete.id).status == "canceled"
+
+
 def events(fake):
     sealed = fake.told("sealed")
     for one in sealed:
@@ -306,7 +401,7 @@ def main():
             return read(cls, values=values, **more)
         stripe.StripeObject._construct_from = classmethod(construct)
         assert fake.v1.accounts.retrieve_current().id == "acct_fake"
-        for scenario in (checkouts, charges, keys, lists):
+        for scenario in (checkouts, charges, keys, lists, taxes, subscriptions):
             scenario(fake)
         sent, kinds = events(fake)
         ours = common(fake.client)

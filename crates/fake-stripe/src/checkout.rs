@@ -50,12 +50,14 @@ impl Stripe {
             return Err(Refusal::invalid("parameter_invalid", "expires_at", message));
         }
         let url = |name: &str| required(given, name).map(|url| json!(url));
-        let session = json!({ "amount_subtotal": total, "amount_total": total, "cancel_url": given["cancel_url"],
+        let tax = self.tax_asked(given, &customer)?;
+        let session = json!({ "amount_subtotal": total, "amount_total": total, "automatic_tax": tax, "cancel_url": given["cancel_url"],
             "client_reference_id": given["client_reference_id"], "currency": currency, "customer": customer,
             "customer_details": null, "customer_email": given["customer_email"], "expires_at": ends,
             "invoice": null, "metadata": metadata(given), "mode": "payment", "payment_intent": null,
             "payment_method_types": ["card"], "payment_status": "unpaid", "setup_intent": null, "status": "open",
-            "subscription": null, "success_url": url("success_url")?, "ui_mode": "hosted_page", "url": null });
+            "subscription": null, "success_url": url("success_url")?,
+            "total_details": { "amount_discount": 0, "amount_shipping": 0, "amount_tax": 0 }, "ui_mode": "hosted_page", "url": null });
         let id = self.make("checkout.session", "cs_test", session);
         self.wanted.insert(id.clone(), given["payment_intent_data"].clone());
         if customer.is_null() && given["customer_creation"] == "always" {
@@ -128,6 +130,7 @@ impl Stripe {
                     let customer = self.create_customer(&customer).unwrap_or_default()["id"].clone();
                     self.known(session)["customer"] = customer;
                 }
+                self.tax_session(session);
                 let found = self.known(session).clone();
                 let currency = found["currency"].as_str().unwrap_or_default();
                 let intent =

@@ -53,7 +53,7 @@ pub(crate) enum Order {
     Weather {
         weather: Weather,
     },
-    /// Time stands still at these seconds since 1970.
+    /// Time stands still at these seconds since 1970; whatever renews until then has renewed.
     Now {
         seconds: i64,
     },
@@ -124,6 +124,7 @@ fn obey(shared: &Shared, order: Order) -> Option<Value> {
         }
         Order::Now { seconds } => {
             stripe.now = Some(seconds);
+            stripe.renew_subscriptions();
             Value::Null
         }
         Order::Endpoint { url } => {

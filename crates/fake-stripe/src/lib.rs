@@ -1,7 +1,7 @@
 //! A stand-in for Stripe: the part of its API that takes one-off and saved-card payments, with its memory and its bad days.
 //!
-//! Owns the listener. What Stripe knows is in `stripe`, what it does with money in `payments`, its page in `checkout`, what it
-//! tells in `events`, and how a test takes hold of it from another process in `control`.
+//! Owns the listener. What Stripe knows is in `stripe`, what it does with money in `payments`, its page in `checkout`, its own plans in
+//! `subscriptions`, its taxes in `tax`, what it tells in `events`, and how a test takes hold of it from another process in `control`.
 //!
 //! Invariant: a key has at most one effect. Whatever is written on the wire, Stripe's own SDKs must be able to read
 //! (`tests/stripe`).
@@ -16,6 +16,8 @@ mod http;
 mod parameters;
 mod payments;
 pub mod stripe;
+mod subscriptions;
+mod tax;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

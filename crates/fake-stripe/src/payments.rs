@@ -17,7 +17,7 @@ pub(crate) enum Owner {
 impl Stripe {
     pub(crate) fn create_customer(&mut self, given: &Value) -> Answer {
         let customer = json!({ "email": given["email"], "name": given["name"], "description": given["description"],
-            "metadata": metadata(given), "balance": 0, "delinquent": false, "invoice_prefix": "FAKE",
+            "metadata": metadata(given), "address": null, "balance": 0, "delinquent": false, "invoice_prefix": "FAKE",
             "invoice_settings": { "custom_fields": null, "default_payment_method": null, "footer": null } });
         let id = self.make("customer", "cus", customer);
         self.happened("customer.created", &id);
@@ -127,6 +127,7 @@ impl Stripe {
             Some(customer) => self.find("customer", customer, "customer")?["id"].clone(),
             None => Value::Null,
         };
+        self.is_calculated(given, amount)?;
         let absent = given["off_session"] == "true";
         let confirm = given["confirm"] == "true";
         if absent && !confirm {
@@ -171,6 +172,9 @@ impl Stripe {
             "payment_method_types": ["card"], "receipt_email": null,
             "setup_future_usage": given["setup_future_usage"], "status": "requires_payment_method" });
         let id = self.make("payment_intent", "pi", intent);
+        if given["hooks"].is_object() {
+            self.known(&id)["hooks"] = given["hooks"].clone();
+        }
         self.happened("payment_intent.created", &id);
         id
     }

@@ -55,6 +55,8 @@ pub struct Stripe {
     pub livemode: bool,
     /// Its account.
     pub account: String,
+    /// Hundredths of a percent of tax, for whoever asks for it.
+    pub tax_rate: i64,
     /// Seconds since 1970 while time stands still; `None`: the system's clock.
     pub now: Option<i64>,
     /// How events are lost, doubled and delayed.
@@ -87,6 +89,7 @@ impl Stripe {
         Stripe {
             livemode: false,
             account: "acct_fake".to_owned(),
+            tax_rate: 2_000,
             now: None,
             weather: Weather::default(),
             wanted_events: Vec::new(),
@@ -244,6 +247,13 @@ impl Stripe {
             ("POST", ["payment_intents"]) => self.create_intent(given),
             ("POST", ["payment_intents", id, "confirm"]) => self.confirm_intent(id, given),
             ("POST", ["payment_intents", id, "cancel"]) => self.cancel_intent(id),
+            ("POST", ["tax", "calculations"]) => self.create_calculation(given),
+            ("POST", ["products"]) => self.create_product(given),
+            ("POST", ["prices"]) => self.create_price(given),
+            ("POST", ["subscriptions"]) => self.create_subscription(given),
+            ("POST", ["subscriptions", id]) => self.update_subscription(id, given),
+            ("DELETE", ["subscriptions", id]) => self.cancel_subscription(id),
+            ("POST", ["invoices", id, "pay"]) => self.pay_invoice(id, given),
             ("POST", ["refunds"]) => self.create_refund(given),
             ("POST", ["disputes", id, "close"]) => self.lose_dispute(id),
             ("POST", ["checkout", "sessions"]) => self.create_session(given),
@@ -273,9 +283,11 @@ impl Stripe {
         let since = number(&given["created"]["gte"]).or(number(&given["created"]["gt"]).map(|time| time + 1));
         let before = given["starting_after"].as_str();
         let fits = |value: &&Value| {
-            let asked = ["customer", "payment_intent", "charge", "type"];
+            let asked = ["customer", "payment_intent", "charge", "type", "invoice", "status"];
             let asked = asked.iter().filter_map(|name| Some((*name, given[*name].as_str()?)));
-            equal.iter().copied().chain(asked).all(|(name, wanted)| value[name] == wanted)
+            let of = given["subscription"].as_str();
+            of.is_none_or(|of| value["parent"]["subscription_details"]["subscription"] == of)
+                && equal.iter().copied().chain(asked).all(|(name, wanted)| value[name] == wanted)
         };
         let ids = self.order.get(kind).map(Vec::as_slice).unwrap_or_default();
         // Ids rise, so that a page is found without a look at those before it.
@@ -310,7 +322,20 @@ fn serial(id: &str) -> &str {
 
 /// What a collection of the API holds.
 fn kind(name: &str) -> Option<&'static str> {
-    let kinds = ["customer", "payment_method", "payment_intent", "charge", "refund", "dispute", "event"];
+    let kinds = [
+        "customer",
+        "payment_method",
+        "payment_intent",
+        "charge",
+        "refund",
+        "dispute",
+        "event",
+        "product",
+        "price",
+        "subscription",
+        "invoice",
+        "invoice_payment",
+    ];
     kinds.into_iter().find(|kind| name.strip_suffix('s') == Some(kind))
 }
 

@@ -173,8 +173,16 @@ impl App {
     pub async fn balance(&self, workspace: i64) -> Result<Balance, Error> {
         let mut balance = self.store.balance(workspace).await?;
         let then = balance.renews_at.zip(balance.renewal_plan.as_ref());
-        if let Some(plan) = then.and_then(|(at, plan)| self.catalog_at(at).plan(plan)) {
-            balance.renewal_credits = Some(plan.credits);
+        let Some((at, plan)) = then else { return Ok(balance) };
+        match self.catalog_at(at).plan(plan) {
+            Some(plan) => balance.renewal_credits = Some(plan.credits),
+            // The plan that was to begin is not offered then, so the one of now goes on.
+            None if balance.renewal_credits.is_none() => {
+                let is = self.store.workspace(workspace).await?;
+                let listed = is.plan.as_ref().and_then(|plan| self.catalog_at(at).plan(plan));
+                balance.renewal_credits = listed.map(|plan| plan.credits).or(is.plan_credits);
+            }
+            None => {}
         }
         Ok(balance)
     }

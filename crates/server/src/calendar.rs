@@ -31,6 +31,11 @@ pub fn day(time: Time, zone: &str) -> String {
     local(time, zone).strftime("%-d %b").to_string()
 }
 
+/// `14 Dec 2027`.
+pub fn date(time: Time, zone: &str) -> String {
+    local(time, zone).strftime("%-d %b %Y").to_string()
+}
+
 /// `14 Dec 16:04`.
 pub fn minute(time: Time, zone: &str) -> String {
     local(time, zone).strftime("%-d %b %H:%M").to_string()
@@ -49,6 +54,14 @@ pub fn bucket_start(time: Time, zone: &str, interval: &str) -> Time {
         _ => date,
     };
     start.to_zoned(zoned.time_zone().clone()).map_or(time, |start| Time(start.timestamp().as_microsecond()))
+}
+
+/// The start of the month after the one that a moment is in.
+pub fn next_month(time: Time, zone: &str) -> Time {
+    let zoned = local(time, zone);
+    let Ok(first) = zoned.date().first_of_month().checked_add(1.month()) else { return Time(i64::MAX) };
+    let start = first.to_zoned(zoned.time_zone().clone());
+    start.map_or(Time(i64::MAX), |start| Time(start.timestamp().as_microsecond()))
 }
 
 fn hour_start(time: Time, zoned: &Zoned) -> Time {

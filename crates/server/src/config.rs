@@ -134,6 +134,8 @@ pub struct StripeConfig {
     pub api_url: String,
     /// Where its Checkout and portal are besides its own addresses: the account's custom domain.
     pub custom_domain: Option<String>,
+    /// Whether Stripe Tax says what tax is added to a price.
+    pub automatic_tax: bool,
     /// How long one attempt may take.
     pub timeout: Duration,
 }
@@ -220,10 +222,13 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
             }
             None => None,
         };
+        let catalogs = catalogs(&root, directory)?;
+        let tax = catalogs.iter().find_map(|catalog| catalog.tax.clone());
+        let payments = root.table("payments")?;
         Ok(Config {
-            catalogs: catalogs(&root, directory)?,
+            catalogs,
             providers,
-            payments: root.table("payments")?.map(|table| payments::read(&table, environment)).transpose()?,
+            payments: payments.map(|table| payments::read(&table, tax.as_ref(), environment)).transpose()?,
             mail,
             webhooks: root
                 .table("webhooks")?

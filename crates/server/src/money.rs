@@ -12,8 +12,10 @@ use crate::store;
 use crate::store::alerts::thousands;
 use crate::store::committer::Key;
 use crate::store::payments::{NewPayment, Payer, Payment, Purpose, Status};
-use crate::store::subscriptions::change::{Changed, Subscription, Wish};
-use crate::store::subscriptions::{Change, Standing, Terms};
+use crate::store::subscriptions::change::{Answer, Changed, Subscription, Wish};
+use crate::store::subscriptions::periods::Due;
+use crate::store::subscriptions::{Change, Terms};
+use crate::store::workspaces::Workspace;
 
 /// Why money did not move.
 #[derive(Debug)]
@@ -46,6 +48,11 @@ pub fn provider(app: &App) -> Result<&Payments, Trouble> {
     app.payments.as_ref().ok_or(Trouble::NotConfigured)
 }
 
+/// What is said behind a price: ` plus tax` where the provider adds it.
+pub fn plus_tax(app: &App) -> &'static str {
+    if app.payments.as_ref().is_some_and(Payments::adds_tax) { " plus tax" } else { "" }
+}
+
 /// What subscribing to a plan of a price list means.
 pub fn terms(catalog: &Catalog, plan: &str) -> Option<Terms> {
     let plan = catalog.plan(plan)?;
@@ -74,12 +81,30 @@ pub fn renewed(app: &App, is: &Subscription, change: &Change, terms: &Terms) -> 
         Change::Stay | Change::Difference { .. } => is.workspace.next_period,
         Change::Begin | Change::NewPeriod | Change::Trial { .. } => None,
     };
-    let then = at.and_then(|at| self::terms(app.catalog_at(at), &terms.plan));
-    then.unwrap_or_else(|| terms.clone())
+    let listed = |plan: &String| self::terms(app.catalog_at(at?), plan);
+    let (Change::AtRenewal { .. } | Change::Stay) = change else {
+        return listed(&terms.plan).unwrap_or_else(|| terms.clone());
+    };
+    // A plan that is not offered then does not begin: the one of now goes on, as agreed where it is not offered either.
+    let agreed = is.workspace.terms.as_ref();
+    let goes_on = || agreed.and_then(|agreed| listed(&agreed.plan).or(Some(agreed.clone())));
+    listed(&terms.plan).or_else(goes_on).unwrap_or_else(|| terms.clone())
+}
+
+/// What a workspace's plan is once it renews by a price list: the one that was chosen for then, or else the one it has. `None`: neither is
+/// offered any more, and what was agreed goes on.
+pub fn at_renewal(catalog: &Catalog, due: &Due) -> Option<Terms> {
+    [&due.next_plan, &due.plan].into_iter().flatten().find_map(|plan| terms(catalog, plan))
+}
+
+/// The plan that was chosen for the next renewal; its name alone where it will not be offered then.
+pub fn next_plan(app: &App, workspace: &Workspace) -> Option<Result<Terms, String>> {
+    let (next, at) = (workspace.next_plan.as_ref()?, workspace.next_period.unwrap_or(app.clock.now()));
+    Some(terms(app.catalog_at(at), next).ok_or_else(|| next.clone()))
 }
 
 /// Does what a person wishes for the subscription. What it costs is charged at once where a method is saved; otherwise, or when
-/// that is declined, its checkout is opened.
+/// that is declined, its checkout is opened. What is answered is kept with a change that needs no money.
 ///
 /// # Errors
 /// When there is nothing to do, the key was used for something else, or the provider does not answer: ask again with the key.
@@ -87,18 +112,18 @@ pub async fn change(
     app: &App,
     workspace: i64,
     wish: Wish,
-    key: Key,
+    (key, answer): (Key, Option<Answer>),
 ) -> Result<(Subscription, Option<Payment>, bool), Trouble> {
     let is_plan = matches!(wish, Wish::Plan { .. });
     let (is, ordered, replayed) = loop {
-        match app.store.change_subscription(workspace, wish.clone(), key.clone()).await? {
+        match app.store.change_subscription(workspace, wish.clone(), (key.clone(), answer.clone())).await? {
             Changed::Done(is, ordered, fresh) => break (*is, ordered.map(|it| *it), fresh),
             Changed::Open(pages) => close(app, pages).await?,
         }
     };
     let Some(ordered) = ordered else {
         // Who keeps a plan that is not paid wants to pay it.
-        return match is.awaited.clone().filter(|_| is.workspace.subscription == Some(Standing::PastDue)) {
+        return match is.awaited.clone().filter(|_| is.is_unpaid()) {
             Some(unpaid) if is_plan => Ok((is, Some(open_checkout(app, unpaid).await?), replayed)),
             _ => Ok((is, None, replayed)),
         };

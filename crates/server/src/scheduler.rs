@@ -32,9 +32,9 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         let budgets = app.store.due_budgets(BATCH).await?;
         let due = periods.len() + payments.len() + buys.len() + accounts.len() + budgets.len();
         // One that cannot be done must not keep the others waiting.
-        let renewals = periods.into_iter().map(|(workspace, plan)| async move {
-            let terms = plan.and_then(|plan| money::terms(app.catalog(), &plan));
-            app.store.renew(workspace, terms).await
+        let renewals = periods.into_iter().map(|due| async move {
+            let terms = money::at_renewal(app.catalog(), &due);
+            app.store.renew(due, terms).await
         });
         let mut failed = failures(renewals).await;
         let buys = buys.into_iter().map(|(workspace, pack)| async move {

@@ -1,5 +1,7 @@
 //! The subscription: a workspace's plan, what a change of it would mean, and the change.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use billing::Time;
@@ -51,8 +53,9 @@ pub struct View {
     retries_at: Option<String>,
 }
 
-fn view(is: &Subscription, ordered: Option<&Payment>) -> View {
+fn view(app: &App, is: &Subscription, ordered: Option<&Payment>) -> View {
     let workspace = &is.workspace;
+    let next_plan = money::next_plan(app, workspace).and_then(Result::ok);
     let terms = workspace.terms.as_ref();
     let (start, end) = bounds(is).unzip();
     let open = ordered.or(is.awaited.as_ref()).filter(|payment| !payment.is_paid());
@@ -62,7 +65,7 @@ fn view(is: &Subscription, ordered: Option<&Payment>) -> View {
         status: workspace.subscription.map(Standing::name),
         period_start: start.map(rfc3339),
         period_end: end.map(rfc3339),
-        next_plan: workspace.next_plan.clone(),
+        next_plan: next_plan.map(|terms| terms.plan),
         credits: terms.map(|terms| terms.credits),
         price: terms.map(|terms| Price { amount: terms.amount, currency: terms.currency.clone() }),
         renews_at: workspace.next_period.filter(|_| workspace.awaited.is_none()).map(rfc3339),
@@ -89,7 +92,7 @@ fn bounds(is: &Subscription) -> Option<(Time, Time)> {
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/subscription", params(("ws" = String, Path)), responses((status = 200, body = View)))]
 pub async fn get(State(app): State<App>, here: In) -> Answer {
     let is = app.store.subscription(here.workspace).await?;
-    about(&app, here.workspace, StatusCode::OK, &view(&is, None)).await
+    about(&app, here.workspace, StatusCode::OK, &view(&app, &is, None)).await
 }
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
@@ -132,9 +135,13 @@ async fn can_pay(app: &App, workspace: i64, terms: &Terms) -> Result<(), Error> 
 }
 
 async fn act(app: &App, workspace: i64, wish: Wish, key: crate::store::committer::Key) -> Answer {
-    let (is, ordered, replayed) = money::change(app, workspace, wish, key.clone()).await?;
+    let here = app.clone();
+    // Whatever cannot be written fails below, where it is made again.
+    let answer = move |is: &Subscription| serde_json::to_string(&view(&here, is, None)).unwrap_or_default();
+    let (is, ordered, replayed) =
+        money::change(app, workspace, wish, (key.clone(), Some(Arc::new(answer)))).await?;
     app.nudge();
-    first(app, workspace, key, &view(&is, ordered.as_ref()), replayed.into()).await
+    first(app, workspace, key, &view(app, &is, ordered.as_ref()), replayed.into()).await
 }
 
 /// End the subscription with its period. What is left stays.
@@ -168,7 +175,7 @@ pub struct Consequences {
     change: &'static str,
     /// What is paid now, without tax.
     price_now: Price,
-    /// Minor units of tax on it.
+    /// Minor units of tax on it; 0 where the provider adds it when it is paid.
     tax_now: i64,
     /// Credits that are added once it is paid.
     credits_now: i64,
@@ -197,6 +204,8 @@ pub async fn preview(State(app): State<App>, here: In, Json(body): Json<Asked>) 
     };
     let price = |amount| Price { amount, currency: terms.currency.clone() };
     let renewal = money::renewed(&app, &is, &change, &terms);
+    // A plan that is not offered any more by then does not begin.
+    let (name, at) = if at.is_some() && renewal.plan != terms.plan { ("stay", None) } else { (name, at) };
     let consequences = Consequences {
         change: name,
         price_now: price(if free { 0 } else { amount }),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::book::{Book, mark};
 use super::reader::{Read, Reader, Row};
 use super::tables::Tables;
-use super::{EPOCH, Findings, JOB, ONE_SEND, PLACE, WORKSPACE};
+use super::{EPOCH, Findings, JOB, ONE_SEND, PERIOD, PLACE, WORKSPACE};
 
 /// Where the positions of steps begin in `work.position`.
 const FIRST_STEP: i64 = 1_000;
@@ -17,6 +17,13 @@ pub const PIECES: &str = "select workspace, job, lead, position, hold from work
     where {here} and hold is not null order by workspace, job, lead";
 pub const JOBS: &str =
     "select workspace, id, credits_used, credits_held from job where {here} order by workspace, id";
+
+/// The zones that a workspace was in before: statements of months follow from them, and from periods.
+pub const ZONES: &str = "select workspace, until, time_zone from zone where {here} order by workspace, until";
+
+pub fn read_zone(row: &Row<'_>) -> Read<(i64, String)> {
+    Ok((row.get(1)?, row.get(2)?))
+}
 
 /// A step that a hold paid for, but for its job.
 pub struct Step {
@@ -106,6 +113,17 @@ pub fn jobs(tables: &mut Tables<'_>, book: &Book, findings: &mut Findings) -> Re
         });
         findings.check(i128::from(held) == sums.held, JOB, || {
             format!("job {id} says {held} are held, its open holds come to {}", sums.held)
+        });
+    }
+    Ok(())
+}
+
+/// The zones that a workspace was in before, each until a moment of its life.
+pub fn zones(tables: &mut Tables<'_>, book: &Book, created_at: i64, findings: &mut Findings) -> Read<()> {
+    while let Some((until, zone)) = tables.zones.next(book.workspace)? {
+        let known = jiff::tz::TimeZone::get(&zone).is_ok();
+        findings.check(until >= created_at && known, PERIOD, || {
+            format!("the workspace was in zone {zone} until {until}, and was made at {created_at}")
         });
     }
     Ok(())

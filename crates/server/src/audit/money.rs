@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::around;
 use super::book::{Book, mark};
 use super::reader::{Read, Row};
 use super::rows::kind;
@@ -12,7 +13,9 @@ const PLAN: i64 = 4;
 const PURCHASED: i64 = 5;
 const BONUS: i64 = 3;
 
-pub const WORKSPACES: &str = "select workspace, anchor, next_period, subscription, terms from workspace where {here} order by workspace";
+pub const WORKSPACES: &str =
+    "select workspace, anchor, next_period, subscription, terms, created_at from workspace
+    where {here} order by workspace";
 pub const ACCOUNTS: &str =
     "select workspace, seq, at, available, held, debt, hash from account where {here} order by workspace";
 pub const PAYMENTS: &str = "select workspace, id, credits, bonus, purpose, status, grant_id, bonus_grant, amount, refunded, disputed,
@@ -25,6 +28,7 @@ pub const PERIODS: &str =
 
 /// What a workspace's row says of its periods.
 pub struct Plan {
+    created_at: i64,
     anchor: i64,
     next_period: Option<i64>,
     standing: Option<i64>,
@@ -33,8 +37,8 @@ pub struct Plan {
 
 pub fn read_plan(row: &Row<'_>) -> Read<(i64, Plan)> {
     let has_terms = row.get::<Option<String>>(4)?.is_some();
-    let plan = Plan { anchor: row.get(1)?, next_period: row.get(2)?, standing: row.get(3)?, has_terms };
-    Ok((0, plan))
+    let (anchor, next_period, standing) = (row.get(1)?, row.get(2)?, row.get(3)?);
+    Ok((0, Plan { created_at: row.get(5)?, anchor, next_period, standing, has_terms }))
 }
 
 /// An account's row.
@@ -345,8 +349,9 @@ fn periods(
     (keyed, plan): (&Keyed, &Plan),
     findings: &mut Findings,
 ) -> Read<()> {
-    let Plan { anchor, next_period: next, standing, has_terms } = *plan;
-    let (mut count, mut ended, mut begun) = (0, i64::MIN, None);
+    let Plan { created_at, anchor, next_period: next, standing, has_terms } = *plan;
+    // Statements are counted from the beginning on: nothing is before it.
+    let (mut count, mut ended, mut begun) = (0, created_at, None);
     while let Some((number, period)) = tables.periods.next(book.workspace)? {
         let Period { starts_at, ends_at, credits, begins, grant } = period;
         // Where periods are counted anew there may be a gap; never an overlap. One that was replaced at once has no length.
@@ -380,5 +385,5 @@ fn periods(
     findings.check(next.is_none_or(|next| next == ended || anew), PERIOD, || {
         format!("the next period begins at {next:?}, the last one ends at {ended}")
     });
-    Ok(())
+    around::zones(tables, book, created_at, findings)
 }

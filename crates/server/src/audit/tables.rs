@@ -37,6 +37,7 @@ tables! {
     usage: usage::Stored = usage::ROWS, usage::read;
     payments: money::Payment = money::PAYMENTS, money::read_payment;
     refunds: [i64; 3] = money::REFUNDS, money::read_refund;
+    zones: String = around::ZONES, around::read_zone;
     periods: money::Period = money::PERIODS, money::read_period;
     steps: around::Step = around::STEPS, around::read_step;
     pieces: around::Piece = around::PIECES, around::read_piece;

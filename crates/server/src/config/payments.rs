@@ -6,24 +6,37 @@
 
 use super::providers::{required, secret, timeout};
 use super::{Environment, PaymentsConfig, STRIPE, Secret, StripeConfig, web_address};
+use crate::catalog::Tax;
 use crate::toml_reader::Table;
 
 /// Secrets of events at a time.
 const MAX_SECRETS: usize = 8;
 
-pub(super) fn read(table: &Table, environment: Environment) -> Result<PaymentsConfig, String> {
+pub(super) fn read(
+    table: &Table,
+    tax: Option<&Tax>,
+    environment: Environment,
+) -> Result<PaymentsConfig, String> {
     match required(table, "kind", 64)? {
         "sandbox" => {
             table.only(&["kind"])?;
             Ok(PaymentsConfig::Sandbox)
         }
-        "stripe" => stripe(table, environment).map(PaymentsConfig::Stripe),
+        "stripe" => stripe(table, tax, environment).map(PaymentsConfig::Stripe),
         _ => Err(table.error("kind", "must be \"sandbox\" or \"stripe\"")),
     }
 }
 
-fn stripe(table: &Table, environment: Environment) -> Result<StripeConfig, String> {
-    table.only(&["kind", "secret_key", "webhook_secrets", "api_url", "custom_domain", "timeout_seconds"])?;
+fn stripe(table: &Table, tax: Option<&Tax>, environment: Environment) -> Result<StripeConfig, String> {
+    table.only(&[
+        "kind",
+        "secret_key",
+        "webhook_secrets",
+        "api_url",
+        "custom_domain",
+        "automatic_tax",
+        "timeout_seconds",
+    ])?;
     let secret_key = secret(table, "secret_key", required(table, "secret_key", 500)?, environment)?;
     let known = ["sk_test_", "rk_test_", "sk_live_", "rk_live_"]
         .iter()
@@ -52,8 +65,14 @@ fn stripe(table: &Table, environment: Environment) -> Result<StripeConfig, Strin
         Some(_) => return Err(table.error("custom_domain", "must be a domain such as pay.example.com")),
         None => None,
     };
+    let automatic_tax = table.flag("automatic_tax")?.unwrap_or(false);
+    if automatic_tax && tax.is_some() {
+        return Err(
+            table.error("automatic_tax", "cannot be added to the tax of the catalog: name one of them")
+        );
+    }
     let timeout = timeout(table)?;
-    let config = StripeConfig { secret_key, webhook_secrets, api_url, custom_domain, timeout };
+    let config = StripeConfig { secret_key, webhook_secrets, api_url, custom_domain, automatic_tax, timeout };
     if config.is_live() && config.api_url != STRIPE {
         return Err(table.error("api_url", "must be left out with a live key"));
     }

@@ -279,6 +279,11 @@ fn stripe_is_configured_with_keys_that_can_be_stripes() {
     };
     let pages = crate::payments::stripe::Stripe::new(&own).unwrap().pages().to_owned();
     assert_eq!(pages, "https://checkout.stripe.com https://billing.stripe.com https://pay.example.com");
+    let taxed = STRIPE.replace("timeout_seconds = 9", "automatic_tax = true");
+    let Some(PaymentsConfig::Stripe(taxed)) = parse_in_directory(&taxed).unwrap().payments else {
+        panic!("{taxed}")
+    };
+    assert!(taxed.automatic_tax && !own.automatic_tax);
     let refused = |from: &str, to: &str, error: &str| {
         assert_eq!(parse_in_directory(&STRIPE.replace(from, to)).unwrap_err(), error);
     };

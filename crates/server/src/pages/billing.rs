@@ -143,10 +143,11 @@ async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
     let (terms, day) = (workspace.terms.as_ref(), |at| calendar::day(at, scene.zone()));
     let period = is.period.map(|period| format!("{} – {}", day(period.starts_at), day(period.ends_at)));
     let end = workspace.next_period.map_or(String::new(), |at| format!(" on {}", day(at)));
-    let next =
-        workspace.next_plan.as_ref().map(|plan| app.catalog().plan(plan).map_or(plan, |known| &known.label));
-    let status = match (workspace.subscription, next) {
-        (Some(Standing::Active), Some(next)) => format!("Changes to {next}{end}"),
+    let status = match (workspace.subscription, money::next_plan(app, workspace)) {
+        (Some(Standing::Active), Some(Ok(next))) => format!("Changes to {}{end}", next.label),
+        (Some(Standing::Active), Some(Err(gone))) => {
+            format!("Active: {gone}, chosen for the renewal, is not offered any more")
+        }
         (Some(Standing::Active), None) => "Active".to_owned(),
         (Some(Standing::Trialing), _) => format!("Trial ends{end}"),
         (Some(Standing::PastDue), _) => "Payment failed: no credits until it is paid".to_owned(),
@@ -221,7 +222,11 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
         packs,
         form_key: session::form_key(),
         resumes: scene.standing.paused_campaigns,
-        tax: app.catalog().tax.as_ref().filter(|tax| tax.rate > 0).map(|tax| tax.label.clone()),
+        tax: match app.catalog().tax.as_ref().filter(|tax| tax.rate > 0) {
+            Some(tax) => Some(format!("Prices include {}.", tax.label)),
+            None if money::plus_tax(app).is_empty() => None,
+            None => Some("Tax is added when you pay.".to_owned()),
+        },
         custom,
     }
 }

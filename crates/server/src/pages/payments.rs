@@ -9,12 +9,15 @@ use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
 use super::session::Visitor;
 use super::view::format::{Figure, money as in_money};
-use super::view::{AutoBuyForm, Paper, PaperLine, PaymentRow, PaymentsPage, Receipt, StatementPage, Tab};
+use super::view::{
+    AutoBuyForm, Paper, PaperLine, PaymentRow, PaymentsPage, Receipt, StatementPage, StatementRow, Tab,
+};
 use crate::app::App;
 use crate::payments::Payments;
 use crate::store::auto_buy::AutoBuy;
 use crate::store::codec::entry_kind;
 use crate::store::payments::{Payment, Purpose, Status, parse_name};
+use crate::store::statements::Span;
 use crate::{calendar, finance, money};
 
 /// Payments and statements on one page.
@@ -52,7 +55,7 @@ pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<
         has_portal,
         auto: app.payments.is_some().then(|| form(&app, auto, confirm.flatten())),
         rows: payments.iter().map(|payment| row(&scene, payment)).collect(),
-        statements: (1..=statements).rev().take(ROWS as usize).collect(),
+        statements: statements.iter().rev().take(ROWS as usize).map(|span| row_of(&scene, span)).collect(),
     })
 }
 
@@ -80,11 +83,12 @@ fn would_buy(app: &App, asked: &AutoBuy, available: i64) -> Option<String> {
     let one = money::pack(app.catalog(), 0, Purpose::AutoBuy, pack, None);
     (packs > 0).then(|| {
         format!(
-            "You have {}, which is less than {}. Turning it on buys {} at once and charges {} to your saved method.",
+            "You have {}, which is less than {}. Turning it on buys {} at once and charges {}{} to your saved method.",
             available.credits(),
             asked.below.n(),
             (each * packs).credits(),
-            in_money(one.amount * packs, &one.currency)
+            in_money(one.amount * packs, &one.currency),
+            money::plus_tax(app)
         )
     })
 }
@@ -98,6 +102,15 @@ fn row(scene: &Scene, payment: &Payment) -> PaymentRow {
         status: status(payment).to_owned(),
         receipt: payment.receipt.map(|number| format!("{number:04}")),
     }
+}
+
+fn row_of(scene: &Scene, span: &Span) -> StatementRow {
+    StatementRow { number: span.number, days: days(scene, span) }
+}
+
+fn days(scene: &Scene, span: &Span) -> String {
+    let date = |at| calendar::date(at, scene.zone());
+    format!("{} to {}", date(span.starts_at), date(span.ends_at))
 }
 
 fn status(payment: &Payment) -> &'static str {
@@ -230,13 +243,13 @@ pub async fn method(State(app): State<App>, visitor: Visitor) -> Page {
     Ok(Redirect::to(url.as_deref().unwrap_or("/billing/payments")).into_response())
 }
 
-/// The statement of a period.
+/// One statement.
 pub async fn statement(State(app): State<App>, visitor: Visitor, Path(number): Path<String>) -> Page {
     visitor.admin()?;
     let number = number.parse().ok().filter(|number| *number >= 1).ok_or_else(Trouble::not_found)?;
     let scene = Scene::load(&app, &visitor).await?;
     let stands = app.store.statement(scene.workspace.id, number).await?;
-    let line = |line: &crate::store::papers::Line| {
+    let line = |line: &crate::store::statements::Line| {
         let operation = line.operation.as_deref().map(|name| super::usage::operation(&app, name));
         let what = match (entry_kind(line.kind), operation) {
             (kind, Some(operation)) => format!("{}: {operation}", kind_words(kind)),
@@ -247,11 +260,10 @@ pub async fn statement(State(app): State<App>, visitor: Visitor, Path(number): P
             figure: line.credits.signed(),
         }
     };
-    let day = |at| calendar::day(at, scene.zone());
     draw(&StatementPage {
         paper: paper(&scene, format!("Statement {number:04}")),
-        period: format!("{} to {}", day(stands.starts_at), day(stands.ends_at)),
-        is_open: stands.ends_at > scene.now,
+        period: days(&scene, &stands.span),
+        is_open: stands.span.is_open,
         entries: (stands.entries.0 + 1, stands.entries.1),
         opening: stands.opening,
         lines: stands.lines.iter().map(line).collect(),

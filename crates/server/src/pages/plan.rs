@@ -12,7 +12,6 @@ use super::session::{self, Visitor};
 use super::view::format::{Figure, money as in_money};
 use super::view::{ChosenPlan, PlanChoice, PlanPage, Tab};
 use crate::app::App;
-use crate::catalog::Catalog;
 use crate::store::committer::{Key, KeyKind};
 use crate::store::subscriptions::change::Wish;
 use crate::store::subscriptions::{Change, Standing, Terms, When};
@@ -71,7 +70,7 @@ async fn chosen(app: &App, scene: &Scene, plan: &str) -> Result<ChosenPlan, Trou
     let free = !scene.workspace.pays();
     let saved = app.store.payer(scene.workspace.id).await?.method.map(|(_, label)| label);
     let mut says = Vec::new();
-    let pay = |amount: i64, tax: i64| with_tax(app.catalog(), &terms, amount, tax);
+    let pay = |amount: i64, tax: i64| with_tax(app, &terms, amount, tax);
     let now = match &change {
         Change::Begin | Change::NewPeriod => Some((terms.amount, terms.tax(), terms.credits)),
         Change::Difference { amount, tax, credits } => Some((*amount, *tax, *credits)),
@@ -110,6 +109,12 @@ async fn chosen(app: &App, scene: &Scene, plan: &str) -> Result<ChosenPlan, Trou
     }
     if change != Change::Stay {
         let then = money::renewed(app, &is, &change, &terms);
+        if then.plan != terms.plan {
+            says = vec![format!(
+                "{} is not offered any more at your renewal: {} goes on.",
+                terms.label, then.label
+            )];
+        }
         let every = if then.months == 1 { "month".to_owned() } else { format!("{} months", then.months) };
         says.push(match free || then.amount == 0 {
             true => format!("From then on {} come with each renewal.", then.credits.credits()),
@@ -120,7 +125,9 @@ async fn chosen(app: &App, scene: &Scene, plan: &str) -> Result<ChosenPlan, Trou
     }
     let button = match (&change, costs) {
         (Change::Stay, _) => "Keep this plan".to_owned(),
-        (_, Some((amount, tax, _))) => format!("Pay {}", in_money(amount + tax, &terms.currency)),
+        (_, Some((amount, tax, _))) => {
+            format!("Pay {}{}", in_money(amount + tax, &terms.currency), money::plus_tax(app))
+        }
         (Change::AtRenewal { .. }, _) => "Change at the renewal".to_owned(),
         (Change::Trial { .. }, _) => "Start the trial".to_owned(),
         _ => "Change the plan".to_owned(),
@@ -129,10 +136,10 @@ async fn chosen(app: &App, scene: &Scene, plan: &str) -> Result<ChosenPlan, Trou
 }
 
 /// `€139.50 plus €27.90 VAT`.
-fn with_tax(catalog: &Catalog, terms: &Terms, amount: i64, tax: i64) -> String {
+fn with_tax(app: &App, terms: &Terms, amount: i64, tax: i64) -> String {
     let (amount, tax_text) = (in_money(amount, &terms.currency), in_money(tax, &terms.currency));
-    let label = catalog.tax.as_ref().map_or("tax", |tax| tax.label.as_str());
-    if tax == 0 { amount } else { format!("{amount} plus {tax_text} {label}") }
+    let label = app.catalog().tax.as_ref().map_or("tax", |tax| tax.label.as_str());
+    if tax == 0 { amount + money::plus_tax(app) } else { format!("{amount} plus {tax_text} {label}") }
 }
 
 fn known(app: &App, plan: &str) -> Result<Terms, Trouble> {
@@ -185,7 +192,7 @@ async fn act(
     fingerprint.copy_from_slice(&digest[..16]);
     let key = Key { kind: KeyKind::Subscription, key: key.as_str().into(), fingerprint };
     let used = crate::store::Error::Refused(billing::Refusal::IdempotencyKeyReused);
-    match money::change(app, visitor.workspace, wish, key).await {
+    match money::change(app, visitor.workspace, wish, (key, None)).await {
         Ok((_, Some(payment), _)) if !payment.is_paid() => Ok(to_checkout(app, &payment)),
         Ok(_) => {
             app.nudge();

@@ -141,6 +141,11 @@ impl Payments {
         matches!(self, Payments::Stripe(stripe) if stripe.is_live())
     }
 
+    /// Whether it says what tax is added to prices, so that nobody knows it before.
+    pub fn adds_tax(&self) -> bool {
+        matches!(self, Payments::Stripe(stripe) if stripe.adds_tax())
+    }
+
     /// Where the provider's own pages are, as origins with a space between them; `None`: they are ours.
     pub fn pages(&self) -> Option<&str> {
         match self {

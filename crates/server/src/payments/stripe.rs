@@ -35,6 +35,9 @@ const PAYMENT: &str = "scrip_payment";
 const SAVED: &str = "scrip_saved";
 /// A refund's number within its payment.
 const REFUND: &str = "scrip_refund";
+/// Tax that Stripe adds to our price: so many minor units, or what the checkout came to.
+const TAX: &str = "scrip_tax";
+const AT_CHECKOUT: &str = "checkout";
 /// How long a dispute may take to end, in seconds: so long it is looked at.
 const DISPUTE_SECONDS: i64 = 120 * 86_400;
 /// How far Stripe's clock may be from ours, in seconds, when its lists are asked by time.
@@ -45,6 +48,7 @@ const SKEW_SECONDS: i64 = 3_600;
 pub struct Stripe {
     wire: Wire,
     livemode: bool,
+    automatic_tax: bool,
     webhook_secrets: Vec<Secret>,
     account: OnceLock<String>,
     pages: String,
@@ -85,6 +89,7 @@ impl Stripe {
         Ok(Stripe {
             wire: Wire::new(config)?,
             livemode: config.is_live(),
+            automatic_tax: config.automatic_tax,
             webhook_secrets: config.webhook_secrets.clone(),
             account: OnceLock::new(),
             pages: {
@@ -101,6 +106,11 @@ impl Stripe {
     /// Whether it moves real money.
     pub fn is_live(&self) -> bool {
         self.livemode
+    }
+
+    /// Whether it says what tax is added to our prices.
+    pub fn adds_tax(&self) -> bool {
+        self.automatic_tax
     }
 
     /// Where its pages are, as origins with a space between them.
@@ -164,7 +174,7 @@ impl Stripe {
             ("mode", "payment".to_owned()),
             ("line_items[0][quantity]", "1".to_owned()),
             ("line_items[0][price_data][currency]", order.currency.to_lowercase()),
-            ("line_items[0][price_data][unit_amount]", order.amount.to_string()),
+            ("line_items[0][price_data][unit_amount]", self.asked_for(order).to_string()),
             ("line_items[0][price_data][product_data][name]", order.title.clone()),
             ("success_url", order.return_url.clone()),
             ("cancel_url", order.return_url.clone()),
@@ -174,6 +184,15 @@ impl Stripe {
             // The method is kept for renewals and auto-buy.
             ("payment_intent_data[setup_future_usage]", "off_session".to_owned()),
         ];
+        if self.automatic_tax {
+            fields.extend([
+                ("automatic_tax[enabled]", "true".to_owned()),
+                ("line_items[0][price_data][tax_behavior]", "exclusive".to_owned()),
+                ("payment_intent_data[metadata][scrip_tax]", AT_CHECKOUT.to_owned()),
+            ]);
+            // Where they live says what tax there is, also on renewals.
+            fields.extend(order.customer.is_some().then(|| ("customer_update[address]", "auto".to_owned())));
+        }
         match (&order.customer, &order.email) {
             (Some(customer), _) => fields.push(("customer", customer.clone())),
             (None, email) => {
@@ -193,6 +212,11 @@ impl Stripe {
             .url
             .ok_or_else(|| Failure::Unknown("Stripe opened a checkout without an address".to_owned()))?;
         Ok(Checkout { session: Some(session.id), url })
+    }
+
+    /// What Stripe is told to ask for: its own tax comes on top.
+    fn asked_for(&self, order: &Order) -> i64 {
+        if self.automatic_tax { order.amount - order.tax } else { order.amount }
     }
 
     pub(super) async fn refund(&self, order: &Order, refund: Refund) -> Result<Said, Failure> {

@@ -3,6 +3,7 @@
 //! Owns what was answered. Whether the key may be used again is decided where the change is.
 
 use super::committer::Key;
+use super::db::Tx;
 use super::{Error, Store};
 use crate::values;
 
@@ -15,12 +16,18 @@ impl Store {
             if let Some(first) = batch.tx.one(known, name, |row| row.text(0))? {
                 return Ok(first);
             }
-            batch.tx.execute(
-                "insert into answer (workspace, kind, key, body) values (?1, ?2, ?3, ?4)",
-                values![workspace, key.kind as i64, &*key.key, &body],
-            )?;
+            keep(&batch.tx, workspace, &key, &body)?;
             Ok(body.clone())
         })
         .await
     }
+}
+
+/// Keeps the first answer under a key, in the transaction that makes what it says.
+pub(super) fn keep(tx: &Tx<'_>, workspace: i64, key: &Key, body: &str) -> Result<(), Error> {
+    tx.execute(
+        "insert into answer (workspace, kind, key, body) values (?1, ?2, ?3, ?4)",
+        values![workspace, key.kind as i64, &*key.key, body],
+    )?;
+    Ok(())
 }

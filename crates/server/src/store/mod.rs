@@ -36,6 +36,7 @@ pub mod postgres;
 pub mod queries;
 pub mod senders;
 pub mod sqlite;
+pub mod statements;
 pub mod subscriptions;
 pub mod summary;
 pub mod syncer;

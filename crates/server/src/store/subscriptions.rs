@@ -7,7 +7,7 @@
 //! Where payments are collected, a period that costs money begins when it is paid.
 
 pub mod change;
-pub(super) mod periods;
+pub mod periods;
 
 use billing::Time;
 use billing::subscription::{prorated, tax_on};

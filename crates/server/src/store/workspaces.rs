@@ -44,11 +44,6 @@ impl Workspace {
     pub fn pays(&self) -> bool {
         self.collection == "payments"
     }
-
-    /// The plan of the next renewal.
-    pub fn renewing(&self) -> Option<&String> {
-        self.next_plan.as_ref().or(self.plan.as_ref())
-    }
 }
 
 /// What a new workspace is made of.
@@ -170,6 +165,13 @@ impl Store {
             if before != after {
                 let (name, words) = (id::workspace(changed.id), (Some(&*before), Some(&*after)));
                 logbook::note(batch, changed.id, &actor, ("workspace.settings", &name), words)?;
+            }
+            if known.time_zone != changed.time_zone {
+                // Of several changes at one moment the first says what was before.
+                batch.tx.execute(
+                    "insert into zone (workspace, until, time_zone) values (?1, ?2, ?3) on conflict (workspace, until) do nothing",
+                    values![changed.id, batch.now, &known.time_zone],
+                )?;
             }
             batch.tx.execute(
                 "update workspace set name = ?2, time_zone = ?3, admin_email = ?4, low = ?5, critical = ?6, emails = ?7 where workspace = ?1",

@@ -1,10 +1,13 @@
 //! Plans as a customer lives through them, on the manual clock and the sandbox's cards: the shop that all these stories share.
 
+mod answers;
 mod auto_buy;
 mod broken;
 mod changes;
 mod checkouts;
+mod gone;
 mod life;
+mod statements;
 mod together;
 
 use scrip::catalog::Catalog;

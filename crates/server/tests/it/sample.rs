@@ -226,7 +226,9 @@ impl Sample {
             self.pass(DAY / 2).await;
         }
         self.pass(25 * DAY).await;
-        self.store.renew(self.workspace, None).await.expect("a period begins");
+        let due = self.store.due_periods(10).await.expect("a read");
+        let its = due.into_iter().find(|due| due.workspace == self.workspace).expect("a period is due");
+        self.store.renew(its, None).await.expect("a period begins");
         self.hold(hold("work", 1, 6, 604_800)).await;
         let doubted = self.dispatched(hold("work", 3, 2, 900)).await;
         self.post(Command::Doubt(doubted)).await;

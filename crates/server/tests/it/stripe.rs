@@ -9,6 +9,7 @@ mod refunds;
 mod renewals;
 mod secrets;
 mod storm;
+mod tax;
 mod twice;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +38,7 @@ fn config(fake: &FakeStripe) -> StripeConfig {
         webhook_secrets: vec![Secret::new("whsec_next"), Secret::new(fake_stripe::WEBHOOK_SECRET)],
         api_url: fake.url.clone(),
         custom_domain: None,
+        automatic_tax: false,
         timeout: Duration::from_secs(30),
     }
 }

@@ -106,7 +106,7 @@ pub enum Buy {
         form_key: String,
         /// Campaigns that would resume.
         resumes: i64,
-        /// The tax that prices include: `VAT`.
+        /// `Prices include VAT.`
         tax: Option<String>,
         /// Amounts without a pack.
         custom: Option<CustomAmount>,

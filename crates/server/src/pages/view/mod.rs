@@ -42,7 +42,7 @@ pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut,
 pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
 pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,
-    StatementPage,
+    StatementPage, StatementRow,
 };
 pub use people::{Browser, Invite, KeyRow, Keys, People, Person, Sessions, SignIn, WorkspaceRow, Workspaces};
 pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};

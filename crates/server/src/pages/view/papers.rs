@@ -51,8 +51,8 @@ pub struct PaymentsPage {
     pub has_portal: bool,
     pub auto: Option<AutoBuyForm>,
     pub rows: Vec<PaymentRow>,
-    /// Numbers of statements, newest first.
-    pub statements: Vec<i64>,
+    /// Newest first.
+    pub statements: Vec<StatementRow>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +74,13 @@ pub struct PaymentRow {
     pub amount: String,
     pub status: String,
     pub receipt: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct StatementRow {
+    pub number: i64,
+    /// `1 Feb 2027 to 1 Mar 2027`
+    pub days: String,
 }
 
 /// What every paper has at its head.

@@ -55,6 +55,21 @@ pub(super) struct Session {
     pub metadata: Option<HashMap<String, String>>,
     #[serde(default)]
     pub payment_intent: Option<Named>,
+    #[serde(default)]
+    pub total_details: Option<TotalDetails>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct TotalDetails {
+    pub amount_tax: i64,
+}
+
+/// What Stripe Tax says of a price.
+#[derive(Deserialize)]
+pub(super) struct Calculation {
+    pub id: String,
+    pub amount_total: i64,
+    pub tax_amount_exclusive: i64,
 }
 
 #[derive(Deserialize)]

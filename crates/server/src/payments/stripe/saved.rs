@@ -4,7 +4,7 @@
 
 use billing::units::SECOND;
 
-use super::objects::{Customer, Intent, Method, Session};
+use super::objects::{Calculation, Customer, Intent, Method, Session};
 use super::wire::Wrong;
 use super::words::words;
 use super::{PAYMENT, SAVED, SKEW_SECONDS, Stripe};
@@ -102,8 +102,13 @@ impl Stripe {
             self.in_our_mode(intent.livemode)?;
             return Ok(intent);
         }
-        let fields = [
-            ("amount", order.amount.to_string()),
+        let calculation = match self.automatic_tax {
+            true => Some(self.calculate(order, customer).await?),
+            false => None,
+        };
+        let amount = calculation.as_ref().map_or(order.amount, |calculation| calculation.amount_total);
+        let mut fields = vec![
+            ("amount", amount.to_string()),
             ("currency", order.currency.to_lowercase()),
             ("customer", customer.to_owned()),
             ("description", order.title.clone()),
@@ -112,10 +117,28 @@ impl Stripe {
             ("automatic_payment_methods[enabled]", "true".to_owned()),
             ("automatic_payment_methods[allow_redirects]", "never".to_owned()),
         ];
+        if let Some(calculation) = calculation {
+            fields.push(("metadata[scrip_tax]", calculation.tax_amount_exclusive.to_string()));
+            // So Stripe reports the tax, and takes it back with a refund.
+            fields.push(("hooks[inputs][tax][calculation]", calculation.id));
+        }
         let intent: Intent =
             self.wire.post("payment_intents", &format!("intent {}", order.payment), &fields).await?;
         self.in_our_mode(intent.livemode)?;
         Ok(intent)
+    }
+
+    /// What tax is added where the payer lives, as Stripe knows it from a checkout.
+    async fn calculate(&self, order: &Order, customer: &str) -> Result<Calculation, Failure> {
+        let fields = [
+            ("currency", order.currency.to_lowercase()),
+            ("customer", customer.to_owned()),
+            ("line_items[0][amount]", self.asked_for(order).to_string()),
+            ("line_items[0][reference]", order.payment.clone()),
+            ("line_items[0][tax_behavior]", "exclusive".to_owned()),
+        ];
+        // Asked again for a payment, it is the same one, so that the intent is the same too.
+        Ok(self.wire.post("tax/calculations", &format!("tax {}", order.payment), &fields).await?)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns what each of Stripe's states means to us. What an object leaves open, such as the disputes of a payment, is asked for.
 
 use super::objects::{Charge, Details, Dispute, Intent, Named, Session};
-use super::{PAYMENT, SAVED, Stripe};
+use super::{AT_CHECKOUT, PAYMENT, SAVED, Stripe, TAX};
 use crate::payments::{Failure, Order, Said, Stands};
 
 impl Stripe {
@@ -68,6 +68,10 @@ impl Stripe {
         let sum = |counts: &dyn Fn(&str) -> bool| {
             disputes.iter().filter(|dispute| counts(&dispute.status)).map(|dispute| dispute.amount).sum()
         };
+        let tax = match intent.metadata(TAX) {
+            Some(tax) if stands == Stands::Paid => Some(self.tax_of(&intent.id, tax).await?),
+            _ => None,
+        };
         let refunded = charge.map_or(0, |charge| charge.amount_refunded);
         let kept =
             stands == Stands::Paid && (saved || intent.setup_future_usage.as_deref() == Some("off_session"));
@@ -85,13 +89,25 @@ impl Stripe {
                 .last_payment_error
                 .filter(|_| stands == Stands::Declined)
                 .and_then(|error| error.message),
-            tax: None,
+            tax,
             currency: intent.currency,
             // Nobody is bound to what was tried on Stripe's page until it is paid.
             object: (saved || !matches!(stands, Stands::Open | Stands::Expired)).then_some(intent.id),
             ..Said::default()
         };
         if refunded > 0 { self.with_refunds(said).await } else { Ok(said) }
+    }
+
+    /// Minor units of tax in what was paid: written into the intent, or what its checkout came to.
+    async fn tax_of(&self, intent: &str, written: &str) -> Result<i64, Failure> {
+        if written != AT_CHECKOUT {
+            return written.parse().map_err(|_| Failure::Unknown("Stripe's intent names no tax".to_owned()));
+        }
+        let sessions: Vec<Session> =
+            self.all("checkout/sessions", &[("payment_intent", intent.to_owned())]).await?;
+        let details = sessions.into_iter().find_map(|session| session.total_details);
+        let unknown = || Failure::Unknown("Stripe does not say what tax was paid".to_owned());
+        details.map(|details| details.amount_tax).ok_or_else(unknown)
     }
 }
 

@@ -553,3 +553,11 @@ create table budget (
   constraint budget_key primary key (workspace, id)
 ) without rowid;
 create index pause_until on pause (until) where until is not null;
+
+-- The zones that a workspace was in before: its statements of months that have ended stay as they are.
+create table zone (
+  workspace integer not null,
+  until integer not null,
+  time_zone text not null,
+  constraint zone_key primary key (workspace, until)
+) without rowid;

@@ -3,6 +3,8 @@
 //! Everything that costs money is only ordered here; it takes effect when it is paid. The same key and command are answered as
 //! the first time, so a double click orders once.
 
+use std::sync::Arc;
+
 use billing::ledger::{Command, GrantTerms};
 use billing::units::DAY;
 use billing::{Amount, GrantKind, Refusal, Time};
@@ -12,7 +14,7 @@ use super::super::committer::{Key, KeyKind, Post};
 use super::super::db::Tx;
 use super::super::payments::{self, Payment, Purpose};
 use super::super::workspaces::{Workspace, find};
-use super::super::{Error, Store, keys};
+use super::super::{Error, Store, answers, keys};
 use super::periods::{agree, begin, cut, end, order};
 use super::{Change, Period, Standing, Terms, When, decide, last};
 use crate::{clock, values};
@@ -47,6 +49,13 @@ pub enum Changed {
     Open(Vec<Payment>),
 }
 
+impl Subscription {
+    /// Whether its renewal is due and not paid, so that whoever keeps the plan wants to pay it.
+    pub fn is_unpaid(&self) -> bool {
+        self.awaited.is_some() && self.workspace.subscription == Some(Standing::PastDue)
+    }
+}
+
 fn look(tx: &Tx<'_>, workspace: i64) -> Result<Subscription, Error> {
     let workspace = find(tx, workspace)?;
     let awaited = match workspace.awaited {
@@ -55,6 +64,9 @@ fn look(tx: &Tx<'_>, workspace: i64) -> Result<Subscription, Error> {
     };
     Ok(Subscription { period: last(tx, workspace.id)?, awaited, workspace })
 }
+
+/// What is answered, made of what a wish led to.
+pub type Answer = Arc<dyn Fn(&Subscription) -> String + Send + Sync>;
 
 impl Store {
     /// How a workspace's subscription stands.
@@ -77,8 +89,14 @@ impl Store {
         .await
     }
 
-    /// Does what a person wishes, or orders the payment that it needs. The same key and wish: what was ordered first (`true`).
-    pub async fn change_subscription(&self, workspace: i64, wish: Wish, key: Key) -> Result<Changed, Error> {
+    /// Does what a person wishes, or orders the payment that it needs. The same key and wish: what was ordered first (`true`). What
+    /// is done then is answered in the same transaction; what waits for money is answered once it is known what became of it.
+    pub async fn change_subscription(
+        &self,
+        workspace: i64,
+        wish: Wish,
+        (key, answer): (Key, Option<Answer>),
+    ) -> Result<Changed, Error> {
         self.write(workspace, move |batch| {
             batch.load(workspace)?;
             if let Some((fingerprint, made)) = keys::find_direct(batch, workspace, &key)? {
@@ -105,7 +123,11 @@ impl Store {
             };
             keys::insert_direct(batch, workspace, &key, ordered.unwrap_or(0))?;
             let ordered = ordered.map(|payment| payments::find(&batch.tx, workspace, payment)).transpose()?;
-            Ok(Changed::Done(look(&batch.tx, workspace)?.into(), ordered.map(Box::new), false))
+            let is = look(&batch.tx, workspace)?;
+            if let (Some(answer), None, false) = (&answer, &ordered, is.is_unpaid()) {
+                answers::keep(&batch.tx, workspace, &key, &answer(&is))?;
+            }
+            Ok(Changed::Done(is.into(), ordered.map(Box::new), false))
         })
         .await
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
+use super::super::db::Row;
 use super::super::payments::{self, NewPayment, Payment, Purpose, Status};
 use super::super::workspaces::{Workspace, find};
 use super::super::{Error, Store, alerts, budgets, outbox, webhooks};
@@ -16,14 +17,24 @@ use super::{Ordered, Standing, Terms, last};
 use crate::store::alerts::thousands;
 use crate::{calendar, clock, id, values};
 
+/// A workspace whose next period is due, with its plan, and the one that was chosen for the renewal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Due {
+    pub workspace: i64,
+    pub plan: Option<String>,
+    pub next_plan: Option<String>,
+}
+
 impl Store {
-    /// Workspaces whose next period is due and waits for no payment, each with the plan that it would have.
-    pub async fn due_periods(&self, limit: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
+    /// Workspaces whose next period is due and waits for no payment.
+    pub async fn due_periods(&self, limit: i64) -> Result<Vec<Due>, Error> {
         let now = self.clock().now();
-        let due = "select workspace, coalesce(next_plan, plan) from workspace
+        let due = "select workspace, plan, next_plan from workspace
             where next_period <= ?1 and awaited is null order by next_period limit ?2";
-        self.read(move |tx| tx.query(due, values![now, limit], |row| Ok((row.int(0)?, row.opt_text(1)?))))
-            .await
+        let read = |row: &Row<'_>| {
+            Ok(Due { workspace: row.int(0)?, plan: row.opt_text(1)?, next_plan: row.opt_text(2)? })
+        };
+        self.read(move |tx| tx.query(due, values![now, limit], read)).await
     }
 
     /// The next moment after now at which a period of any workspace begins.
@@ -35,15 +46,20 @@ impl Store {
 
     /// Begins the next period of a workspace, if it is due: grants its credits, or orders the payment that it waits for. With
     /// the terms of today's price list for a plan that renews; without, on the terms it has.
-    pub async fn renew(&self, workspace: i64, terms: Option<Terms>) -> Result<(), Error> {
-        self.write(workspace, move |batch| renew(batch, workspace, terms.as_ref())).await
+    pub async fn renew(&self, due: Due, terms: Option<Terms>) -> Result<(), Error> {
+        self.write(due.workspace, move |batch| renew(batch, &due, terms.as_ref())).await
     }
 }
 
-fn renew(batch: &mut Batch<'_>, id: i64, terms: Option<&Terms>) -> Result<(), Error> {
+fn renew(batch: &mut Batch<'_>, due: &Due, terms: Option<&Terms>) -> Result<(), Error> {
+    let id = due.workspace;
     let mut workspace = find(&batch.tx, id)?;
-    let due = workspace.next_period.filter(|at| *at <= batch.now && workspace.awaited.is_none());
-    let (Some(starts_at), Some(current)) = (due, workspace.terms.clone()) else { return Ok(()) };
+    if (&workspace.plan, &workspace.next_plan) != (&due.plan, &due.next_plan) {
+        // It was changed meanwhile: it is looked at again, with the terms of what is chosen now.
+        return Ok(());
+    }
+    let next = workspace.next_period.filter(|at| *at <= batch.now && workspace.awaited.is_none());
+    let (Some(starts_at), Some(current)) = (next, workspace.terms.clone()) else { return Ok(()) };
     let number = last(&batch.tx, id)?.map_or(0, |last| last.number + 1);
     let index = number - workspace.first_period;
     if index % (current.months / current.grant_months) != 0 {
@@ -52,7 +68,13 @@ fn renew(batch: &mut Batch<'_>, id: i64, terms: Option<&Terms>) -> Result<(), Er
     if workspace.subscription == Some(Standing::Canceling) {
         return end(batch, &workspace, "The subscription has ended.", "Credits that are left stay.");
     }
-    let terms = terms.filter(|terms| workspace.renewing() == Some(&terms.plan)).unwrap_or(&current);
+    let terms = terms.unwrap_or(&current);
+    if let Some(gone) = workspace.next_plan.take_if(|next| *next != terms.plan) {
+        let title = format!("The plan {gone} is not offered any more.");
+        let body = format!("{} renews instead.", terms.label);
+        alerts::add(&batch.tx, id, "plan_gone", batch.now, &title, &body)?;
+        outbox::mail_admins(&batch.tx, id, batch.now, &title, &body)?;
+    }
     if (terms.months, terms.grant_months) != (current.months, current.grant_months) {
         // Another rhythm is counted from where it begins.
         (workspace.anchor, workspace.first_period) = (starts_at, number);
@@ -64,8 +86,8 @@ fn renew(batch: &mut Batch<'_>, id: i64, terms: Option<&Terms>) -> Result<(), Er
     let order = order(&workspace, terms, Purpose::Period, number, (terms.amount, terms.tax(), terms.credits));
     payments::insert(&batch.tx, payment, &order, Some(batch.now), batch.now)?;
     batch.tx.execute(
-        "update workspace set awaited = ?2, anchor = ?3, first_period = ?4 where workspace = ?1",
-        values![id, payment, workspace.anchor, workspace.first_period],
+        "update workspace set awaited = ?2, anchor = ?3, first_period = ?4, next_plan = ?5 where workspace = ?1",
+        values![id, payment, workspace.anchor, workspace.first_period, workspace.next_plan.as_ref()],
     )?;
     Ok(())
 }

@@ -15,8 +15,9 @@ async fn a_charge_that_broke_off_is_taken_up_where_it_was() {
     // Time passes without the loops, as for a server that is down when the period ends.
     store.advance_clock(billing::Time(app.clock.now().0).plus_seconds(28 * DAY)).await.expect("it is late");
     let terms = scrip::money::terms(app.catalog(), "small");
+    let due = store.due_periods(10).await.expect("a read").remove(0);
     for _ in 0..2 {
-        store.renew(ws, terms.clone()).await.expect("ordered");
+        store.renew(due.clone(), terms.clone()).await.expect("ordered");
     }
     let due = store.due_payments(10).await.expect("a read");
     assert_eq!(due.len(), 1, "one order, however often it was asked for");

@@ -52,7 +52,7 @@ impl Shop {
     }
 
     /// The page where the payment that is waited for can be made; its session.
-    async fn page(&self, workspace: i64) -> String {
+    pub(super) async fn page(&self, workspace: i64) -> String {
         let awaited =
             self.server.app.store.subscription(workspace).await.expect("one").awaited.expect("a payment");
         let opened = money::open_checkout(&self.server.app, awaited).await.expect("a page");
