@@ -9,6 +9,7 @@ mod import;
 mod launch;
 mod lead;
 mod message;
+mod noted;
 mod sending;
 mod template;
 
@@ -21,6 +22,7 @@ pub use import::{Import, MAX_LEADS, Rejected, from_csv, from_json};
 pub use launch::check_launch;
 pub use lead::{address, block_entry, fits, lead_from_json, lead_json, link, tidy};
 pub use message::check_text;
+pub use noted::Asked;
 pub use sending::{HoursText, NewSender, SenderChange, hours_text, mail_server, new_sender, sender_change};
 pub use template::{check_template, prompt, render, subject};
 

@@ -11,7 +11,7 @@ use reqwest::{Client, Method, StatusCode};
 use scrip::app::{App, Start};
 use scrip::catalog::Catalog;
 use scrip::config::{
-    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, Network, PaymentsConfig,
+    Config, Cost, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, Network, PaymentsConfig,
     ProvidersConfig, Secret, WebhooksConfig,
 };
 use scrip::demo::http_fakes::HttpFakes;
@@ -163,7 +163,7 @@ impl World {
         let enrichment = EnrichmentConfig {
             name: "local".to_owned(),
             fields: None,
-            cost_micros: 0,
+            cost: Cost::default(),
             http: http("enrichment"),
         };
         Config {
@@ -179,6 +179,7 @@ impl World {
                     timeout,
                 }),
                 email: Some(mail(&self.sink)),
+                ..ProvidersConfig::default()
             },
             payments: Some(payments),
             mail: Some(mail(&self.notices)),

@@ -553,3 +553,37 @@ create table budget (
   constraint budget_key primary key (workspace, id)
 ) without rowid;
 create index pause_until on pause (until) where until is not null;
+
+-- What providers were asked under a hold, by the number in the idempotency key. `heard`: 0 found, 1 nothing, 2 failed, 3 refused, 4 later,
+-- 5 unknown, 6 not asked. `cost` is in millionths of the operator's currency. `kept` is what may serve if nobody has better.
+create table call (
+  workspace integer not null,
+  hold integer not null,
+  number integer not null,
+  job integer not null,
+  lead integer not null,
+  operation text not null,
+  field text not null,
+  provider text not null,
+  heard integer not null,
+  units integer not null,
+  cost integer not null,
+  detail text not null,
+  kept text,
+  at integer not null,
+  constraint call_key primary key (workspace, hold, number)
+) without rowid;
+create index call_lead on call (workspace, lead, hold) where lead > 0;
+
+-- The sums of calls, by days of UTC since 1970.
+create table call_day (
+  workspace integer not null,
+  day integer not null,
+  operation text not null,
+  provider text not null,
+  calls integer not null,
+  found integer not null,
+  cost integer not null,
+  constraint call_day_key primary key (workspace, day, operation, provider)
+) without rowid;
+create index call_day_day on call_day (day);

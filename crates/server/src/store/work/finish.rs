@@ -12,6 +12,7 @@ use super::lead::{Way, advance};
 use super::{Claim, Ending, StepOutcome, lead_id, owns, stored_text};
 use crate::store::Error;
 use crate::store::batch::Batch;
+use crate::store::calls;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, Pause};
@@ -36,7 +37,10 @@ pub(super) fn finish_piece(
     ending: &Ending,
 ) -> Result<bool, Error> {
     let open = match hold {
-        Some(id) => batch.hold(claim.workspace, id)?.filter(Hold::is_open),
+        Some(id) => {
+            calls::note_piece(batch, claim, id, &claim.heard)?;
+            batch.hold(claim.workspace, id)?.filter(Hold::is_open)
+        }
         None => None,
     };
     if hold.is_some() && open.is_none() {
@@ -100,7 +104,12 @@ fn end_hold(
             attempted: Some(attempted.min(open.price.quantity)),
         },
     };
-    batch.post(&Post::new(claim.workspace, command, "campaign")).map(drop)
+    let mut post = Post::new(claim.workspace, command, "campaign");
+    if matches!(ending, Ending::LookedUp { .. }) && settled > 0 {
+        let finder = claim.heard.iter().find(|call| call.heard == calls::Heard::Found);
+        post.reason = finder.map(|call| format!("found by {}", call.provider).into());
+    }
+    batch.post(&post).map(drop)
 }
 
 /// Leaves the lead where it is, after the endings that call for it. `false`: it goes on.
