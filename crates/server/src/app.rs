@@ -19,7 +19,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, MAX_PUBLIC_URL};
 use crate::payments::Payments;
-use crate::providers::{MAX_HEADER, Providers, Receivers, Smtp};
+use crate::providers::{Guard, MAX_HEADER, Providers, Receivers, Smtp};
 use crate::seal::Seal;
 use crate::store::people::Role;
 use crate::store::queries::Balance;
@@ -51,6 +51,8 @@ pub struct Inner {
     pub providers: Providers,
     /// Sends notices; without it they are in-app only.
     pub mailer: Option<Smtp>,
+    /// Where addresses that customers chose may lead.
+    pub guard: Guard,
     /// The way to whoever takes our webhooks.
     pub receivers: Receivers,
     /// Who takes the money; `None`: nothing can be bought.
@@ -120,7 +122,8 @@ impl App {
         let Start { config, place, manual, operator_key, public_url } = start;
         let providers = Providers::new(&config.providers)?;
         let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
-        let receivers = Receivers::new(&config.webhooks)?;
+        let guard = Guard::new(&config.webhooks);
+        let receivers = Receivers::new(guard.clone())?;
         let payments = config.payments.as_ref().map(Payments::new).transpose()?;
         if manual.is_some() && payments.as_ref().is_some_and(Payments::moves_real_money) {
             return Err(
@@ -140,6 +143,7 @@ impl App {
             prices: config.catalogs.into_iter().map(with_rates).collect(),
             providers,
             mailer,
+            guard,
             receivers,
             payments,
             seal: Seal::new(place, config.seal_key.as_ref(), &operator_key),

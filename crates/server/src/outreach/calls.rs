@@ -71,7 +71,8 @@ async fn preview_now(
     let outcome = provider.preview(query, kind, PREVIEW_RESULTS, None, &key(workspace, hold)).await;
     let asked = Asked::alone("discovery", app.providers.costs.discovery);
     let call = asked.heard(&outcome, |page| page.results.len() as i64);
-    let about = About { hold, job: 0, lead: 0, operation: "discovery_preview".to_owned(), field: String::new() };
+    let about =
+        About { hold, job: 0, lead: 0, operation: "discovery_preview".to_owned(), field: String::new() };
     app.store.note_call(workspace, about, call).await?;
     let answer = match outcome {
         Outcome::Done(page) => {

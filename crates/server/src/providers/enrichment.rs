@@ -80,7 +80,8 @@ impl EnrichmentProvider {
             };
             return self.http.contact(lead, key).await.map(found);
         }
-        let found = |answer: Field| answer.value.filter(|_| answer.found).map(|value| Found { value, sure: true });
+        let found =
+            |answer: Field| answer.value.filter(|_| answer.found).map(|value| Found { value, sure: true });
         self.http.field(field, lead, key).await.map(found)
     }
 }

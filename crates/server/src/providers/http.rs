@@ -198,9 +198,7 @@ impl Contact {
     fn checked(self) -> Contact {
         let address = |email: &String| email.parse::<lettre::Address>().is_ok();
         match self.email.map(|email| email.trim().to_owned()).filter(address) {
-            Some(email) if self.found => {
-                Contact { found: true, email: Some(email), verified: self.verified }
-            }
+            Some(email) if self.found => Contact { found: true, email: Some(email), verified: self.verified },
             _ => Contact::default(),
         }
     }
@@ -212,9 +210,7 @@ impl Field {
         let empty =
             |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
         match self.value {
-            Some(value) if self.found && !empty(&value) => {
-                Field { found: true, value: Some(value) }
-            }
+            Some(value) if self.found && !empty(&value) => Field { found: true, value: Some(value) },
             _ => Field::default(),
         }
     }

@@ -9,6 +9,7 @@
 use crate::config::{Costs, ProvidersConfig};
 
 mod enrichment;
+mod guard;
 mod http;
 mod openai;
 mod post;
@@ -16,6 +17,7 @@ mod receiver;
 mod smtp;
 
 pub use enrichment::{Enrichment, EnrichmentProvider, Found};
+pub use guard::Guard;
 pub use http::{Accepted, Contact, Field, HttpProvider, LinkedinAction, SearchPage, Status};
 pub use openai::MessageWriter;
 pub(crate) use post::{Body, careful, read_bounded};

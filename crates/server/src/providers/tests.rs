@@ -273,7 +273,10 @@ async fn enrichment_providers_look_up_their_fields_under_their_own_numbers() {
     assert_eq!(asked("contact"), [(1, "first"), (2, "second")]);
     assert_eq!(asked("size"), [(2, "second"), (3, "third")]);
     let answers = [
-        (json!({"found": true, "email": "good@example.com", "verified": true}), Some(("good@example.com", true))),
+        (
+            json!({"found": true, "email": "good@example.com", "verified": true}),
+            Some(("good@example.com", true)),
+        ),
         (json!({"found": true, "email": "guess@example.com"}), Some(("guess@example.com", false))),
         (json!({"found": true, "email": "nothing"}), None),
         (json!({"found": false, "email": "no@example.com", "verified": true}), None),

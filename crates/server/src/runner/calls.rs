@@ -157,12 +157,17 @@ async fn search(app: &App, claim: &Claim, hold: &Hold, key: &str) -> Called {
     let (cursor, call) = (claim.job.cursor.as_deref(), format!("{key}:1"));
     let asked = who(app, claim, "discovery_result");
     let outcome = provider.search(&definition.query, kind, limit, cursor, &call).await;
-    Called::of(asked, outcome, |page| page.results.len() as i64, |page| {
-        let leads: Vec<Lead> = page.results.iter().filter_map(lead_from_json).collect();
-        // A page with nothing that can be read and with a cursor could go round for ever.
-        let next_cursor = page.next_cursor.filter(|cursor| !leads.is_empty() && !cursor.contains('\0'));
-        Ending::Page { leads, next_cursor }
-    })
+    Called::of(
+        asked,
+        outcome,
+        |page| page.results.len() as i64,
+        |page| {
+            let leads: Vec<Lead> = page.results.iter().filter_map(lead_from_json).collect();
+            // A page with nothing that can be read and with a cursor could go round for ever.
+            let next_cursor = page.next_cursor.filter(|cursor| !leads.is_empty() && !cursor.contains('\0'));
+            Ending::Page { leads, next_cursor }
+        },
+    )
 }
 
 /// What to do about a call that went out before a crash: repeat it where the provider can tell, ask where it can answer,
@@ -205,12 +210,15 @@ async fn ask(app: &App, claim: &Claim, hold: &Hold) -> Result<Option<Called>, Er
         Outcome::Done(Status::Done(result)) => {
             let said = result.as_ref().and_then(|result| result.get("accepted"));
             let accepted = said.and_then(serde_json::Value::as_bool) != Some(false);
-            Ok(Some(Called::of(asked, Outcome::Done(accepted), |accepted| i64::from(*accepted), |accepted| {
-                match accepted {
+            Ok(Some(Called::of(
+                asked,
+                Outcome::Done(accepted),
+                |accepted| i64::from(*accepted),
+                |accepted| match accepted {
                     false => Ending::NotSent(StepOutcome::Skipped, "not accepted".to_owned()),
                     true => Ending::Sent,
-                }
-            })))
+                },
+            )))
         }
         Outcome::Done(Status::NotSeen) => call(app, claim, hold, Start::Again).await,
         _ => doubt("the provider could not say whether it was sent"),

@@ -58,7 +58,9 @@ pub(super) async fn look_up(
         if std::mem::take(&mut in_doubt) {
             let outcome = match provider.may_be_asked_again() {
                 true => piece.ask().await,
-                false => Outcome::Unknown { reason: "the server stopped while the call was under way".to_owned() },
+                false => {
+                    Outcome::Unknown { reason: "the server stopped while the call was under way".to_owned() }
+                }
             };
             heard.push(piece.heard(&outcome));
             if tally.count(outcome) {
@@ -97,7 +99,8 @@ fn said(noted: &Noted, lead: &Lead, field: &str) -> Outcome<Option<Filled>> {
     let reason = call.detail.clone();
     match call.heard {
         Heard::Found | Heard::Nothing => {
-            let kept = call.kept.as_ref().map(|kept| Found { value: Value::String(kept.clone()), sure: false });
+            let kept =
+                call.kept.as_ref().map(|kept| Found { value: Value::String(kept.clone()), sure: false });
             Outcome::Done(kept.and_then(|found| fill(lead, field, found)))
         }
         Heard::Failed => Outcome::ItemFailed { reason },

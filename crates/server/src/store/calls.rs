@@ -109,13 +109,7 @@ pub struct Sum {
 }
 
 /// Notes a call; a second time changes nothing.
-pub(super) fn note(
-    tx: &Tx<'_>,
-    workspace: i64,
-    about: &About,
-    call: &Call,
-    now: Time,
-) -> Result<(), Error> {
+pub(super) fn note(tx: &Tx<'_>, workspace: i64, about: &About, call: &Call, now: Time) -> Result<(), Error> {
     let new = tx.execute(
         "insert into call (workspace, hold, number, job, lead, operation, field, provider, heard, units, cost, detail, kept, at)
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) on conflict (workspace, hold, number) do nothing",
@@ -237,7 +231,13 @@ impl Store {
     }
 
     /// What was asked so far to look up a field of a lead for a job, oldest first.
-    pub async fn calls_for(&self, workspace: i64, job: i64, lead: i64, field: &str) -> Result<Vec<Noted>, Error> {
+    pub async fn calls_for(
+        &self,
+        workspace: i64,
+        job: i64,
+        lead: i64,
+        field: &str,
+    ) -> Result<Vec<Noted>, Error> {
         let field = field.to_owned();
         self.read(move |tx| {
             let of = format!(

@@ -554,6 +554,13 @@ create table budget (
 ) without rowid;
 create index pause_until on pause (until) where until is not null;
 
+-- Names that leads have among their fields: a text of a campaign that names another one has a gap for everybody.
+create table lead_field (
+  workspace integer not null,
+  name text not null,
+  constraint lead_field_key primary key (workspace, name)
+) without rowid;
+
 -- What providers were asked under a hold, by the number in the idempotency key. `heard`: 0 found, 1 nothing, 2 failed, 3 refused, 4 later,
 -- 5 unknown, 6 not asked. `cost` is in millionths of the operator's currency. `kept` is what may serve if nobody has better.
 create table call (

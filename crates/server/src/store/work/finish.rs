@@ -240,7 +240,9 @@ fn store_result(
         Ending::Page { leads: found, next_cursor } => {
             let room = hold.map_or(0, |hold| hold.price.quantity);
             let (mut new, mut known) = (0, 0);
-            for lead in found.iter().take(usize::try_from(room).unwrap_or(0)) {
+            let found = &found[..found.len().min(usize::try_from(room).unwrap_or(0))];
+            leads::learn_fields(tx, workspace, found)?;
+            for lead in found {
                 let (_, created) = leads::merge(tx, workspace, lead, now)?;
                 new += i64::from(created);
                 known += i64::from(!created);
@@ -270,6 +272,7 @@ fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<bool, Error> 
         }
         (lead.email, lead.email_state) = (Some(email.clone()), found.email_state);
     }
+    leads::learn_fields(tx, workspace, [found])?;
     lead.fields.extend(found.fields.clone());
     if !found.title.is_empty() {
         lead.title.clone_from(&found.title);
