@@ -11,6 +11,7 @@ pub mod shortcut;
 mod auto_topup;
 mod batch;
 mod budgets;
+mod calls;
 mod campaigns;
 mod credits;
 mod embed;
@@ -19,6 +20,7 @@ mod finance;
 mod grants;
 mod holds;
 mod leads;
+mod margin;
 mod messages;
 mod money;
 mod notices;
@@ -93,6 +95,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))
+        .routes(routes!(calls::list))
         .routes(routes!(leads::blocklist, leads::block, leads::unblock))
         .routes(routes!(searches::preview))
         .routes(routes!(searches::create, searches::list))
@@ -130,6 +133,7 @@ fn about_money() -> OpenApiRouter<App> {
         .routes(routes!(finance::payments))
         .routes(routes!(finance::payments_csv))
         .routes(routes!(finance::grants_csv))
+        .routes(routes!(margin::get))
         .routes(routes!(auto_topup::get, auto_topup::put))
         .routes(routes!(budgets::get, budgets::put))
         .routes(routes!(subscription::get, subscription::put))

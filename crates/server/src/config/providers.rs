@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::{
-    Cost, CostPer, Costs, EnrichmentConfig, Environment, HttpConfig, MailConfig, MessagesConfig, ProvidersConfig, Secret,
-    web_address,
+    Cost, CostPer, Costs, EnrichmentConfig, Environment, HttpConfig, MailConfig, MessagesConfig,
+    ProvidersConfig, Secret, web_address,
 };
 use crate::toml_reader::Table;
 

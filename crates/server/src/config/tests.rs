@@ -96,7 +96,9 @@ fn a_single_enrichment_table_is_a_list_of_one() {
 #[test]
 fn what_providers_cost_is_read_without_rounding() {
     let with = |head: &str, line: &str| {
-        let text = format!("{head}[providers.messages]\nkind = \"openai\"\nbase_url = \"http://x\"\nmodel = \"m\"\n{line}");
+        let text = format!(
+            "{head}[providers.messages]\nkind = \"openai\"\nbase_url = \"http://x\"\nmodel = \"m\"\n{line}"
+        );
         parse_in_directory(&text).map(|config| (config.providers.costs.messages, config.providers.currency))
     };
     let currency = "[providers]\ncurrency = \"eur\"\n";

@@ -14,8 +14,8 @@ use super::smtp_sink::SmtpSink;
 use crate::app::{App, Link, LinkRole, Start};
 use crate::catalog::Catalog;
 use crate::config::{
-    Config, Cost, CostPer, Costs, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig,
-    Secret, WebhooksConfig,
+    Config, Cost, CostPer, Costs, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig,
+    ProvidersConfig, Secret, WebhooksConfig,
 };
 use crate::{audit, clock, config, id, server, store};
 

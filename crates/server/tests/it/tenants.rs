@@ -14,6 +14,7 @@ GET /readyz open
 GET /metrics open
 GET /v1/catalog own
 POST /v1/clock/advance operator {"seconds": 0}
+GET /v1/margin operator
 POST /v1/payments/stripe/events open
 POST /v1/workspaces operator {"name": "x"}
 GET /v1/workspaces own
@@ -78,6 +79,7 @@ POST /v1/workspaces/{ws}/leads own {"leads": []}
 GET /v1/workspaces/{ws}/leads own
 GET /v1/leads/{id} own
 POST /v1/leads/{id}/replied own
+GET /v1/leads/{id}/calls own
 GET /v1/workspaces/{ws}/blocklist own
 POST /v1/workspaces/{ws}/blocklist own {"entries": ["a@example.com"]}
 DELETE /v1/workspaces/{ws}/blocklist own {"entries": ["a@example.com"]}

@@ -35,6 +35,8 @@ pub struct Habits {
     pub payments: PaymentsConfig,
     /// Where all of them are, if not with the world's own stand-ins.
     pub elsewhere: Option<String>,
+    /// Who looks fields up, if not one of them alone.
+    pub enrichers: Vec<EnrichmentConfig>,
 }
 
 impl Default for Habits {
@@ -45,6 +47,7 @@ impl Default for Habits {
             query: false,
             payments: PaymentsConfig::Sandbox,
             elsewhere: None,
+            enrichers: Vec::new(),
         }
     }
 }
@@ -145,7 +148,7 @@ impl World {
     }
 
     fn config(&self) -> Config {
-        let Habits { timeout, idempotent, query, payments, elsewhere } = self.habits.clone();
+        let Habits { timeout, idempotent, query, payments, elsewhere, enrichers } = self.habits.clone();
         let place = elsewhere.unwrap_or_else(|| self.fakes.url.clone());
         let token = || Some(Secret::new(self.fakes.token.clone()));
         let http = |path: &str| HttpConfig {
@@ -170,7 +173,7 @@ impl World {
             catalogs: vec![Catalog::builtin()],
             providers: ProvidersConfig {
                 discovery: Some(http("discovery")),
-                enrichment: vec![enrichment],
+                enrichment: if enrichers.is_empty() { vec![enrichment] } else { enrichers },
                 linkedin: Some(http("linkedin")),
                 messages: Some(MessagesConfig {
                     base_url: format!("{place}/v1"),
