@@ -139,5 +139,5 @@ export async function busy(server) {
   const lost = await server.api("POST", `${path}/holds`, { operation: "email_send", quantity: 2, expires_in_seconds: 60 });
   await server.api("POST", `/v1/holds/${lost.id}/dispatch`);
   await server.api("POST", "/v1/clock/advance", { seconds: 61 });
-  return { ...made, campaign: id, draft: draft.id, hook: hook.id, sender: sender.id };
+  return { ...made, campaign: id, draft: draft.id, hook: hook.id, sender: sender.id, lead: items[0].id };
 }

@@ -30,6 +30,7 @@ fn main() -> anyhow::Result<()> {
     write("campaign-messages-empty", Review { rows: vec![], waiting: 0, ..sample::review() }.render())?;
 
     write("leads", sample::leads().render())?;
+    write("lead", sample::lead().render())?;
     write("leads-empty", sample::leads_empty().render())?;
     write("searches", sample::searches(sample::Case::Low, 1_240).render())?;
     write("searches-out", sample::searches(sample::Case::Out, 1).render())?;

@@ -15,6 +15,7 @@ mod forecast;
 mod frame;
 mod history;
 mod keys;
+mod lead;
 mod leads;
 mod limits;
 mod live;
@@ -87,6 +88,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/campaigns/{id}/{act}", post(campaigns::act))
         .route("/leads", get(leads::list))
         .route("/leads/import", post(leads::import))
+        .route("/leads/{id}", get(lead::page))
         .route("/searches", get(searches::list).post(searches::create))
         .route("/searches/preview", post(preview::preview))
         .route("/searches/{id}/cancel", post(searches::cancel))

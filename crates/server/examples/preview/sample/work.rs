@@ -103,6 +103,7 @@ pub(crate) fn campaign(case: Case, standing: Standing) -> Campaign {
 
 pub(crate) fn leads() -> Leads {
     let row = |number: u32, email_verified, stage: &str| LeadRow {
+        id: format!("lead_{number:04}"),
         name: format!("Lead {number:04}"),
         title: text("Head of sales"),
         company: format!("Company {number:04}"),
@@ -380,5 +381,32 @@ pub(crate) fn margin() -> Margin {
             provider("companies", "E-mail/contact enrichment", 331, 149, "€17.92"),
             provider("email", "E-mail send", 366, 360, "€0.144"),
         ],
+    }
+}
+
+pub(crate) fn lead() -> LeadPage {
+    let call = |minute, what: &str, provider: &str, heard: &str, detail: &str| LeadCall {
+        at: moment(22, 15, minute),
+        what: text(what),
+        provider: text(provider),
+        heard: text(heard),
+        detail: text(detail),
+    };
+    LeadPage {
+        shell: shell(Case::Healthy, Role::Member, Tab::Leads),
+        id: text("lead_0412"),
+        name: text("Lead 0412"),
+        title: text("Head of Sales"),
+        company: text("Company 0412"),
+        linkedin_url: Some(text("https://www.linkedin.com/in/lead-0412")),
+        email: Some(text("lead0412@example.com")),
+        email_verified: true,
+        fields: vec![(text("company_size"), text("120"))],
+        calls: vec![
+            call(4, "contact", "companies", "found", ""),
+            call(3, "contact", "contacts", "nothing found", ""),
+            call(1, "company size", "companies", "to be tried again", "companies answered 503"),
+        ],
+        next: None,
     }
 }

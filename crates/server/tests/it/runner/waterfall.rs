@@ -90,7 +90,8 @@ async fn whoever_finds_something_ends_it_and_is_named() {
     let garbage = || Failure::Answer("<html>".to_owned());
     let status = Failure::Status;
     // What the three say, what is noted of it, and what is charged.
-    let table: Vec<([Failure; 3], &[(&str, &str)], i64)> = vec![
+    type Row<'a> = ([Failure; 3], &'a [(&'a str, &'a str)], i64);
+    let table: Vec<Row<'_>> = vec![
         ([found("a@example.com"), nothing(), nothing()], &[("first", "found")], 6),
         (
             [nothing(), garbage(), found("b@example.com")],
