@@ -18,6 +18,7 @@ mod keys;
 mod leads;
 mod limits;
 mod live;
+mod margin;
 mod notifications;
 mod operator;
 mod password;
@@ -127,6 +128,7 @@ fn about_account() -> Router<App> {
         .route("/settings/sessions/end-others", post(sessions::end_others))
         .route("/settings/sessions/{session}/end", post(sessions::end))
         .route("/settings/senders", get(senders::list).post(senders::create))
+        .route("/settings/senders/{sender}", get(senders::page).post(senders::change))
         .route("/settings/senders/{sender}/{act}", post(senders::act))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/settings/webhooks/{endpoint}", get(webhooks::page))
@@ -142,6 +144,7 @@ fn about_operator() -> Router<App> {
         .route("/admin/workspaces/{workspace}", get(operator::page))
         .route("/admin/workspaces/{workspace}/{act}", post(operator::act))
         .route("/admin/unconfirmed", get(upkeep::doubts))
+        .route("/admin/margin", get(margin::page))
         .route("/admin/deliveries", get(upkeep::deliveries))
         .route("/admin/deliveries/{mail}/retry", post(upkeep::retry))
         .route("/admin/log", get(upkeep::log))

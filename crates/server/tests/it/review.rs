@@ -160,8 +160,39 @@ async fn senders_are_added_and_turned_off_and_a_password_is_never_shown() {
         let now = site.app.store.sender(workspace, senders[0].id).await.expect("a sender");
         assert_eq!(now.active, active);
     }
+    let (_, page) = admin.get(&sender).await;
+    assert!(page.contains("value=\"09:00-17:00\"") && !page.contains("checked"), "{page}");
+    let limits = |hours, days: &[&'static str]| {
+        let form = [("daily_limit", "7"), ("hours", hours), ("spacing", "30")];
+        form.into_iter().chain(days.iter().map(|day| ("day", *day))).collect::<Vec<_>>()
+    };
+    for (form, word) in [
+        (limits("17:00-09:00", &["mon"]), "Hours: "),
+        (limits("", &["someday"]), "Hours: "),
+        (vec![("daily_limit", "0")], "Sends a day: "),
+    ] {
+        let answer = admin.send(Method::POST, &sender, &form).await;
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{form:?}");
+        let page = answer.text().await.expect("text");
+        assert!(page.contains(&format!("role=\"alert\">{word}")), "{form:?}: {page}");
+    }
+    for (form, hours) in [
+        (limits("08:30-12:00", &["mon", "fri"]), Some((510, 720, 0b001_0001))),
+        (limits("", &["sun"]), Some((0, 1_440, 0b100_0000))),
+        (limits("", &[]), None),
+    ] {
+        assert_eq!(admin.post(&sender, &form).await.0, StatusCode::SEE_OTHER, "{form:?}");
+        let now = site.app.store.sender(workspace, senders[0].id).await.expect("a sender");
+        assert_eq!((now.daily_limit, now.spacing), (7, 30));
+        assert_eq!(now.hours.map(|hours| (hours.from, hours.to, hours.days)), hours, "{form:?}");
+        let (_, page) = admin.get(&sender).await;
+        let chosen = form.iter().filter(|(name, _)| *name == "day").count();
+        assert_eq!(page.matches(" checked").count(), chosen, "{page}");
+    }
     let member = site.sign_in(Some(workspace), LinkRole::Member).await;
     assert_eq!(member.get(path).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(member.get(&sender).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(member.post(&sender, &limits("", &[])).await.0, StatusCode::FORBIDDEN);
     assert_eq!(member.post(&format!("{sender}/off"), &[]).await.0, StatusCode::FORBIDDEN);
     let other = site.workspace("Workspace 0002").await;
     let stranger = site.sign_in(Some(other), LinkRole::Admin).await;

@@ -56,7 +56,8 @@ const ACROSS: &[&str] = &[
     "select workspace, name, plan",
     // Payments that a person may have made meanwhile.
     "select workspace, id from payment where status in (0, 5)",
-    // The operator's list.
+    // The operator's list, and what providers cost.
+    "select workspace, operation, provider, cast(sum(calls)",
     "select workspace from workspace order by workspace",
 ];
 

@@ -21,8 +21,8 @@ mod shell;
 mod workspace;
 
 pub use account::{
-    DeliveryRow, DeliveryWord, Section, Sections, SenderForm, SenderRow, Senders, Webhook, WebhookForm,
-    WebhookRow, WebhookState, Webhooks,
+    DeliveryRow, DeliveryWord, Section, Sections, SenderForm, SenderPage, SenderRow, Senders, Webhook,
+    WebhookForm, WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
@@ -33,8 +33,8 @@ pub use campaigns::{
     ReviewRow, Standing, StepRow, Why,
 };
 pub use console::{
-    Console, ConsoleForm, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, HoldRow, LogRow, Logbook,
-    MailRow, PaidRow,
+    Console, ConsoleForm, CostRow, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, HoldRow, LogRow,
+    Logbook, MailRow, Margin, MarginRow, PaidRow,
 };
 pub use embed::{EmbeddedChip, Theme};
 pub use limits::{Limit, LimitForm, Limits};
