@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 
 import { playDemo } from "./demo.mjs";
 import { embedded } from "./embed.mjs";
-import { byMail, mailbox } from "./mail.mjs";
+import { byMail, firstAdmin, mailbox } from "./mail.mjs";
 import { buyByForms, buyLive, member } from "./people.mjs";
 import { look, signIn } from "./pages.mjs";
 import { check, close, part } from "./report.mjs";
@@ -74,6 +74,7 @@ try {
   const server = await serve(binary, undefined, box.url);
   // Its link is good for 15 minutes, and the clock moves on.
   const operator = await signIn(browser, server.operatorLink);
+  await part("the first Admin of a new server", () => firstAdmin(browser, server));
   const made = await busy(server);
   await part("a charge shows at once, a purchase too", () => buyLive(browser, server));
   await part("members", () => member(browser, server));

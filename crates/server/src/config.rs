@@ -14,10 +14,13 @@ use std::time::Duration;
 use crate::catalog::Catalog;
 use crate::toml_reader::{self, Table};
 
+mod oidc;
 mod payments;
 mod providers;
 mod webhooks;
 
+pub use oidc::OidcConfig;
+pub(crate) use webhooks::is_public;
 pub use webhooks::{Network, WebhooksConfig};
 
 /// The largest configuration or catalog file, in bytes.
@@ -38,6 +41,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// Where events may be sent besides the open internet.
     pub webhooks: WebhooksConfig,
+    /// Whom people may sign in with besides mail and passwords.
+    pub oidc: Option<OidcConfig>,
     /// What links in mails and answers begin with, without a trailing slash.
     pub public_url: Option<String>,
     /// What seals credentials in the database; `None`: a key beside it, or one that follows from the operator's.
@@ -219,6 +224,7 @@ impl Default for Config {
             payments: None,
             mail: None,
             webhooks: WebhooksConfig::default(),
+            oidc: None,
             public_url: None,
             seal_key: None,
         }
@@ -252,7 +258,16 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> Result<Config, String> {
     toml_reader::read(file, text, |root| {
-        root.only(&["catalog", "providers", "payments", "mail", "webhooks", "public_url", "seal_key"])?;
+        root.only(&[
+            "catalog",
+            "providers",
+            "payments",
+            "mail",
+            "webhooks",
+            "oidc",
+            "public_url",
+            "seal_key",
+        ])?;
         let providers = match root.table("providers")? {
             Some(table) => providers::read(&table, environment)?,
             None => ProvidersConfig::default(),
@@ -274,6 +289,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
                 .map(|table| webhooks::read(&table))
                 .transpose()?
                 .unwrap_or_default(),
+            oidc: root.table("oidc")?.map(|table| oidc::read(&table, environment)).transpose()?,
             public_url: root
                 .text("public_url", 4_000)?
                 .map(|url| public_url(&root, "public_url", url))

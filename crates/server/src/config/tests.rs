@@ -144,7 +144,7 @@ fn a_bad_file_is_refused_in_one_line() {
     check(
         "public_url",
         "public",
-        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, public_url, seal_key)",
+        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, oidc, public_url, seal_key)",
     );
     check(
         "https://credits",
@@ -345,4 +345,24 @@ fn the_example_file_is_good() {
     assert_eq!(config.catalogs, [Catalog::builtin()]);
     assert_eq!(config.providers.enrichment.len(), 2);
     crate::providers::Providers::new(&config.providers).unwrap();
+}
+
+#[test]
+fn an_identity_provider_has_all_three_of_its_keys() {
+    let good = "\n[oidc]\nissuer = \"https://id.example.com/\"\nclient_id = \"scrip\"\nclient_secret = \"env:DISCOVERY_TOKEN\"\n";
+    let oidc = parse_in_directory(good).unwrap().oidc.unwrap();
+    assert_eq!((oidc.issuer.as_str(), oidc.client_id.as_str()), ("https://id.example.com/", "scrip"));
+    assert_eq!((oidc.client_secret.reveal(), oidc.timeout), ("secret-token", Duration::from_secs(20)));
+    assert!(!format!("{oidc:?}").contains("secret-token"));
+    for (from, to, problem) in [
+        ("https://id", "id", "3: oidc.issuer: must be an http:// or https:// address"),
+        (
+            "client_id",
+            "client",
+            "4: oidc.client: unknown key (known here: issuer, client_id, client_secret, timeout_seconds)",
+        ),
+        ("client_secret = \"env:DISCOVERY_TOKEN\"\n", "", "2: oidc.client_secret: is missing"),
+    ] {
+        assert_eq!(parse_in_directory(&good.replace(from, to)).unwrap_err(), format!("scrip.toml:{problem}"));
+    }
 }

@@ -128,6 +128,7 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
         payments: Some(PaymentsConfig::Sandbox),
         mail: Some(mail(notices)),
         webhooks: WebhooksConfig::default(),
+        oidc: None,
         public_url: None,
         seal_key: None,
     }

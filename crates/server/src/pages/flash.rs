@@ -49,6 +49,8 @@ pub fn words(value: &str) -> Option<Flash> {
         "key-revoked" => done("The key is revoked. It stopped working at once."),
         "session-ended" => done("That browser is signed out."),
         "sessions-ended" => done("All other browsers are signed out."),
+        "password-set" => done("The password is set. All other browsers are signed out."),
+        "password-removed" => done("There is no password any more. All other browsers are signed out."),
         "webhook-on" => done("The endpoint is told again of what happens from now on."),
         "webhook-off" => done("The endpoint is turned off."),
         "webhook-deleted" => done("The endpoint is deleted."),

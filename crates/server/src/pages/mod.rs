@@ -22,10 +22,12 @@ mod live;
 mod margin;
 mod notifications;
 mod operator;
+mod password;
 mod payments;
 mod people;
 mod plan;
 mod preview;
+mod provider;
 mod review;
 mod scene;
 mod searches;
@@ -58,7 +60,11 @@ pub fn router(app: &App) -> Router<App> {
         .route("/signed-out", get(session::signed_out))
         .route("/sign-out", post(session::sign_out))
         .route("/sign-in", get(sign_in::form).post(sign_in::ask))
+        .route("/sign-in/password", post(sign_in::by_password))
+        .route("/sign-in/provider", get(provider::begin))
+        .route("/sign-in/provider/callback", get(provider::end))
         .route("/sign-in/{link}", get(sign_in::confirm).post(sign_in::enter))
+        .route("/sign-up", get(password::sign_up).post(password::begin))
         .route("/workspaces", get(sessions::workspaces))
         .route("/workspaces/{workspace}", post(sessions::switch))
         .route("/live", get(live::live))
@@ -118,6 +124,8 @@ fn about_account() -> Router<App> {
         .route("/settings/people/{act}", post(people::act))
         .route("/settings/keys", get(keys::list).post(keys::create))
         .route("/settings/keys/{key}/revoke", post(keys::revoke))
+        .route("/settings/password", get(password::page))
+        .route("/settings/password/{act}", post(password::act))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/end-others", post(sessions::end_others))
         .route("/settings/sessions/{session}/end", post(sessions::end))

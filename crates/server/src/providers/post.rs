@@ -157,8 +157,9 @@ impl Endpoint {
             }
             Ok(response) => self.read(response, parse).await,
             Err(error) if error.is_connect() => Attempt::NotSent(self.reason("cannot be reached", "")),
+            // The address may hold a secret.
             Err(error) if error.is_builder() => {
-                Attempt::Closed(self.reason("cannot be called", &error.to_string()))
+                Attempt::Closed(self.reason("cannot be called", &error.without_url().to_string()))
             }
             Err(error) if error.is_timeout() => Attempt::Lost(self.reason("did not answer in time", "")),
             Err(_) => Attempt::Lost(self.reason("closed the connection without an answer", "")),

@@ -18,6 +18,7 @@ pub mod committer;
 pub mod db;
 pub mod doubts;
 pub mod due;
+pub mod embed_tokens;
 pub mod entry;
 pub mod jobs;
 pub mod journal;

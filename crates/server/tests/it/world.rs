@@ -187,6 +187,7 @@ impl World {
             payments: Some(payments),
             mail: Some(mail(&self.notices)),
             webhooks: WebhooksConfig { allow: vec![Network::parse("127.0.0.1").expect("a network")] },
+            oidc: None,
             public_url: None,
             seal_key: None,
         }

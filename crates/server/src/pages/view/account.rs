@@ -15,6 +15,8 @@ pub enum Section {
     Webhooks,
     Senders,
     Sessions,
+    /// A page that is reached from the first.
+    Inner,
 }
 
 /// The links between the pages under Account. Members have the first and the last.

@@ -47,6 +47,9 @@ pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,
     StatementPage,
 };
-pub use people::{Browser, Invite, KeyRow, Keys, People, Person, Sessions, SignIn, WorkspaceRow, Workspaces};
+pub use people::{
+    Browser, Invite, KeyRow, Keys, Password, People, Person, Sessions, SignIn, SignInForm, SignUp,
+    WorkspaceRow, Workspaces,
+};
 pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};
 pub use workspace::{Notice, NoticeTone, Notices, Settings};
