@@ -56,8 +56,7 @@ const ACROSS: &[&str] = &[
     "select workspace, name, plan",
     // Payments that a person may have made meanwhile.
     "select workspace, id from payment where status in (0, 5)",
-    // The operator's list, and what providers cost.
-    "select workspace, operation, provider, cast(sum(calls)",
+    // The operator's list.
     "select workspace from workspace order by workspace",
 ];
 
