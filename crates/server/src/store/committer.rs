@@ -28,6 +28,8 @@ use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
 const BATCH: usize = 1_024;
+/// How few requests are not split into two transactions.
+const FEW: usize = 16;
 /// As the last known row: nothing of the journal is wanted.
 const NO_NEWS: i64 = i64::MAX;
 /// How often a batch that met another node's work is tried again.
@@ -260,7 +262,11 @@ impl Writer {
     pub fn run(mut self, mut requests: mpsc::Receiver<Request>, dead: &tokio::sync::watch::Sender<bool>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut works = true;
-        while works && requests.blocking_recv_many(&mut batch, BATCH) > 0 {
+        let mut before = 0;
+        // Half of those who are around: while their commit is on its way to the disk, the others are listened to.
+        let most = |before: usize, waiting: usize| before.midpoint(waiting).clamp(FEW, BATCH);
+        while works && requests.blocking_recv_many(&mut batch, most(before, requests.len())) > 0 {
+            before = batch.len();
             works = self.redo() && self.commit_all(std::mem::take(&mut batch), TRIES);
         }
         let _ = self.connection.writing().map(|writing| writing.end());

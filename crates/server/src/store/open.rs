@@ -13,7 +13,8 @@ use super::accounts::Workspaces;
 use super::committer::{LaneState, Request, Writer};
 use super::db::Connection;
 use super::sqlite::writing::Writing;
-use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite, syncer};
+use super::syncer::Syncer;
+use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite};
 use crate::clock::Clock;
 
 /// Where the database is.
@@ -122,9 +123,8 @@ impl Starting {
             let log = self.log.take();
             let connection = match (connection, log) {
                 (Connection::Sqlite(connection), Some(log)) => {
-                    let writing = syncer::start(log, changes.clone(), dead.clone()).and_then(|syncer| {
-                        Writing::start(connection, syncer, state.clone(), lane.queue.downgrade())
-                    });
+                    let syncer = Arc::new(Syncer::new(log, changes.clone(), dead.clone()));
+                    let writing = Writing::start(connection, syncer, state.clone(), lane.queue.downgrade());
                     let writing =
                         writing.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
                     Connection::Writing(Box::new(writing))
