@@ -41,6 +41,7 @@ pub mod sqlite;
 pub mod subscriptions;
 pub mod summary;
 pub mod syncer;
+pub mod task;
 pub mod webhooks;
 pub mod work;
 pub mod workspaces;
@@ -211,7 +212,7 @@ impl Store {
         work: impl Fn(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let task = committer::Task { work, reply: Some(reply), result: None };
+        let task = task::Task { work, reply: Some(reply), result: None };
         self.send(workspace, Request::Work(Box::new(task))).await?;
         answer.await.map_err(|_| stopping())?
     }
@@ -247,7 +248,7 @@ impl Store {
         };
         for lane in lanes {
             if !self.is_written(lane).await? {
-                let task = |reply| committer::Task {
+                let task = |reply| task::Task {
                     work: move |batch: &mut Batch<'_>| batch.catch_up(whose),
                     reply: Some(reply),
                     result: None,
@@ -284,7 +285,7 @@ impl Store {
         work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let look = committer::Look { whose, work: Some((work, reply)) };
+        let look = task::Look { whose, work: Some((work, reply)) };
         self.send(whose.unwrap_or(0), Request::Work(Box::new(look))).await?;
         answer.await.map_err(|_| stopping())?
     }

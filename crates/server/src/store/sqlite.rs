@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 
 use super::Error;
 use super::batch::Batch;
-use super::committer::{self, LaneState, Request};
+use super::committer::{LaneState, Request};
 use super::db::Tx;
+use super::task::Task;
 use crate::clock::Clock;
 
 /// The schema this program writes.
@@ -203,8 +204,7 @@ fn keep(
                 if quiet || follows {
                     let most = if quiet { behind.saturating_sub(QUIET) } else { usize::MAX };
                     let work = move |batch: &mut Batch<'_>| batch.catch_up_until(most);
-                    let request =
-                        Request::Work(Box::new(committer::Task { work, reply: None, result: None }));
+                    let request = Request::Work(Box::new(Task { work, reply: None, result: None }));
                     let _ = queue.upgrade().map(|queue| queue.try_send(request));
                 }
                 *before = (behind, journal);
@@ -213,7 +213,7 @@ fn keep(
                 // Which pages are on the disk is not known any more, and a later checkpoint would not move all of them again.
                 let work = |_: &mut Batch<'_>| Err::<(), _>(Error::Broken("a checkpoint failed".to_owned()));
                 for queue in lanes.iter().filter_map(|(queue, _)| queue.upgrade()) {
-                    let request = committer::Task { work, reply: None, result: None };
+                    let request = Task { work, reply: None, result: None };
                     let _ = queue.blocking_send(Request::Work(Box::new(request)));
                 }
                 return;
