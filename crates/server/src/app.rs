@@ -19,7 +19,7 @@ use crate::config::{Config, MAX_PUBLIC_URL};
 use crate::oidc::Provider;
 use crate::password;
 use crate::payments::Payments;
-use crate::providers::{MAX_HEADER, Providers, Receivers, Smtp};
+use crate::providers::{Guard, MAX_HEADER, Providers, Receivers, Smtp};
 use crate::seal::Seal;
 use crate::store::people::Role;
 use crate::store::queries::Balance;
@@ -49,6 +49,8 @@ pub struct Inner {
     pub providers: Providers,
     /// Sends notices; without it they are in-app only.
     pub mailer: Option<Smtp>,
+    /// Where addresses that customers chose may lead.
+    pub guard: Guard,
     /// The way to whoever takes our webhooks.
     pub receivers: Receivers,
     /// Who takes the money; `None`: nothing can be bought.
@@ -115,7 +117,8 @@ impl App {
         let Start { config, place, manual, operator_key, public_url } = start;
         let providers = Providers::new(&config.providers)?;
         let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
-        let receivers = Receivers::new(&config.webhooks)?;
+        let guard = Guard::new(&config.webhooks);
+        let receivers = Receivers::new(guard.clone())?;
         let payments = config.payments.as_ref().map(Payments::new).transpose()?;
         let identity = config.oidc.as_ref().map(Provider::new).transpose()?;
         if manual.is_some() && payments.as_ref().is_some_and(Payments::moves_real_money) {
@@ -136,6 +139,7 @@ impl App {
             prices: config.catalogs.into_iter().map(with_rates).collect(),
             providers,
             mailer,
+            guard,
             receivers,
             payments,
             identity,

@@ -62,6 +62,50 @@ pub struct ProvidersConfig {
     pub messages: Option<MessagesConfig>,
     /// Sends e-mail for every sender that has no server of its own.
     pub email: Option<MailConfig>,
+    /// What each of them costs, but for enrichment, where each has its own.
+    pub costs: Costs,
+    /// The currency of costs, three uppercase letters; `None`: the price list's.
+    pub currency: Option<String>,
+}
+
+/// What providers cost the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Costs {
+    pub discovery: Cost,
+    pub linkedin: Cost,
+    pub messages: Cost,
+    pub email: Cost,
+}
+
+/// What a provider costs the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// In millionths of the operator's currency.
+    pub micros: i64,
+    /// What that is for.
+    pub per: CostPer,
+}
+
+/// What a provider is paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CostPer {
+    /// Each result that it brings.
+    #[default]
+    Result,
+    /// Each call that it may have done, whatever it brings.
+    Call,
+}
+
+impl Cost {
+    /// What a call costs that brought so many results; `None`: it was certainly not done.
+    pub fn of(self, results: Option<i64>) -> i64 {
+        match (self.per, results) {
+            (_, None) => 0,
+            (CostPer::Result, Some(results)) => self.micros.saturating_mul(results),
+            (CostPer::Call, Some(_)) => self.micros,
+        }
+    }
 }
 
 /// A provider that speaks the HTTP contract.
@@ -86,8 +130,8 @@ pub struct EnrichmentConfig {
     pub name: String,
     /// The fields it is asked for, `contact` being one of them; `None`: all.
     pub fields: Option<Vec<String>>,
-    /// What one successful call costs the operator, in millionths of the operator's currency.
-    pub cost_micros: i64,
+    /// What it costs the operator.
+    pub cost: Cost,
     /// How it is called.
     pub http: HttpConfig,
 }

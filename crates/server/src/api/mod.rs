@@ -11,6 +11,7 @@ pub mod shortcut;
 mod auto_topup;
 mod batch;
 mod budgets;
+mod calls;
 mod campaigns;
 mod credits;
 mod embed;
@@ -20,6 +21,7 @@ mod grants;
 mod holds;
 mod keys;
 mod leads;
+mod margin;
 mod messages;
 mod money;
 mod notices;
@@ -90,6 +92,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))
+        .routes(routes!(calls::list))
         .routes(routes!(leads::blocklist, leads::block, leads::unblock))
         .routes(routes!(searches::preview))
         .routes(routes!(searches::create, searches::list))
@@ -149,6 +152,7 @@ fn about_money() -> OpenApiRouter<App> {
         .routes(routes!(finance::payments))
         .routes(routes!(finance::payments_csv))
         .routes(routes!(finance::grants_csv))
+        .routes(routes!(margin::get))
         .routes(routes!(auto_topup::get, auto_topup::put))
         .routes(routes!(budgets::get, budgets::put))
         .routes(routes!(subscription::get, subscription::put))

@@ -56,6 +56,7 @@ pub fn words(value: &str) -> Option<Flash> {
         "webhook-deleted" => done("The endpoint is deleted."),
         "webhook-retry" => done("It is sent again."),
         "sender-added" => done("The sender is added. Campaigns that name it send from it."),
+        "sender-changed" => done("The sender is changed. What it has sent today counts on."),
         "sender-on" => done("The sender is on again."),
         "sender-off" => done("The sender is off. Its campaigns wait for it."),
         "form-sent" => done("This form was sent already: it was done once."),

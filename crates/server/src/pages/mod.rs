@@ -15,9 +15,11 @@ mod forecast;
 mod frame;
 mod history;
 mod keys;
+mod lead;
 mod leads;
 mod limits;
 mod live;
+mod margin;
 mod notifications;
 mod operator;
 mod password;
@@ -92,6 +94,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/campaigns/{id}/{act}", post(campaigns::act))
         .route("/leads", get(leads::list))
         .route("/leads/import", post(leads::import))
+        .route("/leads/{id}", get(lead::page))
         .route("/searches", get(searches::list).post(searches::create))
         .route("/searches/preview", post(preview::preview))
         .route("/searches/{id}/cancel", post(searches::cancel))
@@ -127,6 +130,7 @@ fn about_account() -> Router<App> {
         .route("/settings/sessions/end-others", post(sessions::end_others))
         .route("/settings/sessions/{session}/end", post(sessions::end))
         .route("/settings/senders", get(senders::list).post(senders::create))
+        .route("/settings/senders/{sender}", get(senders::page).post(senders::change))
         .route("/settings/senders/{sender}/{act}", post(senders::act))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/settings/webhooks/{endpoint}", get(webhooks::page))
@@ -142,6 +146,7 @@ fn about_operator() -> Router<App> {
         .route("/admin/workspaces/{workspace}", get(operator::page))
         .route("/admin/workspaces/{workspace}/{act}", post(operator::act))
         .route("/admin/unconfirmed", get(upkeep::doubts))
+        .route("/admin/margin", get(margin::page))
         .route("/admin/deliveries", get(upkeep::deliveries))
         .route("/admin/deliveries/{mail}/retry", post(upkeep::retry))
         .route("/admin/log", get(upkeep::log))

@@ -11,6 +11,7 @@ mod answers;
 pub mod auto_buy;
 pub mod batch;
 pub mod budgets;
+pub mod calls;
 pub mod canonical;
 pub mod codec;
 pub mod committer;

@@ -14,6 +14,7 @@ GET /readyz open
 GET /metrics open
 GET /v1/catalog read
 POST /v1/clock/advance operator {"seconds": 0}
+GET /v1/margin operator
 POST /v1/payments/stripe/events open
 POST /v1/workspaces operator {"name": "x"}
 GET /v1/workspaces read
@@ -80,6 +81,7 @@ POST /v1/workspaces/{ws}/leads manage {"leads": []}
 GET /v1/workspaces/{ws}/leads read
 GET /v1/leads/{id} read
 POST /v1/leads/{id}/replied manage
+GET /v1/leads/{id}/calls read
 GET /v1/workspaces/{ws}/blocklist read
 POST /v1/workspaces/{ws}/blocklist manage {"entries": ["a@example.com"]}
 DELETE /v1/workspaces/{ws}/blocklist manage {"entries": ["a@example.com"]}

@@ -584,3 +584,44 @@ create table sign_in_attempt (
   constraint sign_in_attempt_key primary key (subject, id)
 ) without rowid;
 create index sign_in_attempt_ends on sign_in_attempt (expires_at);
+
+-- Names that leads have among their fields: a text of a campaign that names another one has a gap for everybody.
+create table lead_field (
+  workspace integer not null,
+  name text not null,
+  constraint lead_field_key primary key (workspace, name)
+) without rowid;
+
+-- What providers were asked under a hold, by the number in the idempotency key. `heard`: 0 found, 1 nothing, 2 failed, 3 refused, 4 later,
+-- 5 unknown, 6 not asked. `cost` is in millionths of the operator's currency. `kept` is what may serve if nobody has better.
+create table call (
+  workspace integer not null,
+  hold integer not null,
+  number integer not null,
+  job integer not null,
+  lead integer not null,
+  operation text not null,
+  field text not null,
+  provider text not null,
+  heard integer not null,
+  units integer not null,
+  cost integer not null,
+  detail text not null,
+  kept text,
+  at integer not null,
+  constraint call_key primary key (workspace, hold, number)
+) without rowid;
+create index call_lead on call (workspace, lead, hold) where lead > 0;
+
+-- The sums of calls, by days of UTC since 1970.
+create table call_day (
+  workspace integer not null,
+  day integer not null,
+  operation text not null,
+  provider text not null,
+  calls integer not null,
+  found integer not null,
+  cost integer not null,
+  constraint call_day_key primary key (workspace, day, operation, provider)
+) without rowid;
+create index call_day_day on call_day (day);
