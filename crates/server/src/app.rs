@@ -3,7 +3,7 @@
 //! Owns `App::post`, signed links and the cache of API keys. It does *not* know HTTP or SQL.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, RwLock};
 
 use billing::units::SECOND;
@@ -12,12 +12,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::breaker::Breakers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, MAX_PUBLIC_URL};
+use crate::feed::Feeds;
 use crate::payments::Payments;
 use crate::providers::{MAX_HEADER, Providers, Receivers, Smtp};
 use crate::seal::Seal;
@@ -65,12 +66,14 @@ pub struct Inner {
     pub wake: Notify,
     /// Held by whoever moves a manual clock, so that time moves for one at a time.
     pub advancing: tokio::sync::Mutex<()>,
+    /// What open streams show.
+    pub feeds: Feeds,
     /// Charges served, for the metrics page.
     pub served: Served,
     operator: [u8; 32],
     link_secret: Vec<u8>,
     keys: RwLock<HashMap<i64, TrustedKey>>,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
 }
 
 /// An API key as it was when it was looked at.
@@ -147,11 +150,12 @@ impl App {
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),
             advancing: tokio::sync::Mutex::new(()),
+            feeds: Feeds::default(),
             served: Served::default(),
             operator: Sha256::digest(operator_key.as_bytes()).into(),
             link_secret,
             keys: RwLock::default(),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             store,
         })))
     }
@@ -305,13 +309,18 @@ impl App {
 
     /// Tells the loops to end.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stopping.send_replace(true);
         self.nudge();
     }
 
     /// Whether the server is ending.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
+        *self.stopping.borrow()
+    }
+
+    /// Waits until it is.
+    pub async fn stopped(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     fn seal(&self, link: &Link) -> String {

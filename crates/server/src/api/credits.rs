@@ -10,23 +10,19 @@ use axum::response::{IntoResponse, Response};
 use billing::{Quantity, Time};
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
 
 use super::caller::In;
 use super::embed::Onlooker;
 use super::error::Error;
 use super::extract::Json;
-use super::{Answer, Fresh, with_available};
+use super::{Answer, Fresh, with_available, write};
 use crate::app::App;
 use crate::clock::rfc3339;
+use crate::feed::{Audience, Listener, Parts};
 use crate::id;
-use crate::store::ANY_WORKSPACE;
 use crate::store::alerts::level_name;
 use crate::store::codec::grant_kind_name;
 use crate::store::queries;
-
-/// The shortest pause between two events of a stream: ten a second at most.
-const EVENT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Balance {
@@ -43,6 +39,16 @@ pub struct Balance {
     grants: Vec<Grant>,
     renews_at: Option<String>,
     renewal_credits: Option<i64>,
+}
+
+/// Each event of the stream.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "it describes what the stream writes")]
+pub struct BalanceEvent {
+    /// `balance`
+    event: String,
+    /// A `Balance`, as JSON.
+    data: String,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -96,52 +102,59 @@ pub async fn balance(State(app): State<App>, here: Onlooker) -> Answer {
 }
 
 /// The balance as server-sent events: at once, and on every change. An embed token may stand in the address.
-#[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, content_type = "text/event-stream", body = String)))]
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, content_type = "text/event-stream", body = BalanceEvent)))]
 pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, Error> {
-    let changes = app.store.changes();
-    let first = app.balance(here.workspace).await?;
+    let listener = app.feeds.listen(&app, (here.workspace, Audience::Program), draw);
+    let first = parts(here.workspace, &app.balance(here.workspace).await?)?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    let stream = stream(app, (here.workspace, here.until), changes, first);
+    let stream = stream(app, listener, here.until, first);
     Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
+}
+
+async fn draw(app: App, workspace: i64) -> Option<Parts> {
+    parts(workspace, &app.balance(workspace).await.ok()?).ok()
+}
+
+fn parts(workspace: i64, balance: &queries::Balance) -> Result<Parts, Error> {
+    let mut text = Vec::new();
+    write(&mut text, &document(workspace, balance))?;
+    Ok(vec![(0, String::from_utf8_lossy(&text).into())])
 }
 
 fn stream(
     app: App,
-    (workspace, until): (i64, Option<Time>),
-    changes: broadcast::Receiver<i64>,
-    first: queries::Balance,
+    listener: Listener,
+    until: Option<Time>,
+    first: Parts,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((app, changes, Some(first)), move |(app, mut changes, first)| async move {
-        let balance = match first {
-            Some(first) => first,
-            None => {
-                tokio::time::sleep(EVENT_PAUSE).await;
-                changed(&app, &mut changes, (workspace, until)).await?;
-                app.balance(workspace).await.ok()?
-            }
+    stream::unfold((app, listener, Some(first)), move |(app, mut listener, first)| async move {
+        let news = match first {
+            Some(first) => listener.news(&first)?,
+            None => next(&app, &mut listener, until).await?,
         };
-        let data = serde_json::to_string(&document(workspace, &balance)).ok()?;
-        Some((Ok(Event::default().event("balance").data(data)), (app, changes, None)))
+        Some((Ok(Event::default().event("balance").data(news)), (app, listener, None)))
     })
 }
 
-/// Waits until the workspace changed, or changes were missed. `None` when the server stops, or looking ends.
-async fn changed(
-    app: &App,
-    changes: &mut broadcast::Receiver<i64>,
-    (workspace, until): (i64, Option<Time>),
-) -> Option<()> {
+/// Waits for another balance. `None` when the server stops, or looking ends.
+async fn next(app: &App, listener: &mut Listener, until: Option<Time>) -> Option<String> {
     loop {
-        if until.is_some_and(|until| until <= app.clock.now()) {
+        let Some(until) = until else {
+            let parts = listener.next().await?;
+            match listener.news(&parts) {
+                Some(news) => return Some(news),
+                None => continue,
+            }
+        };
+        if until <= app.clock.now() {
             return None;
         }
-        let change = tokio::time::timeout(Duration::from_secs(1), changes.recv()).await;
-        match change {
-            Ok(Ok(number)) if number == workspace || number == ANY_WORKSPACE => return Some(()),
-            Ok(Err(broadcast::error::RecvError::Lagged(_))) => return Some(()),
-            Ok(Err(broadcast::error::RecvError::Closed)) => return None,
-            _ if app.is_stopping() => return None,
-            _ => {}
+        // A manual clock tells nobody when it moves.
+        if let Ok(parts) = tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
+            let parts = parts?;
+            if let Some(news) = listener.news(&parts) {
+                return Some(news);
+            }
         }
     }
 }

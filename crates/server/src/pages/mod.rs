@@ -136,5 +136,6 @@ fn about_operator() -> Router<App> {
         .route("/admin/unconfirmed", get(upkeep::doubts))
         .route("/admin/deliveries", get(upkeep::deliveries))
         .route("/admin/deliveries/{mail}/retry", post(upkeep::retry))
+        .route("/admin/health", get(upkeep::health))
         .route("/admin/log", get(upkeep::log))
 }

@@ -6,8 +6,12 @@ use super::campaigns::{Cursor, ROWS, cut};
 use super::frame::{Page, Trouble, go, page as draw};
 use super::operator::{log_row, utc};
 use super::session::Operator;
-use super::view::{Deliveries, DoubtRow, Doubts, EndpointRow, Logbook, MailRow};
+use super::view::{
+    Deliveries, DoubtRow, Doubts, EndpointRow, FailingRow, HealthPage, Logbook, MailRow, ProviderHealth,
+    QueueRow,
+};
 use crate::app::App;
+use crate::health::{Gauge, Health, NEEDS, is_configured};
 use crate::id;
 use crate::store::webhooks::EndpointState;
 
@@ -57,6 +61,38 @@ pub async fn deliveries(State(app): State<App>, operator: Operator, Query(cursor
         next,
         endpoints,
         sends: app.mailer.is_some(),
+    })
+}
+
+/// Providers and queues.
+pub async fn health(State(app): State<App>, operator: Operator) -> Page {
+    let health = Health::read(&app).await?;
+    let provider = |(need, label)| ProviderHealth {
+        label,
+        configured: is_configured(&app, need),
+        failing: health.failing.iter().filter(|one| one.need == need).count() as i64,
+        away: health.away().filter(|one| one.need == need).count() as i64,
+    };
+    let mut failing = Vec::new();
+    for one in health.failing.iter().take(ROWS as usize) {
+        failing.push(FailingRow {
+            workspace: id::workspace(one.workspace),
+            name: app.store.workspace(one.workspace).await?.name,
+            provider: NEEDS.iter().find(|(need, _)| *need == one.need).map_or("", |(_, label)| label),
+            failures: i64::from(one.failures),
+            until: (one.until > health.now).then(|| utc(one.until)),
+        });
+    }
+    let queue = |gauge: Gauge| {
+        let Gauge { name, label, value, oldest } = gauge;
+        QueueRow { name, label, value, oldest: oldest.map(utc) }
+    };
+    draw(&HealthPage {
+        flash: operator.flash,
+        providers: NEEDS.into_iter().map(provider).collect(),
+        failing,
+        queues: health.gauges().into_iter().map(queue).collect(),
+        mail_trouble: health.queues.mail_trouble,
     })
 }
 

@@ -6,10 +6,11 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
 use super::Error;
 use super::accounts::Workspaces;
+use super::changes::Changes;
 use super::committer::{Answer, Request};
 
 /// How many commits may wait for one sync: the writer waits with the next.
@@ -30,9 +31,9 @@ pub struct Done {
 
 impl Done {
     /// Answers everybody, and tells who listens.
-    pub fn tell(self, changes: &broadcast::Sender<i64>, nodes: Option<&mpsc::UnboundedSender<Workspaces>>) {
+    pub fn tell(self, changes: &Changes, nodes: Option<&mpsc::UnboundedSender<Workspaces>>) {
         for workspace in &self.changed {
-            let _ = changes.send(*workspace);
+            changes.tell(*workspace);
         }
         if let Some(nodes) = nodes.filter(|_| !self.changed.is_empty()) {
             let _ = nodes.send(self.changed);
@@ -54,7 +55,7 @@ impl Done {
 /// When no thread can be started.
 pub fn start(
     log: File,
-    changes: broadcast::Sender<i64>,
+    changes: Arc<Changes>,
     dead: Arc<tokio::sync::watch::Sender<bool>>,
 ) -> std::io::Result<SyncSender<Done>> {
     let (sender, committed) = sync_channel::<Done>(UNSYNCED);

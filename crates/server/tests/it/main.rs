@@ -9,6 +9,7 @@ mod console;
 mod crash;
 mod disk;
 mod embed;
+mod health;
 mod http;
 mod imports;
 mod nodes;
@@ -36,3 +37,5 @@ mod wrong;
 mod chance;
 mod tidy;
 mod webhooks;
+#[path = "../../../billing/tests/it/witness.rs"]
+mod witness;
