@@ -8,15 +8,6 @@ use crate::store::Error;
 use crate::store::queues::Queues;
 use crate::store::work::Need;
 
-/// Providers, and who calls them.
-pub const NEEDS: [(Need, &str); 5] = [
-    (Need::Discovery, "Discovery"),
-    (Need::Enrichment, "Enrichment"),
-    (Need::Messages, "Messages"),
-    (Need::Email, "E-mail"),
-    (Need::Linkedin, "LinkedIn"),
-];
-
 /// A reading.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -85,14 +76,23 @@ impl Health {
     }
 }
 
-/// Whether a provider is configured. A workspace may have a mail server of its own besides.
-pub fn is_configured(app: &App, need: Need) -> bool {
+/// Every provider: who needs it, what it is called, and whether it is configured. A workspace may have a mail server of its own
+/// besides.
+pub fn providers(app: &App) -> Vec<(Need, String, bool)> {
     let providers = &app.providers;
-    match need {
-        Need::Discovery => providers.discovery.is_some(),
-        Need::Enrichment => !providers.enrichment.providers().is_empty(),
-        Need::Messages => providers.messages.is_some(),
-        Need::Email => providers.email.is_some(),
-        Need::Linkedin => providers.linkedin.is_some(),
+    let one = |need, label: &str, there: bool| (need, label.to_owned(), there);
+    let enrichment = providers.enrichment.providers().iter().enumerate();
+    let mut all = vec![one(Need::Discovery, "Discovery", providers.discovery.is_some())];
+    all.extend(
+        enrichment.map(|(index, it)| (Need::Enrichment(index), format!("Enrichment: {}", it.name), true)),
+    );
+    if all.len() == 1 {
+        all.push(one(Need::Enrichment(0), "Enrichment", false));
     }
+    all.extend([
+        one(Need::Messages, "Messages", providers.messages.is_some()),
+        one(Need::Email, "E-mail", providers.email.is_some()),
+        one(Need::Linkedin, "LinkedIn", providers.linkedin.is_some()),
+    ]);
+    all
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use billing::{Quantity, Time};
+use billing::Quantity;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,15 @@ use super::extract::Json;
 use super::{Answer, Fresh, with_available, write};
 use crate::app::App;
 use crate::clock::rfc3339;
+use crate::embed::Embed;
 use crate::feed::{Audience, Listener, Parts};
 use crate::id;
 use crate::store::alerts::level_name;
 use crate::store::codec::grant_kind_name;
 use crate::store::queries;
+
+/// How often it is looked whether a token was revoked while nothing changes, in seconds.
+const LOOK_EVERY: u32 = 10;
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Balance {
@@ -107,7 +111,7 @@ pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, 
     let listener = app.feeds.listen(&app, (here.workspace, Audience::Program), draw);
     let first = parts(here.workspace, &app.balance(here.workspace).await?)?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    let stream = stream(app, listener, here.until, first);
+    let stream = stream(app, listener, here.embed.clone(), first);
     Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
 }
 
@@ -124,39 +128,42 @@ fn parts(workspace: i64, balance: &queries::Balance) -> Result<Parts, Error> {
 fn stream(
     app: App,
     listener: Listener,
-    until: Option<Time>,
+    embed: Option<Embed>,
     first: Parts,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((app, listener, Some(first)), move |(app, mut listener, first)| async move {
+    stream::unfold((app, embed, listener, Some(first)), move |(app, embed, mut listener, first)| async move {
         let news = match first {
             Some(first) => listener.news(&first)?,
-            None => next(&app, &mut listener, until).await?,
+            None => next(&app, &mut listener, embed.as_ref()).await?,
         };
-        Some((Ok(Event::default().event("balance").data(news)), (app, listener, None)))
+        Some((Ok(Event::default().event("balance").data(news)), (app, embed, listener, None)))
     })
 }
 
 /// Waits for another balance. `None` when the server stops, or looking ends.
-async fn next(app: &App, listener: &mut Listener, until: Option<Time>) -> Option<String> {
-    loop {
-        let Some(until) = until else {
-            let parts = listener.next().await?;
-            match listener.news(&parts) {
-                Some(news) => return Some(news),
-                None => continue,
-            }
+async fn next(app: &App, listener: &mut Listener, embed: Option<&Embed>) -> Option<String> {
+    for second in 1_u32.. {
+        let parts = match embed {
+            None => Some(listener.next().await?),
+            // A manual clock tells nobody when it moves.
+            Some(_) => match tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
+                Ok(parts) => Some(parts?),
+                Err(_) => None,
+            },
         };
-        if until <= app.clock.now() {
-            return None;
-        }
-        // A manual clock tells nobody when it moves.
-        if let Ok(parts) = tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
-            let parts = parts?;
-            if let Some(news) = listener.news(&parts) {
-                return Some(news);
+        if let Some(embed) = embed {
+            let look = parts.is_some() || second.is_multiple_of(LOOK_EVERY);
+            // A token that cannot be looked up is not taken away for it.
+            let revoked = look && matches!(app.embed_stands(embed).await, Ok(false));
+            if embed.ends() <= app.clock.now() || revoked {
+                return None;
             }
+        }
+        if let Some(news) = parts.and_then(|parts| listener.news(&parts)) {
+            return Some(news);
         }
     }
+    None
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

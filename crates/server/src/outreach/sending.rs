@@ -21,7 +21,8 @@ const MAX_FROM: usize = 320;
 const MAX_URL: usize = 1_000;
 /// How long each part of a conversation with a workspace's own server may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+/// The days of a week.
+pub const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// A sender as it is asked for. Its mail server is secret, so it is never shown again.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +132,10 @@ pub fn sender_change(
         Some(None) => (sender.server, sender.access) = (None, None),
         Some(Some(url)) => {
             let server = own_server(&url, &sender.from)?;
+            if !app.guard.may_call(server.host()) {
+                let reason = "must be a public address, unless [webhooks] in scrip.toml allows its network";
+                return Err(Fault::new("smtp_url", reason));
+            }
             let whose = id::inside("sender", workspace, sender.id);
             let sealed = app.seal.close(&whose, url.reveal());
             let access = sealed.map_err(|problem| {
@@ -165,7 +170,8 @@ pub fn mail_server(app: &App, workspace: i64, sender: Option<&Sender>) -> Result
     let url = app.seal.open(&whose, access).ok_or_else(|| {
         format!("the mail server of {} cannot be opened with this server's key: enter it again", sender.from)
     })?;
-    Smtp::new(&MailConfig { url, from: sender.from.clone(), timeout: PATIENCE })
+    let server = Smtp::new(&MailConfig { url, from: sender.from.clone(), timeout: PATIENCE })?;
+    Ok(server.guarded(app.guard.clone()))
 }
 
 fn mailbox(text: &str) -> Result<String, Fault> {

@@ -33,7 +33,7 @@ impl Scene {
     /// Reads it.
     pub async fn load(app: &App, visitor: &Visitor) -> Result<Scene, Trouble> {
         let scene = Scene::of(app, visitor.workspace, Scene::role(visitor.role)).await?;
-        let (person, flash) = (visitor.way == store::people::Way::Person, visitor.flash.clone());
+        let (person, flash) = (visitor.way.is_person(), visitor.flash.clone());
         Ok(Scene { person, flash, ..scene })
     }
 

@@ -5,7 +5,8 @@
 //! Invariant: until the final dot is written no server can have accepted the message, so every failure before it is
 //! certain; a failure after it, without a reply, is `Unknown`.
 
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -18,10 +19,10 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Severity;
 use percent_encoding::percent_decode_str;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::{Outcome, install_crypto, one_line};
+use super::{Guard, Outcome, install_crypto, one_line};
 use crate::config::MailConfig;
 
 /// The latest time a `Date` header can show, in microseconds: the end of the year 9999.
@@ -39,6 +40,8 @@ pub struct Smtp {
     credentials: Option<Credentials>,
     from: Mailbox,
     timeout: Duration,
+    /// Where it may be, if somebody chose it who is not the operator.
+    guard: Option<Guard>,
 }
 
 /// One message to one person.
@@ -98,13 +101,23 @@ impl Smtp {
             None => None,
         };
         let from = config.from.parse().map_err(|_| "the sender is not an e-mail address")?;
-        Ok(Smtp { host, port, encryption, credentials, from, timeout: config.timeout })
+        Ok(Smtp { host, port, encryption, credentials, from, timeout: config.timeout, guard: None })
     }
 
     /// The same server, with mail from another address. The error is one line.
     pub fn sending_as(&self, from: &str) -> Result<Smtp, String> {
         let from = from.parse().map_err(|_| "the sender is not an e-mail address")?;
         Ok(Smtp { from, ..self.clone() })
+    }
+
+    /// The same server, as far as it is where customers may have us connect to.
+    pub fn guarded(self, guard: Guard) -> Smtp {
+        Smtp { guard: Some(guard), ..self }
+    }
+
+    /// The server's name or address.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Where it is, without what it is reached with.
@@ -148,8 +161,8 @@ impl Smtp {
         let tls = || TlsParameters::new(self.host.clone()).map_err(|error| before(&error));
         let mut connection = match self.encryption {
             Encryption::Always => {
-                let server = (self.host.as_str(), self.port);
-                AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &hello, Some(tls()?), None)
+                let server = self.addresses().await?;
+                AsyncSmtpConnection::connect_tokio1(&*server, Some(self.timeout), &hello, Some(tls()?), None)
                     .await
             }
             _ => AsyncSmtpConnection::connect_with_transport(Box::new(self.dial().await?), &hello).await,
@@ -173,9 +186,23 @@ impl Smtp {
         Ok(connection)
     }
 
+    /// What its name resolves to, each time anew; only these are connected to.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, Outcome<()>> {
+        let found = match &self.guard {
+            Some(guard) => guard.addresses(&self.host, self.port).await,
+            None => lookup_host((self.host.as_str(), self.port)).await.map(Iterator::collect),
+        };
+        found.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                Outcome::Unavailable { reason: format!("the mail server is not used: {error}") }
+            }
+            _ => Outcome::later("the mail server cannot be reached"),
+        })
+    }
+
     async fn dial(&self) -> Result<TcpStream, Outcome<()>> {
         let refused = |_| Outcome::later("the mail server cannot be reached");
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(refused)?;
+        let stream = TcpStream::connect(&*self.addresses().await?).await.map_err(refused)?;
         // The final dot is a small write of its own: held back for the server's acknowledgement of the text before
         // it, it would cost each message some 40 ms.
         stream.set_nodelay(true).map_err(refused)?;

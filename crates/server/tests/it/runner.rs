@@ -8,3 +8,4 @@ mod providers;
 mod rogue;
 mod senders;
 mod sending;
+mod waterfall;
