@@ -8,6 +8,8 @@ use std::process::Command;
 pub(crate) const USAGE: &str =
     "usage: bench charges        [--rounds 5] [--seconds 3] [--only WORDS] [--nodes N]: rows named so, on PostgreSQL, that many servers
        bench growth         [--entries 10000000] [--workspaces 100000]
+       bench live           [--streams 10000] [--workspaces 1000] [--seconds 30]
+       bench pages          [--entries 10000000] [--workspaces 100000]
        bench kill           [--cycles 200] [--seed N]
        bench kill-campaigns [--cycles 40] [--seed N]
        each with [--scrip PATH] [--dir DIR] [--results FILE]: the binary (default: built), where the data lives
@@ -23,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) cycles: u64,
     pub(crate) entries: u64,
     pub(crate) workspaces: usize,
+    /// How many streams are open at once.
+    pub(crate) streams: usize,
     pub(crate) seed: u64,
     pub(crate) results: Option<PathBuf>,
     scrip: Option<PathBuf>,
@@ -33,16 +37,18 @@ impl Options {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
         let command = words.next().context(USAGE)?;
         let cycles = if command == "kill-campaigns" { 40 } else { 200 };
+        let (seconds, workspaces) = if command == "live" { (30, 1_000) } else { (3, 100_000) };
         let (seed, dir) = (Rng::from_clock().next(), std::env::temp_dir());
         let mut options = Self {
             command,
             rounds: 5,
-            seconds: 3,
+            seconds,
             only: None,
             nodes: 0,
             cycles,
             entries: 10_000_000,
-            workspaces: 100_000,
+            workspaces,
+            streams: 10_000,
             seed,
             results: None,
             scrip: None,
@@ -58,6 +64,7 @@ impl Options {
                 "--nodes" => options.nodes = usize::try_from(number()?)?,
                 "--entries" => options.entries = number()?.max(1_000),
                 "--workspaces" => options.workspaces = usize::try_from(number()?.max(1))?,
+                "--streams" => options.streams = usize::try_from(number()?.max(1))?,
                 "--cycles" => options.cycles = number()?,
                 "--seed" => options.seed = number()?,
                 "--scrip" => options.scrip = Some(std::path::absolute(value)?),

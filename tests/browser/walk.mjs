@@ -47,7 +47,7 @@ async function everyPage(server, made, operator) {
   await look(context, "checkout", topup.checkout_url);
   await look(await browser.newContext(), "signed out", `${server.url}/billing`, { status: 401 });
   await context.close();
-  for (const path of ["/admin", "/admin/unconfirmed", "/admin/margin", "/admin/deliveries", "/admin/log"]) {
+  for (const path of ["/admin", "/admin/unconfirmed", "/admin/margin", "/admin/deliveries", "/admin/health", "/admin/log"]) {
     await look(operator, path, server.url + path);
   }
   await look(operator, "/admin/workspaces/{id}", `${server.url}/admin/workspaces/${made.id}`);

@@ -3,19 +3,20 @@
 //! Owns `App::post` and signed links. It does *not* know HTTP or SQL.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 
 use billing::{Price, Quantity, RateCard, Time};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::breaker::Breakers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, MAX_PUBLIC_URL};
+use crate::feed::Feeds;
 use crate::oidc::Provider;
 use crate::password;
 use crate::payments::Payments;
@@ -67,6 +68,8 @@ pub struct Inner {
     pub wake: Notify,
     /// Held by whoever moves a manual clock, so that time moves for one at a time.
     pub advancing: tokio::sync::Mutex<()>,
+    /// What open streams show.
+    pub feeds: Feeds,
     /// Charges served, for the metrics page.
     pub served: Served,
     operator: [u8; 32],
@@ -75,7 +78,7 @@ pub struct Inner {
     pub(crate) passwords: password::Places,
     /// API keys as this node knows them.
     pub(crate) keys: TrustedKeys,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
 }
 
 /// Counters for the metrics page.
@@ -148,12 +151,13 @@ impl App {
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),
             advancing: tokio::sync::Mutex::new(()),
+            feeds: Feeds::default(),
             served: Served::default(),
             operator: Sha256::digest(operator_key.as_bytes()).into(),
             link_secret,
             passwords: password::Places::default(),
             keys: TrustedKeys::default(),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             store,
         })))
     }
@@ -274,13 +278,18 @@ impl App {
 
     /// Tells the loops to end.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stopping.send_replace(true);
         self.nudge();
     }
 
     /// Whether the server is ending.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
+        *self.stopping.borrow()
+    }
+
+    /// Waits until it is.
+    pub async fn stopped(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     fn seal(&self, link: &Link) -> String {

@@ -34,6 +34,18 @@ struct State {
     until: Time,
 }
 
+/// A provider that did not answer a workspace's last call.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Failing {
+    pub workspace: i64,
+    pub need: Need,
+    /// How often in a row.
+    pub failures: u32,
+    /// It was, or is, left alone until then.
+    pub until: Time,
+}
+
 /// The state of every provider of every workspace that failed last time. Empty in good times.
 #[derive(Default)]
 pub struct Breakers(Mutex<HashMap<(i64, Need), State>>);
@@ -68,6 +80,20 @@ impl Breakers {
             away.until.entry(*workspace).or_default().insert(*need, state.until);
         }
         away
+    }
+
+    /// All that did not answer the last time, by workspace.
+    pub fn failing(&self) -> Vec<Failing> {
+        let states = self.lock();
+        let one = |(&(workspace, need), state): (&(i64, Need), &State)| Failing {
+            workspace,
+            need,
+            failures: state.failures,
+            until: state.until,
+        };
+        let mut failing: Vec<Failing> = states.iter().map(one).collect();
+        failing.sort_by_key(|failing| failing.workspace);
+        failing
     }
 
     /// Until when somebody is away for a workspace.

@@ -53,6 +53,11 @@ where
 
 /// Parses JSON; what is wrong is named.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    // A list would be taken for the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let detail = "the body must be a JSON object";
+        return Err(Error::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail));
+    }
     // The quick way first: the path to a mistake is only worth its price when there is one.
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
@@ -145,8 +150,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 /// Which page of a list.
 #[derive(Deserialize, Clone, Debug, Default, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Page {
     /// How many items, 1 to 500; 50 by default.
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<i64>,
     /// Where the page before ended.
     pub cursor: Option<String>,
@@ -202,6 +209,16 @@ impl<T> Items<T> {
         let next_cursor = rows.last().filter(|_| more).map(cursor);
         Items { items: rows.into_iter().map(show).collect(), next_cursor }
     }
+}
+
+/// How the document tells of [`IdempotencyKey`].
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "it describes what `header_key` reads")]
+pub struct KeyHeader {
+    /// The same key with the same command has the same answer.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: String,
 }
 
 /// The `Idempotency-Key` header: 1 to 255 visible characters.

@@ -196,7 +196,9 @@ pub async fn known(app: &App, workspace: i64, ids: &[String]) -> Result<Vec<i64>
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     /// Where the page before ended.
     cursor: Option<String>,

@@ -15,6 +15,7 @@ use crate::{calendar, margin};
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Asked {
     /// A day of UTC such as `2026-03-01`, inclusive; the last 30 days by default.
     from: Option<String>,

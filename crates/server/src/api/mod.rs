@@ -116,7 +116,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::pause))
         .routes(routes!(campaigns::resume))
         .split_for_parts();
-    (router.method_not_allowed_fallback(wrong_method), around::with_problems(document))
+    (router.method_not_allowed_fallback(wrong_method), around::finished(document))
 }
 
 /// What asks with a body and changes nothing: a key that may read may do it.

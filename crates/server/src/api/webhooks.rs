@@ -210,10 +210,12 @@ fn delivery(workspace: i64, logged: Logged) -> DeliveryView {
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Log {
     /// Only deliveries that stand like this.
     #[param(inline)]
     status: Option<DeliveryStatus>,
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     cursor: Option<String>,
 }

@@ -149,5 +149,6 @@ fn about_operator() -> Router<App> {
         .route("/admin/margin", get(margin::page))
         .route("/admin/deliveries", get(upkeep::deliveries))
         .route("/admin/deliveries/{mail}/retry", post(upkeep::retry))
+        .route("/admin/health", get(upkeep::health))
         .route("/admin/log", get(upkeep::log))
 }

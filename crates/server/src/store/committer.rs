@@ -13,11 +13,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use billing::{Command, Hold};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::accounts::{Accounts, Workspaces};
 use super::batch::Batch;
+use super::changes::Changes;
 use super::db::Connection;
 use super::entry::Recorded;
 use super::journal;
@@ -167,7 +168,7 @@ pub struct Writer {
     /// The clock.
     pub clock: Clock,
     /// Workspaces whose account changed.
-    pub changes: broadcast::Sender<i64>,
+    pub changes: Arc<Changes>,
     /// The same for other nodes, where there may be some.
     pub tell: Option<mpsc::UnboundedSender<Workspaces>>,
     /// How many entries are not in their tables, and where the journal ends: readers ask for what they miss.

@@ -13,6 +13,7 @@ pub mod batch;
 pub mod budgets;
 pub mod calls;
 pub mod canonical;
+pub mod changes;
 pub mod codec;
 pub mod committer;
 pub mod db;
@@ -36,6 +37,7 @@ pub mod payments;
 pub mod people;
 pub mod postgres;
 pub mod queries;
+pub mod queues;
 pub mod senders;
 pub mod sqlite;
 pub mod subscriptions;
@@ -51,10 +53,11 @@ use std::sync::{Arc, Mutex};
 
 use billing::Refusal;
 use billing::budget::Over;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::Clock;
 use batch::Batch;
+use changes::Changes;
 use committer::{LaneState, Request};
 use db::{Connection, Tx};
 pub use open::Place;
@@ -132,9 +135,6 @@ const READERS: usize = 4;
 /// How many requests may wait for the writer before callers wait for a place.
 const QUEUE: usize = 16_384;
 
-/// In `changes`: any workspace may have changed.
-pub const ANY_WORKSPACE: i64 = i64::MIN;
-
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -147,7 +147,7 @@ struct Shared {
     readers: Mutex<Vec<Connection>>,
     lanes: Vec<Lane>,
     reading: Semaphore,
-    changes: broadcast::Sender<i64>,
+    changes: Arc<Changes>,
     clock: Clock,
     died: tokio::sync::watch::Receiver<bool>,
     is_shared: bool,
@@ -165,9 +165,9 @@ impl Store {
         &self.shared.clock
     }
 
-    /// The workspaces whose account changed, as their commits happen. A slow listener misses some.
-    pub fn changes(&self) -> broadcast::Receiver<i64> {
-        self.shared.changes.subscribe()
+    /// Tells whose account changed, once that is durable.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.shared.changes
     }
 
     /// Ends once the writer has stopped, which it does when the disk fails.

@@ -8,10 +8,11 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::Error;
 use super::accounts::Workspaces;
+use super::changes::Changes;
 use super::committer::{Answer, Request};
 
 /// Nobody knows what a disk kept that failed.
@@ -30,9 +31,9 @@ pub struct Done {
 
 impl Done {
     /// Answers everybody, and tells who listens.
-    pub fn tell(self, changes: &broadcast::Sender<i64>, nodes: Option<&mpsc::UnboundedSender<Workspaces>>) {
+    pub fn tell(self, changes: &Changes, nodes: Option<&mpsc::UnboundedSender<Workspaces>>) {
         for workspace in &self.changed {
-            let _ = changes.send(*workspace);
+            changes.tell(*workspace);
         }
         if let Some(nodes) = nodes.filter(|_| !self.changed.is_empty()) {
             let _ = nodes.send(self.changed);
@@ -49,14 +50,14 @@ impl Done {
 /// The log of a directory, and whom to tell what it has.
 pub struct Syncer {
     log: File,
-    changes: broadcast::Sender<i64>,
+    changes: Arc<Changes>,
     dead: Arc<watch::Sender<bool>>,
     failed: AtomicBool,
 }
 
 impl Syncer {
     /// For a log that works so far.
-    pub fn new(log: File, changes: broadcast::Sender<i64>, dead: Arc<watch::Sender<bool>>) -> Syncer {
+    pub fn new(log: File, changes: Arc<Changes>, dead: Arc<watch::Sender<bool>>) -> Syncer {
         Syncer { log, changes, dead, failed: AtomicBool::new(false) }
     }
 

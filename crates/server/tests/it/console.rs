@@ -209,7 +209,9 @@ async fn the_console_is_the_operators_and_looking_in_is_written_down() {
     let workspace = site.workspace("Workspace 0001").await;
     let own = format!("/admin/workspaces/{}", id::workspace(workspace));
     let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
-    for path in [&own[..], "/admin/unconfirmed", "/admin/margin", "/admin/deliveries", "/admin/log"] {
+    for path in
+        [&own[..], "/admin/unconfirmed", "/admin/margin", "/admin/deliveries", "/admin/health", "/admin/log"]
+    {
         assert_eq!(admin.get(path).await.0, StatusCode::FORBIDDEN, "{path}");
     }
     for act in ["adjust", "refund", "resolve", "repay"] {

@@ -10,6 +10,7 @@ mod console;
 mod crash;
 mod disk;
 mod embed;
+mod health;
 mod http;
 mod imports;
 mod nodes;
@@ -39,3 +40,5 @@ mod wrong;
 mod chance;
 mod tidy;
 mod webhooks;
+#[path = "../../../billing/tests/it/witness.rs"]
+mod witness;

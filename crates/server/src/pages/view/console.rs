@@ -13,6 +13,7 @@ pub enum Desk {
     Doubts,
     Margin,
     Deliveries,
+    Health,
     Log,
 }
 
@@ -166,6 +167,43 @@ pub struct EndpointRow {
     pub since: Option<Moment>,
     /// Events that were given up.
     pub lost: i64,
+}
+
+#[derive(Debug, Clone, Template)]
+#[template(path = "console/health.html")]
+pub struct HealthPage {
+    pub flash: Option<Flash>,
+    pub providers: Vec<ProviderHealth>,
+    pub failing: Vec<FailingRow>,
+    pub queues: Vec<QueueRow>,
+    /// Why the last mail that was not taken was not.
+    pub mail_trouble: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ProviderHealth {
+    pub label: String,
+    pub configured: bool,
+    /// For how many workspaces it did not answer the last time, and for how many it is left alone.
+    pub failing: i64,
+    pub away: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct FailingRow {
+    pub workspace: String,
+    pub name: String,
+    pub provider: String,
+    pub failures: i64,
+    pub until: Option<Moment>,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueueRow {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub value: i64,
+    pub oldest: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Template)]

@@ -33,8 +33,8 @@ pub use campaigns::{
     ReviewRow, Standing, StepRow, Why,
 };
 pub use console::{
-    Console, ConsoleForm, CostRow, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, HoldRow, LogRow,
-    Logbook, MailRow, Margin, MarginRow, PaidRow,
+    Console, ConsoleForm, CostRow, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, FailingRow,
+    HealthPage, HoldRow, LogRow, Logbook, MailRow, Margin, MarginRow, PaidRow, ProviderHealth, QueueRow,
 };
 pub use embed::{EmbeddedChip, Theme};
 pub use limits::{Limit, LimitForm, Limits};

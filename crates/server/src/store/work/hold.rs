@@ -50,7 +50,7 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
         }
         Err(Error::OverBudget(over)) => {
             if !over.may_pass {
-                budgets::pause(batch, workspace, &mut job, needed)?;
+                budgets::pause(batch, workspace, &mut job, &over)?;
             }
             give_back(&batch.tx, claim, None)?;
             Ok(Held::No)
@@ -80,6 +80,7 @@ fn over_cap(batch: &Batch<'_>, job: &mut Job, workspace: i64, needed: i64) -> Re
             by: None,
         };
         jobs::pause(&batch.tx, workspace, job, &why, batch.now)?;
+        budgets::notice::cap(batch, workspace, job, needed)?;
     }
     Ok(true)
 }
