@@ -3,7 +3,7 @@
 //! `charges` races it against hand-written PostgreSQL on the same machine in the same minutes; `growth` looks at it with millions
 //! of entries; `kill` and
 //! `kill-campaigns` end it with SIGKILL at random instants and compare what it says afterwards with what it had
-//! acknowledged. Nothing here shares code with the server, so neither can inherit the other's mistakes.
+//! acknowledged; `campaigns` looks at campaigns by the thousand. Nothing here shares code with the server, so neither can inherit the other's mistakes.
 
 mod campaigns;
 mod charges;
@@ -15,6 +15,7 @@ mod kill;
 mod lane;
 mod load;
 mod options;
+mod outreach;
 mod postgres;
 mod results;
 mod rng;
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
             "growth" => growth::run(&options, &scratch).await,
             "kill" => kill::run(&options, &scratch).await,
             "kill-campaigns" => campaigns::run(&options, &scratch).await,
+            "campaigns" => outreach::run(&options, &scratch).await,
             _ => bail!("{}", options::USAGE),
         }
     });
