@@ -1,8 +1,9 @@
 //! Scrip measured and killed from outside, through its commands and its HTTP API only.
 //!
 //! `charges` races it against hand-written PostgreSQL on the same machine in the same minutes; `growth` looks at it with millions
-//! of entries, `pages` at what people then see, and `live` at thousands of open streams; `kill` and `kill-campaigns` end it with SIGKILL at random instants and compare what it says afterwards with what it had
-//! acknowledged. Nothing here shares code with the server, so neither can inherit the other's mistakes.
+//! of entries, `pages` at what people then see, and `live` at thousands of open streams; `kill` and `kill-campaigns` end it with
+//! SIGKILL at random instants and compare what it says afterwards with what it had acknowledged; `campaigns` looks at campaigns by
+//! the thousand. Nothing here shares code with the server, so neither can inherit the other's mistakes.
 
 mod campaigns;
 mod charges;
@@ -15,6 +16,7 @@ mod lane;
 mod live;
 mod load;
 mod options;
+mod outreach;
 mod pages;
 mod postgres;
 mod results;
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
             "growth" => growth::run(&options, &scratch).await,
             "kill" => kill::run(&options, &scratch).await,
             "kill-campaigns" => campaigns::run(&options, &scratch).await,
+            "campaigns" => outreach::run(&options, &scratch).await,
             _ => bail!("{}", options::USAGE),
         }
     });

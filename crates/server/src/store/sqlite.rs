@@ -4,6 +4,7 @@
 //!
 //! Invariant: a database of a newer schema is left untouched.
 
+mod plans;
 pub mod writing;
 
 use std::fs::File;
@@ -61,7 +62,12 @@ pub(super) fn open(path: &Path, start: Option<billing::Time>) -> Result<(Connect
     prepare(&writer).map_err(describe)?;
     let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
     // Whoever held a lease in this directory is gone: the lock says so.
-    writer.execute("update work set lease_until = 0 where lease_until > 0", []).map_err(describe)?;
+    writer
+        .execute_batch(
+            "update job set rests_until = 0 where (workspace, id) in (select workspace, job from work where slot_day is not null);
+             update work set lease_until = 0 where slot_day is not null and lease_until > 0",
+        )
+        .map_err(describe)?;
     Ok((writer, clock))
 }
 
@@ -94,6 +100,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
     if version < 1 {
         let tx = connection.transaction().map_err(describe)?;
         tx.execute_batch(SCHEMA).map_err(describe)?;
+        tx.execute_batch(plans::STATISTICS).map_err(describe)?;
         tx.pragma_update(None, "user_version", 1).map_err(describe)?;
         tx.commit().map_err(describe)?;
     }

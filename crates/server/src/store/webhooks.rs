@@ -16,7 +16,7 @@ use crate::{clock, id, values};
 
 pub use deliver::{Attempt, Delivery, DeliveryState, Logged, Verdict, event_id};
 pub use tell::Kind;
-pub(super) use tell::{campaign, credits, in_doubt, tell};
+pub(super) use tell::{campaign, credits, in_doubt, is_wanted, tell};
 
 /// How many endpoints a workspace may have.
 const MAX_ENDPOINTS: i64 = 20;

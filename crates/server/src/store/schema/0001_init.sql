@@ -361,7 +361,9 @@ create table job (
   ended_at integer,
   constraint job_key primary key (workspace, id)
 ) without rowid;
-create index job_running on job (workspace, served) where running_since is not null;
+create index job_running on job (workspace) where running_since is not null;
+-- Whose turn it is: of those that do not rest, the one that was looked at longest ago.
+create index job_turn on job (rests_until, served) where running_since is not null;
 
 create table pause (
   workspace integer not null,
@@ -395,9 +397,10 @@ create table work (
 create index work_due on work (workspace, job, due) where due is not null;
 create index work_hold on work (workspace, hold) where hold is not null;
 create index work_lead on work (workspace, lead);
--- Where a lead stands, and whose turn it is to send to it; what is at work under a sender's limits; what waits for a person.
+-- Where a lead stands, and whose turn it is to send to it; what is at work; what waits for credits, or for a person.
 create index work_place on work (workspace, job, position, sender, due) where due is not null;
 create index work_slot on work (workspace, job) where slot_day is not null;
+create index work_cost on work (workspace, job, due) where cost is not null;
 create index work_person on work (workspace, job, lead) where state in (1, 6);
 
 create table step_result (

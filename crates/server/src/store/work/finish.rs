@@ -132,7 +132,7 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
         }
         Ending::Unavailable(reason) => {
             forget_hold(tx, claim)?;
-            give_back(tx, claim, None)?;
+            give_back(tx, claim, None, now)?;
             detail(tx, claim, reason)?;
             let why = Pause {
                 reason: Reason::Provider,
@@ -145,7 +145,7 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
         }
         Ending::Failed(reason) if rewrites(claim) => {
             forget_hold(tx, claim)?;
-            give_back(tx, claim, None)?;
+            give_back(tx, claim, None, now)?;
             tx.execute(
                 "update work set attempts = attempts + 1, detail = ?4 where workspace = ?1 and job = ?2 and lead = ?3",
                 values![workspace, job.id, lead_id(claim), reason],
@@ -154,7 +154,7 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
         Ending::Wrote(_) => {
             // The message is there; the same step is still to be sent, at once.
             forget_hold(tx, claim)?;
-            give_back(tx, claim, None)?;
+            give_back(tx, claim, None, now)?;
         }
         _ => return Ok(false),
     }
@@ -185,7 +185,7 @@ fn go_on(
     }
     let tx = &batch.tx;
     if claim.lead.is_none() {
-        give_back(tx, claim, None)?;
+        give_back(tx, claim, None, now)?;
         return end_search(tx, workspace, job, Stage::Failed, now);
     }
     let sender = claim.sender.as_ref().map(|sender| sender.id);
@@ -293,7 +293,7 @@ fn count(tx: &Tx<'_>, workspace: i64, job: i64, column: &str, by: i64) -> Result
 }
 
 fn turn_page(batch: &mut Batch<'_>, claim: &Claim, job: &Job, more: bool) -> Result<(), Error> {
-    give_back(&batch.tx, claim, None)?;
+    give_back(&batch.tx, claim, None, batch.now)?;
     if more && job.delivered < job.requested && job.duplicates < MOST_KNOWN {
         batch.tx.execute(
             "update work set attempts = 0 where workspace = ?1 and job = ?2 and lead = 0",

@@ -3,13 +3,13 @@
 //! Invariant: no call goes out for a lead, a job or a lease that changed since it was claimed.
 
 use billing::Refusal;
-use billing::Seq;
 use billing::account::HoldStatus;
 use billing::campaign::{Reason, Stage};
 use billing::ledger::{Command, HoldTerms};
+use billing::{Seq, Time};
 
 use super::finish::give_place_back;
-use super::{Claim, Held, lead_id, owns};
+use super::{Claim, Held, lead_id, owns, wake};
 use crate::store::batch::Batch;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
@@ -26,11 +26,11 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
     let needed = terms.price.amount();
     return_left(batch, claim)?;
     if job.run.running_since.is_none() {
-        give_back(&batch.tx, claim, None)?;
+        give_back(&batch.tx, claim, None, batch.now)?;
         return Ok(Held::No);
     }
     if over_cap(batch, &mut job, workspace, needed)? {
-        give_back(&batch.tx, claim, None)?;
+        give_back(&batch.tx, claim, None, batch.now)?;
         return Ok(Held::No);
     }
     let mut post = Post::new(workspace, Command::Hold(terms.clone()), "campaign");
@@ -52,13 +52,13 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
             if !over.may_pass {
                 budgets::pause(batch, workspace, &mut job, &over)?;
             }
-            give_back(&batch.tx, claim, None)?;
+            give_back(&batch.tx, claim, None, batch.now)?;
             Ok(Held::No)
         }
         Err(Error::Refused(refusal)) => {
             let cost =
                 if let Refusal::InsufficientCredits { needed, .. } = refusal { Some(needed) } else { None };
-            give_back(&batch.tx, claim, cost)?;
+            give_back(&batch.tx, claim, cost, batch.now)?;
             Ok(Held::No)
         }
         Err(error) => Err(error),
@@ -101,7 +101,7 @@ pub(super) fn dispatch_piece(batch: &mut Batch<'_>, claim: &Claim, hold: Seq) ->
             let released = batch.post(&Post::new(workspace, Command::Release(hold), "campaign"));
             released.map(drop).or_else(|error| if error.is_answer() { Ok(()) } else { Err(error) })?;
             forget_hold(&batch.tx, claim)?;
-            give_back(&batch.tx, claim, None)?;
+            give_back(&batch.tx, claim, None, batch.now)?;
             Ok(false)
         }
         Err(error) => Err(error),
@@ -140,18 +140,18 @@ pub(in crate::store) fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Res
 /// Ends a claim that has nothing to do.
 pub(in crate::store) fn put_back(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
     return_left(batch, claim)?;
-    give_back(&batch.tx, claim, None)
+    give_back(&batch.tx, claim, None, batch.now)
 }
 
 /// Ends a claim without moving the lead. A job that ended meanwhile has nothing due any more.
-pub(super) fn give_back(tx: &Tx<'_>, claim: &Claim, cost: Option<i64>) -> Result<(), Error> {
+pub(super) fn give_back(tx: &Tx<'_>, claim: &Claim, cost: Option<i64>, now: Time) -> Result<(), Error> {
     give_place_back(tx, claim)?;
     tx.execute(
         "update work set lease_until = 0, cost = ?4, slot_day = null, due = case when (select stage from job where workspace = ?1 and id = ?2) = 1
            then due end where workspace = ?1 and job = ?2 and lead = ?3",
         values![claim.workspace, claim.job.id, lead_id(claim), cost],
     )?;
-    Ok(())
+    wake(tx, claim.workspace, claim.job.id, now)
 }
 
 pub(super) fn forget_hold(tx: &Tx<'_>, claim: &Claim) -> Result<(), Error> {
