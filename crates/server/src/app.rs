@@ -19,7 +19,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, MAX_PUBLIC_URL};
 use crate::payments::Payments;
-use crate::providers::{MAX_HEADER, Providers, Receivers, Smtp};
+use crate::providers::{MAX_HEADER, Providers, Reach, Receivers, Smtp};
 use crate::seal::Seal;
 use crate::store::people::Role;
 use crate::store::queries::Balance;
@@ -53,6 +53,8 @@ pub struct Inner {
     pub mailer: Option<Smtp>,
     /// The way to whoever takes our webhooks.
     pub receivers: Receivers,
+    /// The way to the mail servers of workspaces.
+    pub reach: Reach,
     /// Who takes the money; `None`: nothing can be bought.
     pub payments: Option<Payments>,
     /// Seals how workspaces reach their own mail servers.
@@ -118,8 +120,9 @@ impl App {
     pub async fn start(start: Start<'_>) -> Result<App, String> {
         crate::providers::install_crypto();
         let Start { config, place, manual, operator_key, public_url } = start;
-        let providers = Providers::new(&config.providers)?;
-        let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
+        let providers = Providers::new(&config.providers, &config.trust)?;
+        let ours = Reach::ours(&config.trust);
+        let mailer = config.mail.as_ref().map(|mail| Smtp::new(mail, &ours)).transpose()?;
         let receivers = Receivers::new(&config.webhooks)?;
         let payments = config.payments.as_ref().map(Payments::new).transpose()?;
         if manual.is_some() && payments.as_ref().is_some_and(Payments::moves_real_money) {
@@ -141,6 +144,7 @@ impl App {
             providers,
             mailer,
             receivers,
+            reach: Reach::theirs(&config.trust, &config.webhooks),
             payments,
             seal: Seal::new(place, config.seal_key.as_ref(), &operator_key),
             breakers: Breakers::default(),

@@ -16,8 +16,10 @@ use crate::toml_reader::{self, Table};
 
 mod payments;
 mod providers;
+mod trust;
 mod webhooks;
 
+pub use trust::Trust;
 pub use webhooks::{Network, WebhooksConfig};
 
 /// The largest configuration or catalog file, in bytes.
@@ -42,6 +44,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// What seals credentials in the database; `None`: a key beside it, or one that follows from the operator's.
     pub seal_key: Option<Secret>,
+    /// Who may vouch for mail servers besides the authorities that everybody trusts.
+    pub trust: Trust,
 }
 
 /// The providers that are configured.
@@ -177,6 +181,7 @@ impl Default for Config {
             webhooks: WebhooksConfig::default(),
             public_url: None,
             seal_key: None,
+            trust: Trust::default(),
         }
     }
 }
@@ -208,7 +213,16 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> Result<Config, String> {
     toml_reader::read(file, text, |root| {
-        root.only(&["catalog", "providers", "payments", "mail", "webhooks", "public_url", "seal_key"])?;
+        root.only(&[
+            "catalog",
+            "providers",
+            "payments",
+            "mail",
+            "webhooks",
+            "public_url",
+            "seal_key",
+            "ca_file",
+        ])?;
         let providers = match root.table("providers")? {
             Some(table) => providers::read(&table, environment)?,
             None => ProvidersConfig::default(),
@@ -238,6 +252,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
                 .text("seal_key", 500)?
                 .map(|key| providers::secret(&root, "seal_key", key, environment))
                 .transpose()?,
+            trust: trust(&root, directory)?,
         })
     })
 }
@@ -262,6 +277,14 @@ fn catalogs(root: &Table, directory: &Path) -> Result<Vec<Catalog>, String> {
         return Err(root.error("catalog", "two files hold since the same moment: give each its own `from`"));
     }
     Ok(catalogs)
+}
+
+/// The authorities in the file that `ca_file` names.
+fn trust(root: &Table, directory: &Path) -> Result<Trust, String> {
+    let Some(name) = root.text("ca_file", 4_000)? else { return Ok(Trust::default()) };
+    let wrong = |problem: &str| root.error("ca_file", problem);
+    let pem = read_file(&directory.join(name)).map_err(|problem| wrong(&problem))?;
+    Trust::parse(&pem).map_err(wrong)
 }
 
 /// An `http://` or `https://` address, without its trailing slash.

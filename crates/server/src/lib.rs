@@ -17,6 +17,7 @@ pub mod embed;
 pub mod finance;
 pub mod hex;
 pub mod id;
+pub mod mailboxes;
 pub mod money;
 pub mod outreach;
 pub mod pages;

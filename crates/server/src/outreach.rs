@@ -8,6 +8,7 @@ mod campaign;
 mod import;
 mod launch;
 mod lead;
+mod mailbox;
 mod message;
 mod sending;
 mod template;
@@ -20,6 +21,7 @@ pub use campaign::{
 pub use import::{Import, MAX_LEADS, Rejected, from_csv, from_json};
 pub use launch::check_launch;
 pub use lead::{address, block_entry, fits, lead_from_json, lead_json, link, tidy};
+pub use mailbox::{mail_name, mailbox, named_lead};
 pub use message::check_text;
 pub use sending::{HoursText, NewSender, SenderChange, hours_text, mail_server, new_sender, sender_change};
 pub use template::{check_template, prompt, render, subject};

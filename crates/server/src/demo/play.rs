@@ -15,7 +15,7 @@ use crate::app::{App, Link, LinkRole, Start};
 use crate::catalog::Catalog;
 use crate::config::{
     Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig,
-    Secret, WebhooksConfig,
+    Secret, Trust, WebhooksConfig,
 };
 use crate::{audit, clock, config, id, server, store};
 
@@ -118,6 +118,7 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
         webhooks: WebhooksConfig::default(),
         public_url: None,
         seal_key: None,
+        trust: Trust::default(),
     }
 }
 

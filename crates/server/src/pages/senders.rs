@@ -10,7 +10,7 @@ use super::campaigns::number;
 use super::frame::{Page, Trouble, go, html};
 use super::scene::Scene;
 use super::session::{self, Visitor};
-use super::view::{SenderForm, SenderRow, Senders, Tab};
+use super::view::{MailboxRow, SenderForm, SenderRow, Senders, Tab};
 use crate::app::App;
 use crate::config::Secret;
 use crate::id;
@@ -49,6 +49,11 @@ fn row(scene: &Scene, sender: Sender) -> SenderRow {
             SenderKind::Email => sender.server.unwrap_or_else(|| "this service's mail server".to_owned()),
             SenderKind::Linkedin => sender.account.unwrap_or_default(),
         },
+        mailbox: sender.mailbox.map(|mailbox| MailboxRow {
+            server: mailbox.server,
+            looked: mailbox.looked_at.map(|at| scene.moment(at)),
+            trouble: mailbox.trouble,
+        }),
         from: sender.from,
         daily_limit: sender.daily_limit,
         hours: hours.unwrap_or_else(|| "at any hour".to_owned()),
@@ -68,6 +73,8 @@ pub struct Typed {
     account: String,
     #[serde(default)]
     smtp_url: String,
+    #[serde(default)]
+    imap_url: String,
     #[serde(default)]
     daily_limit: String,
     #[serde(default)]
@@ -97,6 +104,7 @@ impl Typed {
             kind: self.kind.clone(),
             from: some(&self.from),
             smtp_url: some(&self.smtp_url).map(Secret::new),
+            imap_url: some(&self.imap_url).map(Secret::new),
             account: some(&self.account),
             daily_limit: whole("Sends a day", &self.daily_limit)?,
             hours,
@@ -132,6 +140,7 @@ fn label(field: &str) -> &str {
         "from" => "From",
         "account" => "LinkedIn account",
         "smtp_url" => "Mail server",
+        "imap_url" => "Mailbox",
         "daily_limit" => "Sends a day",
         "hours" => "Hours",
         "spacing_seconds" => "Seconds between two",

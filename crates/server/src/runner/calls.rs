@@ -8,7 +8,7 @@ use billing::campaign::{Channel, Position};
 use crate::app::App;
 use crate::id;
 use crate::outreach::{
-    address, fits, lead_from_json, lead_json, mail_server, prompt, render, subject, tidy, usable,
+    address, fits, lead_from_json, lead_json, mail_name, mail_server, prompt, render, subject, tidy, usable,
 };
 use crate::providers::{Accepted, Email, LinkedinAction, Outcome, Recovery, Status, one_line};
 use crate::store::leads::{EmailState, Lead};
@@ -47,7 +47,10 @@ async fn contact(app: &App, claim: &Claim, lead: &Lead, key: &str) -> Ending {
     ending(outcome, |contact| {
         // The one spelling that imports are compared with.
         let email = contact.email.filter(|_| contact.found).and_then(|email| address(email.trim()).ok());
-        let Some(email) = email else {
+        // One that mail came back from is not found anew.
+        let known =
+            |email: &String| lead.email_state == EmailState::Bounced && lead.email.as_ref() == Some(email);
+        let Some(email) = email.filter(|email| !known(email)) else {
             return Ending::LookedUp { filled: None, charged: false };
         };
         let email_state = if contact.verified { EmailState::Verified } else { EmailState::Unverified };
@@ -109,14 +112,12 @@ async fn email(app: &App, claim: &Claim, lead: &Lead, index: usize, key: &str) -
         Err(reason) => return Ending::Unavailable(reason),
     };
     // The same for every attempt at this step, so that a mail that arrives twice after all is seen to be the same.
-    let (campaign, lead_id) =
-        (id::inside("camp", claim.workspace, claim.job.id), id::inside("lead", claim.workspace, lead.id));
     let email = Email {
         to: to.to_owned(),
         subject: subject(&claim.job, index, lead),
         text: text(claim, lead, index),
         html: None,
-        message_id: format!("{campaign}.{lead_id}.{index}@{}", server.domain()),
+        message_id: mail_name(app, claim.workspace, (claim.job.id, lead.id, index), server.domain()),
         at_micros: app.clock.now().0,
         unsubscribe: Some(app.unsubscribe_link(claim.workspace, to)),
         hold: Some(key.to_owned()),

@@ -11,6 +11,7 @@ mod disk;
 mod embed;
 mod http;
 mod imports;
+mod mailbox;
 mod nodes;
 mod outage;
 mod pages;

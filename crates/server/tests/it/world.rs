@@ -12,7 +12,7 @@ use scrip::app::{App, Start};
 use scrip::catalog::Catalog;
 use scrip::config::{
     Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, Network, PaymentsConfig,
-    ProvidersConfig, Secret, WebhooksConfig,
+    ProvidersConfig, Secret, Trust, WebhooksConfig,
 };
 use scrip::demo::http_fakes::HttpFakes;
 use scrip::demo::smtp_sink::{SinkMessage, SmtpSink};
@@ -185,6 +185,7 @@ impl World {
             webhooks: WebhooksConfig { allow: vec![Network::parse("127.0.0.1").expect("a network")] },
             public_url: None,
             seal_key: None,
+            trust: Trust::default(),
         }
     }
 

@@ -553,3 +553,20 @@ create table budget (
   constraint budget_key primary key (workspace, id)
 ) without rowid;
 create index pause_until on pause (until) where until is not null;
+
+-- Where answers and bounces to a sender's mail come in. `validity` and `last`: the server's numbering, and the last mail of it that
+-- was read.
+create table mailbox (
+  workspace integer not null,
+  sender integer not null,
+  server text not null,
+  access blob not null,
+  due_at integer not null,
+  validity integer not null,
+  last integer not null,
+  looked_at integer,
+  failures integer not null,
+  detail text,
+  constraint mailbox_key primary key (workspace, sender)
+) without rowid;
+create index mailbox_due on mailbox (due_at);
