@@ -79,8 +79,10 @@ class Scrip:
         config = home / "scrip.toml"
         config.write_text(f'ca_file = "{authority.file}"\n[webhooks]\nallow = ["127.0.0.0/8", "::1"]\n')
         self.log = home / "scrip.log"
+        # Mails have the day on which they came in, and only those of the last two weeks are looked for.
+        start = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=10)
         command = [binary, "serve", "--data", str(home / "data"), "--config", str(config), "--listen", "127.0.0.1:0",
-                   "--clock", "manual=2027-02-01T10:00:00Z"]
+                   "--clock", f"manual={start:%Y-%m-%dT%H:%M:%SZ}"]
         with open(self.log, "wb") as log:
             processes.append(subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "SCRIP_OPERATOR_KEY": KEY}))
         self.url = self.said(r"listening on (http:\S+)")
