@@ -24,6 +24,7 @@ const AT_ONCE: usize = 16;
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
     let mut done = 0;
+    app.write_key_uses().await?;
     loop {
         let periods = app.store.due_periods(BATCH).await?;
         let payments = if app.payments.is_some() { app.store.due_payments(BATCH).await? } else { Vec::new() };

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use billing::{Quantity, Time};
+use billing::Quantity;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -19,12 +19,15 @@ use super::extract::Json;
 use super::{Answer, Fresh, with_available};
 use crate::app::App;
 use crate::clock::rfc3339;
+use crate::embed::Embed;
 use crate::id;
 use crate::store::ANY_WORKSPACE;
 use crate::store::alerts::level_name;
 use crate::store::codec::grant_kind_name;
 use crate::store::queries;
 
+/// How often it is looked whether a token was revoked while nothing changes, in seconds.
+const LOOK_EVERY: u32 = 10;
 /// The shortest pause between two events of a stream: ten a second at most.
 const EVENT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -101,27 +104,27 @@ pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, 
     let changes = app.store.changes();
     let first = app.balance(here.workspace).await?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    let stream = stream(app, (here.workspace, here.until), changes, first);
+    let stream = stream(app, (here.workspace, here.embed.clone()), changes, first);
     Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
 }
 
 fn stream(
     app: App,
-    (workspace, until): (i64, Option<Time>),
+    (workspace, embed): (i64, Option<Embed>),
     changes: broadcast::Receiver<i64>,
     first: queries::Balance,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((app, changes, Some(first)), move |(app, mut changes, first)| async move {
+    stream::unfold((app, embed, changes, Some(first)), move |(app, embed, mut changes, first)| async move {
         let balance = match first {
             Some(first) => first,
             None => {
                 tokio::time::sleep(EVENT_PAUSE).await;
-                changed(&app, &mut changes, (workspace, until)).await?;
+                changed(&app, &mut changes, workspace, embed.as_ref()).await?;
                 app.balance(workspace).await.ok()?
             }
         };
         let data = serde_json::to_string(&document(workspace, &balance)).ok()?;
-        Some((Ok(Event::default().event("balance").data(data)), (app, changes, None)))
+        Some((Ok(Event::default().event("balance").data(data)), (app, embed, changes, None)))
     })
 }
 
@@ -129,19 +132,36 @@ fn stream(
 async fn changed(
     app: &App,
     changes: &mut broadcast::Receiver<i64>,
-    (workspace, until): (i64, Option<Time>),
+    workspace: i64,
+    embed: Option<&Embed>,
 ) -> Option<()> {
-    loop {
-        if until.is_some_and(|until| until <= app.clock.now()) {
+    for second in 1_u32.. {
+        let told = tokio::time::timeout(Duration::from_secs(1), told(changes, workspace)).await;
+        if app.is_stopping() || told == Ok(false) {
             return None;
         }
-        let change = tokio::time::timeout(Duration::from_secs(1), changes.recv()).await;
-        match change {
-            Ok(Ok(number)) if number == workspace || number == ANY_WORKSPACE => return Some(()),
-            Ok(Err(broadcast::error::RecvError::Lagged(_))) => return Some(()),
-            Ok(Err(broadcast::error::RecvError::Closed)) => return None,
-            _ if app.is_stopping() => return None,
-            _ => {}
+        if let Some(embed) = embed {
+            let look = told.is_ok() || second.is_multiple_of(LOOK_EVERY);
+            // A token that cannot be looked up is not taken away for it.
+            let revoked = look && matches!(app.embed_stands(embed).await, Ok(false));
+            if embed.ends() <= app.clock.now() || revoked {
+                return None;
+            }
+        }
+        if told.is_ok() {
+            return Some(());
+        }
+    }
+    None
+}
+
+/// Waits for word of a workspace; `false` when there will be none.
+async fn told(changes: &mut broadcast::Receiver<i64>, workspace: i64) -> bool {
+    loop {
+        match changes.recv().await {
+            Ok(number) if number != workspace && number != ANY_WORKSPACE => {}
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return true,
+            Err(broadcast::error::RecvError::Closed) => return false,
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -56,11 +56,10 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     // The quick way first: the path to a mistake is only worth its price when there is one.
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
-        Err(error) if error.is_syntax() || error.is_eof() => Err(Error::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_json",
-            format!("the body is not JSON: {error}"),
-        )),
+        // A value of another kind than a name of a list is called a syntax error too.
+        Err(error) if !error.is_data() && serde_json::from_slice::<IgnoredAny>(bytes).is_err() => Err(
+            Error::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}")),
+        ),
         Err(_) => Err(explain::<T>(bytes)),
     }
 }

@@ -55,6 +55,16 @@ pub struct Imported {
     created: i64,
     merged: i64,
     rejected: Vec<Rejected>,
+    /// CSV: what was taken otherwise than its name may suggest, such as a column that no lead has.
+    warnings: Vec<Warning>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = LeadImportWarning)]
+pub struct Warning {
+    /// The column as it is named.
+    field: String,
+    reason: String,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -126,7 +136,9 @@ pub async fn create(State(app): State<App>, here: In, request: Request) -> Answe
     let done = app.store.import_leads(here.workspace, import.leads).await?;
     let rejected = |bad: outreach::Rejected| Rejected { row: bad.row, field: bad.field, reason: bad.reason };
     let rejected = import.rejected.into_iter().map(rejected).collect();
-    let answer = Imported { created: done.created, merged: done.merged, rejected };
+    let kept = |field| Warning { field, reason: outreach::KEPT_AS_FIELD.to_owned() };
+    let warnings = import.fields.into_iter().map(kept).collect();
+    let answer = Imported { created: done.created, merged: done.merged, rejected, warnings };
     about(&app, here.workspace, StatusCode::OK, &answer).await
 }
 

@@ -22,7 +22,8 @@ const MAX_FROM: usize = 320;
 const MAX_URL: usize = 1_000;
 /// How long each part of a conversation with a workspace's own server may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+/// The days of a week.
+pub const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// A sender as it is asked for. Its mail server is secret, so it is never shown again.
 #[derive(Clone, Debug, Default)]

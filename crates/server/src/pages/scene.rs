@@ -37,7 +37,7 @@ impl Scene {
         let balance = app.balance(visitor.workspace).await?;
         let admin = !matches!(visitor.role, store::people::Role::Member);
         let role = if admin { Role::Admin } else { Role::Member };
-        let (person, flash) = (visitor.way == store::people::Way::Person, visitor.flash.clone());
+        let (person, flash) = (visitor.way.is_person(), visitor.flash.clone());
         Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, person, flash })
     }
 

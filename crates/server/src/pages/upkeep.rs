@@ -45,7 +45,7 @@ pub async fn deliveries(State(app): State<App>, operator: Operator, Query(cursor
         endpoints.push(EndpointRow {
             workspace: id::workspace(workspace),
             name: app.store.workspace(workspace).await?.name,
-            url: endpoint.url,
+            url: endpoint.place(),
             given_up: endpoint.state == EndpointState::GivenUp,
             since: endpoint.failing_since.map(utc),
             lost,

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a mark only ever covers what was looked at, also when the conversation breaks in the middle.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use base64::Engine;
@@ -174,7 +175,10 @@ impl Imap {
 
     async fn sign_in(&self) -> Result<Wire, String> {
         let addresses = self.reach.addresses(&self.host, self.port).await;
-        let addresses = addresses.map_err(|why| format!("the mail server {why}"))?;
+        let addresses = addresses.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => format!("the mail server is not used: {error}"),
+            _ => "the mail server cannot be reached".to_owned(),
+        })?;
         let stream = TcpStream::connect(addresses.as_slice()).await;
         let stream: Box<dyn Stream> = Box::new(stream.map_err(|_| "the mail server cannot be reached")?);
         let mut wire = match self.encryption {

@@ -63,19 +63,21 @@ pub(super) fn report(whole: &[u8]) -> Option<Letter> {
         let kind = part.content_type().map(|kind| (kind.ctype(), kind.subtype().unwrap_or_default()));
         let Some((of_kind, subtype)) = kind else { continue };
         let is = |a: &str, b: &str| of_kind.eq_ignore_ascii_case(a) && subtype.eq_ignore_ascii_case(b);
-        if is("message", "delivery-status") || is("message", "global-delivery-status") {
-            let gone = undeliverable(&String::from_utf8_lossy(part.contents()));
-            failed |= !gone.is_empty();
-            addresses.extend(gone);
-        } else if let PartType::Message(returned) = &part.body {
-            returned_mail(returned, &mut of, &mut addresses);
-        } else if is("text", "rfc822-headers")
+        let headers = is("text", "rfc822-headers")
             || is("message", "rfc822-headers")
-            || is("message", "global-headers")
-        {
-            if let Some(returned) = MessageParser::default().parse_headers(part.contents()) {
-                returned_mail(&returned, &mut of, &mut addresses);
+            || is("message", "global-headers");
+        match &part.body {
+            _ if is("message", "delivery-status") || is("message", "global-delivery-status") => {
+                let gone = undeliverable(&String::from_utf8_lossy(part.contents()));
+                failed |= !gone.is_empty();
+                addresses.extend(gone);
             }
+            PartType::Message(returned) => returned_mail(returned, &mut of, &mut addresses),
+            _ if headers => {
+                let returned = MessageParser::default().parse_headers(part.contents());
+                returned.iter().for_each(|returned| returned_mail(returned, &mut of, &mut addresses));
+            }
+            _ => {}
         }
     }
     of.truncate(MOST);

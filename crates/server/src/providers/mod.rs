@@ -7,9 +7,10 @@
 //! Invariant: an outcome never claims more certainty than the wire gave. Whatever may have taken effect without
 //! an answer is `Unknown`.
 
-use crate::config::{ProvidersConfig, Trust};
+use crate::config::{Costs, ProvidersConfig, Trust};
 
 mod enrichment;
+mod guard;
 mod http;
 mod imap;
 mod letter;
@@ -19,7 +20,8 @@ mod reach;
 mod receiver;
 mod smtp;
 
-pub use enrichment::{Enrichment, EnrichmentProvider};
+pub use enrichment::{Enrichment, EnrichmentProvider, Found};
+pub use guard::Guard;
 pub use http::{Accepted, Contact, Field, HttpProvider, LinkedinAction, SearchPage, Status};
 pub use imap::{Imap, Looked, Mark};
 pub use letter::Letter;
@@ -101,6 +103,10 @@ pub struct Providers {
     pub messages: Option<MessageWriter>,
     /// Sends e-mail for senders without a server of their own.
     pub email: Option<Smtp>,
+    /// What each of them costs, but for enrichment, where each has its own.
+    pub costs: Costs,
+    /// The currency of costs; `None`: the price list's.
+    pub currency: Option<String>,
 }
 
 impl Providers {
@@ -116,6 +122,8 @@ impl Providers {
             linkedin: http("linkedin", &config.linkedin)?,
             messages: config.messages.as_ref().map(MessageWriter::new).transpose()?,
             email: config.email.as_ref().map(|config| Smtp::new(config, &reach)).transpose()?,
+            costs: config.costs,
+            currency: config.currency.clone(),
         })
     }
 }

@@ -2,27 +2,25 @@
 //!
 //! It opens no connection and knows no protocol.
 //!
-//! Invariant: the address of a server that a customer named is looked at where the connection is made, so that no name can lead
-//! somewhere else between a check and its use.
+//! Invariant: a server that a customer named is at an address that the guard lets through.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::{Trust, WebhooksConfig};
+use super::Guard;
+use crate::config::Trust;
 
-/// Nobody but a person can change that.
-pub(super) const NOT_PUBLIC: &str =
-    "must be a public address, unless [webhooks] in scrip.toml allows its network";
+const NOT_PUBLIC: &str = "must be a public address, unless [webhooks] in scrip.toml allows its network";
 
 /// Whose servers these are, and whom their certificates are trusted from.
 #[derive(Clone, Debug)]
 pub struct Reach {
     trust: Trust,
-    /// Where servers that customers name may be; `None`: the operator named it, so anywhere.
-    allow: Option<Arc<WebhooksConfig>>,
+    /// Where they may be; `None`: the operator named them, so anywhere.
+    guard: Option<Guard>,
 }
 
 /// Whether and when a conversation is encrypted.
@@ -41,31 +39,26 @@ pub(super) enum Encryption {
 impl Reach {
     /// To servers in scrip.toml.
     pub fn ours(trust: &Trust) -> Reach {
-        Reach { trust: trust.clone(), allow: None }
+        Reach { trust: trust.clone(), guard: None }
     }
 
     /// To servers that customers name.
-    pub fn theirs(trust: &Trust, allow: &WebhooksConfig) -> Reach {
-        Reach { trust: trust.clone(), allow: Some(Arc::new(allow.clone())) }
+    pub fn theirs(trust: &Trust, guard: Guard) -> Reach {
+        Reach { trust: trust.clone(), guard: Some(guard) }
     }
 
     /// What is wrong with a host as far as can be told without looking it up.
     pub(super) fn check(&self, host: &str) -> Result<(), &'static str> {
-        match host.parse() {
-            Ok(address) if !self.allows(address) => Err(NOT_PUBLIC),
-            _ => Ok(()),
+        let may = self.guard.as_ref().is_none_or(|guard| guard.may_call(host));
+        if may { Ok(()) } else { Err(NOT_PUBLIC) }
+    }
+
+    /// What a server's name resolves to, each time anew; only these are connected to. A refusal of the guard is `PermissionDenied`.
+    pub(super) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match &self.guard {
+            Some(guard) => guard.addresses(host, port).await,
+            None => tokio::net::lookup_host((host, port)).await.map(Iterator::collect),
         }
-    }
-
-    /// The addresses of a server; the error is one line.
-    pub(super) async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, &'static str> {
-        let found = tokio::net::lookup_host((host, port)).await.map_err(|_| "cannot be found")?;
-        let allowed: Vec<_> = found.filter(|address| self.allows(address.ip())).collect();
-        if allowed.is_empty() { Err(NOT_PUBLIC) } else { Ok(allowed) }
-    }
-
-    fn allows(&self, address: IpAddr) -> bool {
-        self.allow.as_ref().is_none_or(|allow| allow.allows(address))
     }
 
     /// What an SMTP server's certificate is checked with.

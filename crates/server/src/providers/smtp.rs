@@ -5,6 +5,7 @@
 //! Invariant: until the final dot is written no server can have accepted the message, so every failure before it is
 //! certain; a failure after it, without a reply, is `Unknown`.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -21,7 +22,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::reach::{Encryption, NOT_PUBLIC, Reach};
+use super::reach::{Encryption, Reach};
 use super::{Outcome, install_crypto, one_line};
 use crate::config::MailConfig;
 
@@ -140,9 +141,11 @@ impl Smtp {
         let hello = ClientId::default();
         let tls = || self.reach.smtp_tls(&self.host).map_err(|error| before(&error));
         let addresses = self.reach.addresses(&self.host, self.port).await;
-        let addresses = addresses.map_err(|why| {
-            let reason = format!("the mail server {why}");
-            if why == NOT_PUBLIC { Outcome::Unavailable { reason } } else { Outcome::later(reason) }
+        let addresses = addresses.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                Outcome::Unavailable { reason: format!("the mail server is not used: {error}") }
+            }
+            _ => Outcome::later("the mail server cannot be reached"),
         })?;
         let addresses = addresses.as_slice();
         let mut connection = match self.encryption {

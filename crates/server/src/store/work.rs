@@ -17,6 +17,7 @@ use billing::ledger::HoldTerms;
 use billing::{Seq, Time};
 
 use super::batch::Batch;
+use super::calls::Call;
 use super::db::Tx;
 use super::jobs::{self, Job};
 use super::leads::{self, Lead};
@@ -30,7 +31,7 @@ pub(in crate::store) use hold::{put_back, return_left};
 pub use lead::{finish_if_done, hold_changed, stop_lead};
 
 /// How long a claim lasts, in seconds: longer than three attempts of the slowest provider.
-const LEASE_SECONDS: i64 = 300;
+pub(in crate::store) const LEASE_SECONDS: i64 = 300;
 
 /// Where the positions of steps begin in the stored number.
 pub const STEPS: i64 = 1_000;
@@ -82,6 +83,8 @@ pub struct Claim {
     pub hold: Option<Hold>,
     /// What can be spent now.
     pub available: i64,
+    /// What was heard under this claim and is not noted yet.
+    pub heard: Vec<Call>,
 }
 
 /// How a piece ended.
@@ -276,7 +279,7 @@ fn claim(
     let waits = watch.out_since.is_some() || watch.needed.is_some_and(|needed| needed > available);
     let job = jobs::find(&batch.tx, workspace, id)?;
     let Some(job) = job.filter(|job| job.run.running_since.is_some() && !waits) else { return Ok(claims) };
-    let gated = !job.definition.senders.is_empty() || !closed.is_empty();
+    let gated = !job.definition.senders.is_empty() || !closed.until.is_empty();
     let (due, rests_until) = if gated {
         gate::due(batch, workspace, &job, limit, closed)?
     } else {
@@ -315,6 +318,7 @@ fn claim(
             slot,
             hold,
             available,
+            heard: Vec::new(),
         });
     }
     batch.tx.execute(

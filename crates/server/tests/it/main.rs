@@ -1,6 +1,7 @@
 //! The server from outside and from inside: over HTTP and through its store, with a manual clock and a database of its own.
 
 mod account;
+mod api_keys;
 mod audit;
 mod budgets;
 mod calendar;
@@ -15,6 +16,7 @@ mod mailbox;
 mod nodes;
 mod outage;
 mod pages;
+mod passwords;
 mod paying;
 mod payments;
 mod people;
@@ -24,6 +26,7 @@ mod proxy;
 mod review;
 mod runner;
 mod sample;
+mod sign_on;
 mod spread;
 mod start;
 mod store;

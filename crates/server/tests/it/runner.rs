@@ -9,3 +9,4 @@ mod providers;
 mod rogue;
 mod senders;
 mod sending;
+mod waterfall;

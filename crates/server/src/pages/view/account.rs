@@ -15,6 +15,8 @@ pub enum Section {
     Webhooks,
     Senders,
     Sessions,
+    /// A page that is reached from the first.
+    Inner,
 }
 
 /// The links between the pages under Account. Members have the first and the last.
@@ -38,9 +40,26 @@ pub struct SenderForm {
     pub account: String,
     pub daily_limit: String,
     pub hours: String,
+    /// Each day of the week, and whether it is chosen; none is all of them.
+    pub days: Vec<(&'static str, bool)>,
     pub spacing: String,
     /// `Hours: must be times of the day like 09:00 and 17:00.`
     pub wrong: Option<String>,
+}
+
+impl SenderForm {
+    /// A day of the week in full.
+    fn in_full(&self, day: &str) -> &'static str {
+        match day {
+            "mon" => "Monday",
+            "tue" => "Tuesday",
+            "wed" => "Wednesday",
+            "thu" => "Thursday",
+            "fri" => "Friday",
+            "sat" => "Saturday",
+            _ => "Sunday",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Template)]
@@ -50,6 +69,15 @@ pub struct Senders {
     pub rows: Vec<SenderRow>,
     pub form: SenderForm,
     pub form_key: String,
+}
+
+/// One sender, whose limits are changed.
+#[derive(Debug, Clone, Template)]
+#[template(path = "account/sender.html")]
+pub struct SenderPage {
+    pub shell: Shell,
+    pub row: SenderRow,
+    pub form: SenderForm,
 }
 
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use super::shell::{Flash, Moment, State};
 pub enum Desk {
     Workspaces,
     Doubts,
+    Margin,
     Deliveries,
     Log,
 }
@@ -173,4 +174,43 @@ pub struct Logbook {
     pub flash: Option<Flash>,
     pub rows: Vec<LogRow>,
     pub next: Option<String>,
+}
+
+/// What operations brought and what providers cost. Money is text already, because it is in millionths.
+#[derive(Debug, Clone, Template)]
+#[template(path = "console/margin.html")]
+pub struct Margin {
+    pub flash: Option<Flash>,
+    /// `2026-11-01`
+    pub from: String,
+    pub to: String,
+    pub rows: Vec<MarginRow>,
+    pub value: String,
+    pub cost: String,
+    pub margin: String,
+    pub providers: Vec<CostRow>,
+}
+
+#[derive(Debug, Clone)]
+pub struct MarginRow {
+    pub label: String,
+    pub units: i64,
+    pub credits: i64,
+    pub value: String,
+    /// How much of it is by the price list.
+    pub listed: Option<String>,
+    /// In other currencies.
+    pub others: Vec<String>,
+    pub cost: String,
+    pub margin: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct CostRow {
+    pub provider: String,
+    pub label: String,
+    pub calls: i64,
+    pub found: i64,
+    pub percent: i64,
+    pub cost: String,
 }

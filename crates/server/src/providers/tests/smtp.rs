@@ -150,7 +150,7 @@ async fn a_server_that_a_customer_named_is_public_or_allowed() {
     let named = |host: &str, networks: &[&str]| {
         let url = Secret::new(format!("smtp://{host}:{port}"));
         let config = MailConfig { url, from: "sales@example.com".into(), timeout: PATIENT };
-        Smtp::new(&config, &Reach::theirs(&Trust::default(), &allow(networks)))
+        Smtp::new(&config, &Reach::theirs(&Trust::default(), Guard::new(&allow(networks))))
     };
     assert!(named("127.0.0.1", &[]).unwrap_err().contains("public"));
     // A name is looked at when the connection is made.

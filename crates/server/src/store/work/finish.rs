@@ -12,6 +12,7 @@ use super::lead::{Way, advance};
 use super::{Claim, Ending, StepOutcome, lead_id, owns, stored_text};
 use crate::store::Error;
 use crate::store::batch::Batch;
+use crate::store::calls;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, Pause};
@@ -36,7 +37,10 @@ pub(super) fn finish_piece(
     ending: &Ending,
 ) -> Result<bool, Error> {
     let open = match hold {
-        Some(id) => batch.hold(claim.workspace, id)?.filter(Hold::is_open),
+        Some(id) => {
+            calls::note_piece(batch, claim, id, &claim.heard)?;
+            batch.hold(claim.workspace, id)?.filter(Hold::is_open)
+        }
         None => None,
     };
     if hold.is_some() && open.is_none() {
@@ -100,7 +104,12 @@ fn end_hold(
             attempted: Some(attempted.min(open.price.quantity)),
         },
     };
-    batch.post(&Post::new(claim.workspace, command, "campaign")).map(drop)
+    let mut post = Post::new(claim.workspace, command, "campaign");
+    if matches!(ending, Ending::LookedUp { .. }) && settled > 0 {
+        let finder = claim.heard.iter().find(|call| call.heard == calls::Heard::Found);
+        post.reason = finder.map(|call| format!("found by {}", call.provider).into());
+    }
+    batch.post(&post).map(drop)
 }
 
 /// Leaves the lead where it is, after the endings that call for it. `false`: it goes on.
@@ -231,7 +240,9 @@ fn store_result(
         Ending::Page { leads: found, next_cursor } => {
             let room = hold.map_or(0, |hold| hold.price.quantity);
             let (mut new, mut known) = (0, 0);
-            for lead in found.iter().take(usize::try_from(room).unwrap_or(0)) {
+            let found = &found[..found.len().min(usize::try_from(room).unwrap_or(0))];
+            leads::learn_fields(tx, workspace, found)?;
+            for lead in found {
                 let (_, created) = leads::merge(tx, workspace, lead, now)?;
                 new += i64::from(created);
                 known += i64::from(!created);
@@ -261,6 +272,7 @@ fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<bool, Error> 
         }
         (lead.email, lead.email_state) = (Some(email.clone()), found.email_state);
     }
+    leads::learn_fields(tx, workspace, [found])?;
     lead.fields.extend(found.fields.clone());
     if !found.title.is_empty() {
         lead.title.clone_from(&found.title);

@@ -23,28 +23,56 @@ pub(super) const NO_PLACE: i64 = -1;
 /// How long a job rests at most when nothing says when it may go on.
 const REST_SECONDS: i64 = 86_400;
 
-/// Whom a piece of work needs.
+/// Whom a piece of work needs. Providers of fields are known by the number that is in their keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
 pub enum Need {
     Discovery,
-    Enrichment,
+    Enrichment(usize),
     Messages,
     Email,
     Linkedin,
 }
 
 /// Who is away for one workspace, and until when.
-pub type Closed = HashMap<Need, Time>;
+#[derive(Clone, Debug, Default)]
+pub struct Closed {
+    /// By whom a piece needs.
+    pub until: HashMap<Need, Time>,
+    /// The fields that each of the enrichment providers looks up; `None`: all.
+    pub fields: Vec<Option<Vec<String>>>,
+}
+
+impl Closed {
+    /// Until when nobody looks a field up, although somebody else would.
+    fn field(&self, field: &str) -> Option<Time> {
+        let mut opens: Option<Time> = None;
+        for (number, fields) in (1..).zip(&self.fields) {
+            if fields.as_ref().is_none_or(|fields| fields.iter().any(|handled| handled == field)) {
+                let until = *self.until.get(&Need::Enrichment(number))?;
+                opens = opens.into_iter().chain([until]).min();
+            }
+        }
+        opens
+    }
+}
 
 /// Who is away, by workspace.
 #[derive(Clone, Debug, Default)]
-pub struct Away(pub HashMap<i64, Closed>);
+pub struct Away {
+    /// Until when, by whom a piece needs.
+    pub until: HashMap<i64, HashMap<Need, Time>>,
+    /// The fields that each of the enrichment providers looks up; `None`: all.
+    pub fields: Vec<Option<Vec<String>>>,
+}
 
 impl Away {
     /// Who is away for this workspace.
     pub fn of(&self, workspace: i64) -> Closed {
-        self.0.get(&workspace).cloned().unwrap_or_default()
+        match self.until.get(&workspace) {
+            Some(until) => Closed { until: until.clone(), fields: self.fields.clone() },
+            None => Closed::default(),
+        }
     }
 }
 
@@ -186,10 +214,10 @@ fn kind(job: &Job, position: Position) -> Option<SenderKind> {
 
 /// Until when a position cannot be worked on, because somebody whom it needs is away.
 fn away(job: &Job, position: Position, closed: &Closed) -> Option<Time> {
-    let until = |need| closed.get(&need).copied();
+    let until = |need| closed.until.get(&need).copied();
     match position {
         Position::Enrich(_) if job.definition.search.is_some() => until(Need::Discovery),
-        Position::Enrich(_) => until(Need::Enrichment),
+        Position::Enrich(index) => closed.field(job.definition.enrich.get(index)?),
         Position::Step(index) => {
             let step = job.definition.steps.get(index)?;
             let send = match SenderKind::of(step.channel()) {
