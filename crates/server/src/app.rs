@@ -20,7 +20,7 @@ use crate::feed::Feeds;
 use crate::oidc::Provider;
 use crate::password;
 use crate::payments::Payments;
-use crate::providers::{Guard, MAX_HEADER, Providers, Receivers, Smtp};
+use crate::providers::{Guard, MAX_HEADER, Providers, Reach, Receivers, Smtp};
 use crate::seal::Seal;
 use crate::store::people::Role;
 use crate::store::queries::Balance;
@@ -50,10 +50,10 @@ pub struct Inner {
     pub providers: Providers,
     /// Sends notices; without it they are in-app only.
     pub mailer: Option<Smtp>,
-    /// Where addresses that customers chose may lead.
-    pub guard: Guard,
     /// The way to whoever takes our webhooks.
     pub receivers: Receivers,
+    /// The way to the mail servers of workspaces.
+    pub reach: Reach,
     /// Who takes the money; `None`: nothing can be bought.
     pub payments: Option<Payments>,
     /// Whom people may sign in with.
@@ -118,8 +118,9 @@ impl App {
     pub async fn start(start: Start<'_>) -> Result<App, String> {
         crate::providers::install_crypto();
         let Start { config, place, manual, operator_key, public_url } = start;
-        let providers = Providers::new(&config.providers)?;
-        let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
+        let providers = Providers::new(&config.providers, &config.trust)?;
+        let ours = Reach::ours(&config.trust);
+        let mailer = config.mail.as_ref().map(|mail| Smtp::new(mail, &ours)).transpose()?;
         let guard = Guard::new(&config.webhooks);
         let receivers = Receivers::new(guard.clone())?;
         let payments = config.payments.as_ref().map(Payments::new).transpose()?;
@@ -142,8 +143,8 @@ impl App {
             prices: config.catalogs.into_iter().map(with_rates).collect(),
             providers,
             mailer,
-            guard,
             receivers,
+            reach: Reach::theirs(&config.trust, guard),
             payments,
             identity,
             seal: Seal::new(place, config.seal_key.as_ref(), &operator_key),

@@ -31,6 +31,11 @@ pub fn day(time: Time, zone: &str) -> String {
     local(time, zone).strftime("%-d %b").to_string()
 }
 
+/// `14-Dec-2026` in UTC, as mail servers take it.
+pub fn mail_day(time: Time) -> String {
+    local(time, "UTC").strftime("%-d-%b-%Y").to_string()
+}
+
 /// `14 Dec 16:04`.
 pub fn minute(time: Time, zone: &str) -> String {
     local(time, zone).strftime("%-d %b %H:%M").to_string()

@@ -17,9 +17,11 @@ use crate::toml_reader::{self, Table};
 mod oidc;
 mod payments;
 mod providers;
+mod trust;
 mod webhooks;
 
 pub use oidc::OidcConfig;
+pub use trust::Trust;
 pub(crate) use webhooks::is_public;
 pub use webhooks::{Network, WebhooksConfig};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// What seals credentials in the database; `None`: a key beside it, or one that follows from the operator's.
     pub seal_key: Option<Secret>,
+    /// Who may vouch for mail servers besides the authorities that everybody trusts.
+    pub trust: Trust,
 }
 
 /// The providers that are configured.
@@ -227,6 +231,7 @@ impl Default for Config {
             oidc: None,
             public_url: None,
             seal_key: None,
+            trust: Trust::default(),
         }
     }
 }
@@ -267,6 +272,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
             "oidc",
             "public_url",
             "seal_key",
+            "ca_file",
         ])?;
         let providers = match root.table("providers")? {
             Some(table) => providers::read(&table, environment)?,
@@ -298,6 +304,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
                 .text("seal_key", 500)?
                 .map(|key| providers::secret(&root, "seal_key", key, environment))
                 .transpose()?,
+            trust: trust(&root, directory)?,
         })
     })
 }
@@ -322,6 +329,14 @@ fn catalogs(root: &Table, directory: &Path) -> Result<Vec<Catalog>, String> {
         return Err(root.error("catalog", "two files hold since the same moment: give each its own `from`"));
     }
     Ok(catalogs)
+}
+
+/// The authorities in the file that `ca_file` names.
+fn trust(root: &Table, directory: &Path) -> Result<Trust, String> {
+    let Some(name) = root.text("ca_file", 4_000)? else { return Ok(Trust::default()) };
+    let wrong = |problem: &str| root.error("ca_file", problem);
+    let pem = read_file(&directory.join(name)).map_err(|problem| wrong(&problem))?;
+    Trust::parse(&pem).map_err(wrong)
 }
 
 /// An `http://` or `https://` address, without its trailing slash.

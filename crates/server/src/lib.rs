@@ -19,6 +19,7 @@ pub mod finance;
 pub mod health;
 pub mod hex;
 pub mod id;
+pub mod mailboxes;
 pub mod margin;
 pub mod money;
 pub mod network;

@@ -8,6 +8,7 @@ mod campaign;
 mod import;
 mod launch;
 mod lead;
+mod mailbox;
 mod message;
 mod noted;
 mod sending;
@@ -21,6 +22,7 @@ pub use campaign::{
 pub use import::{Import, KEPT_AS_FIELD, MAX_LEADS, Rejected, from_csv, from_json};
 pub use launch::check_launch;
 pub use lead::{address, block_entry, fits, lead_from_json, lead_json, link, tidy};
+pub use mailbox::{mail_name, mailbox, named_lead};
 pub use message::check_text;
 pub use noted::Asked;
 pub use sending::{

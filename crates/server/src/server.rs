@@ -26,7 +26,7 @@ use tower_service::Service;
 use crate::api::extract::MAX_BODY;
 use crate::app::App;
 use crate::network::Peer;
-use crate::{api, delivery, pages, reconcile, runner, scheduler, webhooks};
+use crate::{api, delivery, mailboxes, pages, reconcile, runner, scheduler, webhooks};
 
 /// How long requests in flight may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -134,6 +134,7 @@ pub async fn serve(
         loops.spawn(scheduler::run(app.clone()));
         loops.spawn(delivery::run(app.clone()));
         loops.spawn(webhooks::run(app.clone()));
+        loops.spawn(mailboxes::run(app.clone()));
         loops.spawn(reconcile::run(app.clone()));
     }
     let (failed, store) = (tokio::sync::watch::channel(false), app.store.clone());

@@ -88,6 +88,8 @@ pub struct View {
     linkedin_url: Option<String>,
     email: Option<String>,
     email_verified: bool,
+    /// Mail to this address came back for good: it gets none any more.
+    email_bounced: bool,
     fields: BTreeMap<String, Value>,
     /// `new`, `enriched`, `contacted` or `replied`.
     stage: &'static str,
@@ -114,6 +116,7 @@ fn view(workspace: i64, lead: Lead, contacted: &HashSet<i64>) -> View {
         linkedin_url: lead.linkedin_url,
         email: lead.email,
         email_verified,
+        email_bounced: lead.email_state == EmailState::Bounced,
         fields: lead.fields,
         created_at: rfc3339(lead.created_at),
     }

@@ -144,7 +144,7 @@ fn a_bad_file_is_refused_in_one_line() {
     check(
         "public_url",
         "public",
-        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, oidc, public_url, seal_key)",
+        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, oidc, public_url, seal_key, ca_file)",
     );
     check(
         "https://credits",
@@ -344,7 +344,26 @@ fn the_example_file_is_good() {
     let config = parse("scrip.toml", text, &directory, &variable).unwrap();
     assert_eq!(config.catalogs, [Catalog::builtin()]);
     assert_eq!(config.providers.enrichment.len(), 2);
-    crate::providers::Providers::new(&config.providers).unwrap();
+    crate::providers::Providers::new(&config.providers, &config.trust).unwrap();
+}
+
+#[test]
+fn authorities_are_read_from_the_file_that_is_named() {
+    let directory = std::env::temp_dir().join(format!("scrip-ca-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let read = |pem: &str| {
+        std::fs::write(directory.join("ca.pem"), pem).unwrap();
+        parse("scrip.toml", "ca_file = \"ca.pem\"", &directory, &|_| None)
+    };
+    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(read(&certificate.repeat(2)).unwrap().trust.certificates().count(), 2);
+    for wrong in ["", "certificates", "-----BEGIN CERTIFICATE-----\nAAAA\n"] {
+        let problem = "scrip.toml:1: ca_file: must be a file of certificates in PEM";
+        assert_eq!(read(wrong).unwrap_err(), problem, "{wrong:?}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    let missing = parse("scrip.toml", "ca_file = \"ca.pem\"", &directory, &|_| None).unwrap_err();
+    assert!(missing.starts_with("scrip.toml:1: ca_file: "), "{missing}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::app::{App, Link, LinkRole, Start};
 use crate::catalog::Catalog;
 use crate::config::{
     Config, Cost, CostPer, Costs, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig,
-    ProvidersConfig, Secret, WebhooksConfig,
+    ProvidersConfig, Secret, Trust, WebhooksConfig,
 };
 use crate::{audit, clock, config, id, server, store};
 
@@ -131,6 +131,7 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
         oidc: None,
         public_url: None,
         seal_key: None,
+        trust: Trust::default(),
     }
 }
 

@@ -101,6 +101,7 @@ async fn leads(app: &App, visitor: &Visitor, before: Option<i64>) -> Result<Lead
 fn stage(lead: &Lead, in_campaign: bool) -> &'static str {
     match () {
         () if lead.replied_at.is_some() => "Replied",
+        () if lead.email_state == EmailState::Bounced => "Address bounced",
         () if in_campaign => "In a campaign",
         () if lead.usable_email().is_some() => "E-mail found",
         () => "Discovered",

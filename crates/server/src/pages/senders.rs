@@ -9,7 +9,7 @@ use super::campaigns::number;
 use super::frame::{Page, Trouble, go, html};
 use super::scene::Scene;
 use super::session::{self, Visitor};
-use super::view::{SenderForm, SenderPage, SenderRow, Senders, Tab};
+use super::view::{MailboxRow, SenderForm, SenderPage, SenderRow, Senders, Tab};
 use crate::app::App;
 use crate::config::Secret;
 use crate::id;
@@ -49,6 +49,11 @@ fn row(scene: &Scene, sender: Sender) -> SenderRow {
             SenderKind::Email => sender.server.unwrap_or_else(|| "this service's mail server".to_owned()),
             SenderKind::Linkedin => sender.account.unwrap_or_default(),
         },
+        mailbox: sender.mailbox.map(|mailbox| MailboxRow {
+            server: mailbox.server,
+            looked: mailbox.looked_at.map(|at| scene.moment(at)),
+            trouble: mailbox.trouble,
+        }),
         from: sender.from,
         daily_limit: sender.daily_limit,
         hours: hours.unwrap_or_else(|| "at any hour".to_owned()),
@@ -65,6 +70,7 @@ struct Typed {
     from: String,
     account: String,
     smtp_url: String,
+    imap_url: String,
     daily_limit: String,
     hours: String,
     days: Vec<String>,
@@ -81,6 +87,7 @@ impl From<Vec<(String, String)>> for Typed {
                 "from" => typed.from = value,
                 "account" => typed.account = value,
                 "smtp_url" => typed.smtp_url = value,
+                "imap_url" => typed.imap_url = value,
                 "daily_limit" => typed.daily_limit = value,
                 "hours" => typed.hours = value,
                 "day" => typed.days.push(value),
@@ -107,6 +114,7 @@ impl Typed {
             kind: self.kind.clone(),
             from: some(&self.from),
             smtp_url: some(&self.smtp_url).map(Secret::new),
+            imap_url: some(&self.imap_url).map(Secret::new),
             account: some(&self.account),
             daily_limit,
             hours,
@@ -172,6 +180,7 @@ fn label(field: &str) -> &str {
         "from" => "From",
         "account" => "LinkedIn account",
         "smtp_url" => "Mail server",
+        "imap_url" => "Mailbox",
         "daily_limit" => "Sends a day",
         "hours" => "Hours",
         "spacing_seconds" => "Seconds between two",

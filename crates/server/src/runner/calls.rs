@@ -9,7 +9,9 @@ use super::waterfall::{Start, look_up};
 use crate::app::App;
 use crate::config::Cost;
 use crate::id;
-use crate::outreach::{Asked, lead_from_json, lead_json, mail_server, prompt, render, subject, usable};
+use crate::outreach::{
+    Asked, lead_from_json, lead_json, mail_name, mail_server, prompt, render, subject, usable,
+};
 use crate::providers::{Accepted, Email, LinkedinAction, Outcome, Recovery, Status, one_line};
 use crate::store::Error;
 use crate::store::calls::Call;
@@ -107,14 +109,12 @@ async fn email(app: &App, claim: &Claim, lead: &Lead, index: usize, key: &str) -
         Err(reason) => return Called::nobody(Ending::Unavailable(reason)),
     };
     // The same for every attempt at this step, so that a mail that arrives twice after all is seen to be the same.
-    let (campaign, lead_id) =
-        (id::inside("camp", claim.workspace, claim.job.id), id::inside("lead", claim.workspace, lead.id));
     let email = Email {
         to: to.to_owned(),
         subject: subject(&claim.job, index, lead),
         text: text(claim, lead, index),
         html: None,
-        message_id: format!("{campaign}.{lead_id}.{index}@{}", server.domain()),
+        message_id: mail_name(app, claim.workspace, (claim.job.id, lead.id, index), server.domain()),
         at_micros: app.clock.now().0,
         unsubscribe: Some(app.unsubscribe_link(claim.workspace, to)),
         hold: Some(key.to_owned()),

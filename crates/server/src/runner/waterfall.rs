@@ -168,6 +168,10 @@ fn fill(lead: &Lead, field: &str, found: Found) -> Option<Filled> {
         // The one spelling that imports are compared with.
         ("contact", email) => {
             filled.email = Some(address(email?.trim()).ok()?);
+            // One that mail came back from is not found anew.
+            if lead.email_state == EmailState::Bounced && lead.email == filled.email {
+                return None;
+            }
             filled.email_state = if found.sure { EmailState::Verified } else { EmailState::Unverified };
         }
         ("title", Some(text)) => filled.title = Some(tidy(text)).filter(|text| !text.is_empty())?,

@@ -21,6 +21,8 @@ pub enum EmailState {
     Imported = 2,
     /// A provider vouches for it.
     Verified = 3,
+    /// Mail to it came back for good. Only another address takes its place.
+    Bounced = 4,
 }
 
 /// A lead as it is stored.
@@ -42,7 +44,16 @@ pub struct Lead {
 impl Lead {
     /// Whether there is an address that may be written to.
     pub fn usable_email(&self) -> Option<&str> {
-        self.email.as_deref().filter(|_| self.email_state >= EmailState::Imported)
+        let usable = [EmailState::Imported, EmailState::Verified].contains(&self.email_state);
+        self.email.as_deref().filter(|_| usable)
+    }
+
+    /// Whether an address that was found is worth more than the one that there is.
+    pub fn improves(&self, email: &str, state: EmailState) -> bool {
+        match self.email_state {
+            EmailState::Bounced => self.email.as_deref() != Some(email),
+            known => state > known,
+        }
     }
 
     /// Whether a field of an enrichment is filled already.
@@ -76,6 +87,7 @@ fn read(row: &Row<'_>) -> Result<Lead, Error> {
         linkedin_url: row.opt_text(5)?,
         email: row.opt_text(6)?,
         email_state: match row.int(7)? {
+            4 => EmailState::Bounced,
             3 => EmailState::Verified,
             2 => EmailState::Imported,
             1 => EmailState::Unverified,
@@ -295,6 +307,22 @@ impl Store {
             save(&batch.tx, workspace, &lead)?;
             super::work::stop_lead(batch, workspace, id)?;
             Ok(lead)
+        })
+        .await
+    }
+
+    /// Mail to a lead came back for good: while it has one of these addresses, it gets none any more. Its other steps stay. `false`:
+    /// it has another address, or this was known.
+    pub async fn lead_bounced(&self, workspace: i64, id: i64, addresses: Vec<String>) -> Result<bool, Error> {
+        self.write(workspace, move |batch| {
+            let mut lead = find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)?;
+            let same = lead.email.as_ref().is_some_and(|email| addresses.contains(&email.to_lowercase()));
+            if !same || lead.email_state == EmailState::Bounced {
+                return Ok(false);
+            }
+            lead.email_state = EmailState::Bounced;
+            save(&batch.tx, workspace, &lead)?;
+            Ok(true)
         })
         .await
     }

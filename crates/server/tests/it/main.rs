@@ -13,6 +13,7 @@ mod embed;
 mod health;
 mod http;
 mod imports;
+mod mailbox;
 mod nodes;
 mod outage;
 mod pages;

@@ -12,7 +12,7 @@ use scrip::app::{App, Start};
 use scrip::catalog::Catalog;
 use scrip::config::{
     Config, Cost, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, Network, PaymentsConfig,
-    ProvidersConfig, Secret, WebhooksConfig,
+    ProvidersConfig, Secret, Trust, WebhooksConfig,
 };
 use scrip::demo::http_fakes::HttpFakes;
 use scrip::demo::smtp_sink::{SinkMessage, SmtpSink};
@@ -190,6 +190,7 @@ impl World {
             oidc: None,
             public_url: None,
             seal_key: None,
+            trust: Trust::default(),
         }
     }
 

@@ -304,6 +304,7 @@ fn sender_row(id: &str, email: bool, from: &str, active: bool) -> SenderRow {
         hours: text(if email { "09:00 to 17:00, mon tue wed thu fri" } else { "at any hour" }),
         spacing: if email { 90 } else { 0 },
         active,
+        mailbox: None,
     }
 }
 

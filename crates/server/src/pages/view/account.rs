@@ -87,6 +87,7 @@ pub struct SenderRow {
     pub from: String,
     /// Its mail server or its account.
     pub through: String,
+    pub mailbox: Option<MailboxRow>,
     pub sent_today: i64,
     pub daily_limit: i64,
     /// `09:00 to 17:00, mon tue`
@@ -94,6 +95,15 @@ pub struct SenderRow {
     /// Seconds between two sends.
     pub spacing: i64,
     pub active: bool,
+}
+
+/// Where a sender's answers come in.
+#[derive(Debug, Clone)]
+pub struct MailboxRow {
+    pub server: String,
+    /// The last look.
+    pub looked: Option<Moment>,
+    pub trouble: Option<String>,
 }
 
 /// A form that was sent and not taken keeps what was typed, and says what is wrong beside the field.

@@ -21,8 +21,8 @@ mod shell;
 mod workspace;
 
 pub use account::{
-    DeliveryRow, DeliveryWord, Section, Sections, SenderForm, SenderPage, SenderRow, Senders, Webhook,
-    WebhookForm, WebhookRow, WebhookState, Webhooks,
+    DeliveryRow, DeliveryWord, MailboxRow, Section, Sections, SenderForm, SenderPage, SenderRow, Senders,
+    Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,

@@ -628,3 +628,20 @@ create table call_day (
   constraint call_day_key primary key (workspace, day, operation, provider)
 ) without rowid;
 create index call_day_day on call_day (day);
+
+-- Where answers and bounces to a sender's mail come in. `validity` and `last`: the server's numbering, and the last mail of it that
+-- was read.
+create table mailbox (
+  workspace integer not null,
+  sender integer not null,
+  server text not null,
+  access blob not null,
+  due_at integer not null,
+  validity integer not null,
+  last integer not null,
+  looked_at integer,
+  failures integer not null,
+  detail text,
+  constraint mailbox_key primary key (workspace, sender)
+) without rowid;
+create index mailbox_due on mailbox (due_at);

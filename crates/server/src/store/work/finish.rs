@@ -264,7 +264,7 @@ fn store_result(
 fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<bool, Error> {
     let Some(mut lead) = leads::find(tx, workspace, found.id)? else { return Ok(false) };
     if let Some(email) = &found.email
-        && found.email_state > lead.email_state
+        && lead.improves(email, found.email_state)
     {
         let taken = "select 1 from lead where workspace = ?1 and email = ?2 and id <> ?3";
         if tx.one(taken, values![workspace, email, lead.id], |row| row.int(0))?.is_some() {

@@ -14,6 +14,7 @@ use crate::store::batch::Batch;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, JobKind, Pause};
+use crate::store::leads::EmailState;
 use crate::store::{Error, budgets, leads};
 use crate::values;
 
@@ -108,7 +109,7 @@ pub(super) fn dispatch_piece(batch: &mut Batch<'_>, claim: &Claim, hold: Seq) ->
     }
 }
 
-/// Whether the call of a held piece may still be made: reply, blocklist and pauses are looked at once more.
+/// Whether the call of a held piece may still be made: reply, bounce, blocklist and pauses are looked at once more.
 fn may_go(batch: &Batch<'_>, claim: &Claim) -> Result<bool, Error> {
     let workspace = claim.workspace;
     // A hold that took the last credits has paused everything, its own job included. It is paid for, so its call goes out.
@@ -119,10 +120,11 @@ fn may_go(batch: &Batch<'_>, claim: &Claim) -> Result<bool, Error> {
     if !running {
         return Ok(false);
     }
-    let Some(lead) = &claim.lead else { return Ok(true) };
-    let Some(lead) = leads::find(&batch.tx, workspace, lead.id)? else { return Ok(false) };
+    let Some(known) = &claim.lead else { return Ok(true) };
+    let Some(lead) = leads::find(&batch.tx, workspace, known.id)? else { return Ok(false) };
     let replied = lead.replied_at.is_some() && claim.job.kind == JobKind::Campaign;
-    Ok(!replied && !leads::blocked(&batch.tx, workspace, &lead)?)
+    let bounced = lead.email_state == EmailState::Bounced && known.email_state != EmailState::Bounced;
+    Ok(!replied && !bounced && !leads::blocked(&batch.tx, workspace, &lead)?)
 }
 
 /// An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back before anything else.
