@@ -41,14 +41,17 @@ pub async fn bytes<B>(body: B) -> Result<Bytes, Error>
 where
     B: HttpBody<Error: Into<BoxError>>,
 {
-    let read = Limited::new(body, MAX_BODY).collect().await;
-    read.map(Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() {
+    let mut body = std::pin::pin!(body);
+    match Limited::new(body.as_mut(), MAX_BODY).collect().await.map(Collected::to_bytes) {
+        Err(error) if error.is::<LengthLimitError>() => {
+            // Whoever still writes when the connection is closed does not get to read why: as much again is heard out.
+            drop(Limited::new(body, MAX_BODY).collect().await);
             let detail = format!("a body has at most {MAX_BODY} bytes");
-            return Error::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
+            Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
         }
-        Error::new(StatusCode::BAD_REQUEST, "malformed_body", "the body could not be read")
-    })
+        read => read
+            .map_err(|_| Error::new(StatusCode::BAD_REQUEST, "malformed_body", "the body could not be read")),
+    }
 }
 
 /// Parses JSON; what is wrong is named.
