@@ -71,7 +71,7 @@ async fn campaigns(site: &Site, options: &Options) -> Result<()> {
 
 /// Starts the providers and points the server at them.
 async fn write_config(site: &Site, accepted: &Accepted) -> Result<()> {
-    let mail = smtp::serve(accepted.clone(), MAIL_DELAY).await?;
+    let mail = smtp::serve(accepted.clone(), MAIL_DELAY, |_| {}).await?;
     let http = serve_http(provide).await?;
     let text = format!(
         "[providers.enrichment]\nkind = \"http\"\nurl = \"http://127.0.0.1:{http}/enrichment\"\nidempotent = true\n\n\

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const DAYS: u64 = 90;
+pub(crate) const DAYS: u64 = 90;
 const MILLION: u64 = 1_000_000;
 /// How often a query is asked; its median is reported.
 const ASKED: usize = 21;
@@ -65,7 +65,7 @@ async fn charge_rarely(server: &Server, purse: &mut Purse) -> Result<()> {
 }
 
 /// Charges day by day until there are so many entries. Answers the entries per second of each million.
-async fn grow(server: &Server, purses: &mut [Purse], entries: u64) -> Result<Vec<u64>> {
+pub(crate) async fn grow(server: &Server, purses: &mut [Purse], entries: u64) -> Result<Vec<u64>> {
     let mut connection = server.connect().await?;
     let (mut rates, mut spent, mut counted, mut done) = (Vec::new(), Duration::ZERO, 0, 0);
     for day in 1..=DAYS {

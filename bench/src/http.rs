@@ -24,6 +24,14 @@ pub(crate) struct Response<'a> {
     pub(crate) body: &'a str,
 }
 
+/// An answer as a browser gets it, with its size on the wire.
+pub(crate) struct Looked {
+    pub(crate) status: u16,
+    pub(crate) length: usize,
+    /// Empty when it was compressed.
+    pub(crate) text: String,
+}
+
 /// An answer taken out of the buffer and parsed.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -88,18 +96,39 @@ impl Connection {
         })
     }
 
+    /// Asks for what a browser would, in somebody's session.
+    pub(crate) async fn look(&mut self, path: &str, cookie: &str) -> io::Result<Looked> {
+        self.output.clear();
+        write!(self.output, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n")?;
+        write!(self.output, "Accept-Encoding: gzip, deflate, br\r\n\r\n")?;
+        self.stream.write_all(&self.output).await?;
+        let (end, length) = self.fill().await?;
+        let head = utf8(&self.input[..end])?;
+        let status = head.get(9..12).and_then(|it| it.parse().ok()).ok_or(ErrorKind::InvalidData)?;
+        let text = String::from_utf8(self.input[end + 4..length].to_vec()).unwrap_or_default();
+        Ok(Looked { status, length, text })
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Result<Value> {
         self.call("GET", path, None, &Value::Null).await?.expect(200)
     }
 
     async fn receive(&mut self) -> io::Result<Response<'_>> {
+        let (head, length) = self.fill().await?;
+        let head = utf8(&self.input[..head])?;
+        let status = head.get(9..12).and_then(|it| it.parse().ok()).ok_or(ErrorKind::InvalidData)?;
+        Ok(Response { status, head, body: utf8(&self.input[head.len() + 4..length])? })
+    }
+
+    /// Reads one whole answer: where its head ends, and where it ends.
+    async fn fill(&mut self) -> io::Result<(usize, usize)> {
         self.input.clear();
         let mut end = None;
-        let (head, length) = loop {
+        loop {
             if let Some((head, total)) = end
                 && self.input.len() >= total
             {
-                break (head, total);
+                return Ok((head, total));
             }
             self.input.reserve(4096);
             if self.stream.read_buf(&mut self.input).await? == 0 {
@@ -108,10 +137,7 @@ impl Connection {
             if end.is_none() {
                 end = frame(&self.input)?;
             }
-        };
-        let head = utf8(&self.input[..head])?;
-        let status = head.get(9..12).and_then(|it| it.parse().ok()).ok_or(ErrorKind::InvalidData)?;
-        Ok(Response { status, head, body: utf8(&self.input[head.len() + 4..length])? })
+        }
     }
 }
 

@@ -160,9 +160,9 @@ mod tests {
 
     fn mails(step: usize, leads: std::ops::Range<u64>) -> impl Iterator<Item = Mail> {
         leads.map(move |it| Mail {
-            message_id: String::new(),
             to: format!("c1-{it}@example.com"),
             subject: format!("{}c1-{it}", STEPS[step]),
+            ..Mail::default()
         })
     }
 

@@ -18,7 +18,7 @@ const BATCH_CONNECTIONS: usize = 4;
 const COMMANDS: u64 = 1_000;
 const GRANT: i64 = 1_000_000_000;
 /// Credits of one e-mail in the built-in catalog.
-const PRICE: i64 = 2;
+pub(crate) const PRICE: i64 = 2;
 
 /// A workspace and what it must have left.
 pub(crate) struct Purse {

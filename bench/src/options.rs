@@ -9,13 +9,22 @@ pub(crate) const USAGE: &str =
     "usage: bench charges        [--rounds 5] [--seconds 3] [--only WORDS] [--nodes N]: rows named so, on PostgreSQL, that many servers
        bench growth         [--entries 10000000] [--workspaces 100000]
        bench renewals       [--workspaces 100000] [--seconds 3]: so many plans in one second; so long idle
+       bench live           [--streams 10000] [--workspaces 1000] [--seconds 30]
+       bench pages          [--entries 10000000] [--workspaces 100000]
        bench kill           [--cycles 200] [--seed N]
        bench kill-campaigns [--cycles 40] [--seed N]
+       bench campaigns many    [--campaigns 20] [--leads 50] [--cycles 20] [--seed N]: paused, killed, run dry and resumed so often
+       bench campaigns resume  [--campaigns 5000] [--leads 2]: all of them by one top-up
+       bench campaigns million [--leads 1000000]: in one campaign, against 10,000
+       bench campaigns idle    [--campaigns 10000] [--seconds 60]: waiting for a day, and for credits
+       bench campaigns between [--cycles 10000] [--seed N]: killed after the mail server's 250
        each with [--scrip PATH] [--dir DIR] [--results FILE]: the binary (default: built), where the data lives
        meanwhile, and where the figures go (default: bench/RESULTS.md)";
 
 pub(crate) struct Options {
     pub(crate) command: String,
+    /// Which part of `campaigns`.
+    pub(crate) part: String,
     pub(crate) rounds: usize,
     pub(crate) seconds: u64,
     pub(crate) only: Option<String>,
@@ -24,6 +33,10 @@ pub(crate) struct Options {
     pub(crate) cycles: u64,
     pub(crate) entries: u64,
     pub(crate) workspaces: usize,
+    /// How many streams are open at once.
+    pub(crate) streams: usize,
+    pub(crate) campaigns: usize,
+    pub(crate) leads: usize,
     pub(crate) seed: u64,
     pub(crate) results: Option<PathBuf>,
     scrip: Option<PathBuf>,
@@ -33,17 +46,38 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
         let command = words.next().context(USAGE)?;
-        let cycles = if command == "kill-campaigns" { 40 } else { 200 };
+        let part = if command == "campaigns" { words.next().context(USAGE)? } else { String::new() };
+        let (campaigns, leads) = match part.as_str() {
+            "resume" => (5_000, 2),
+            "million" => (1, 1_000_000),
+            "idle" => (10_000, 1),
+            _ => (20, 50),
+        };
+        let cycles = match (command.as_str(), part.as_str()) {
+            ("kill-campaigns", _) => 40,
+            (_, "many") => 20,
+            (_, "between") => 10_000,
+            _ => 200,
+        };
+        let (seconds, workspaces) = match (command.as_str(), part.as_str()) {
+            ("live", _) => (30, 1_000),
+            (_, "idle") => (60, 100_000),
+            _ => (3, 100_000),
+        };
         let (seed, dir) = (Rng::from_clock().next(), std::env::temp_dir());
         let mut options = Self {
             command,
+            part,
             rounds: 5,
-            seconds: 3,
+            seconds,
             only: None,
             nodes: 0,
             cycles,
             entries: 10_000_000,
-            workspaces: 100_000,
+            workspaces,
+            streams: 10_000,
+            campaigns,
+            leads,
             seed,
             results: None,
             scrip: None,
@@ -59,6 +93,9 @@ impl Options {
                 "--nodes" => options.nodes = usize::try_from(number()?)?,
                 "--entries" => options.entries = number()?.max(1_000),
                 "--workspaces" => options.workspaces = usize::try_from(number()?.max(1))?,
+                "--streams" => options.streams = usize::try_from(number()?.max(1))?,
+                "--campaigns" => options.campaigns = usize::try_from(number()?.max(1))?,
+                "--leads" => options.leads = usize::try_from(number()?.max(1))?,
                 "--cycles" => options.cycles = number()?,
                 "--seed" => options.seed = number()?,
                 "--scrip" => options.scrip = Some(std::path::absolute(value)?),

@@ -172,6 +172,15 @@ pub(crate) fn memory_peak(process: u32) -> Result<u64> {
     memory(process, "VmHWM:")
 }
 
+/// What a process has used of all cores so far, to the hundredth of a second.
+pub(crate) fn processor_used(process: u32) -> Result<Duration> {
+    let line = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name before them may contain blanks.
+    let fields = line.rsplit(')').next().context("a process without figures")?.split_whitespace();
+    let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 fn memory(process: u32, what: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(what)).context("a process without memory")?;

@@ -8,32 +8,45 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mail {
     pub(crate) message_id: String,
+    pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) subject: String,
+    /// The hold that pays for it, as the mail itself says.
+    pub(crate) hold: String,
 }
 
 /// Everything accepted so far, in order.
 pub(crate) type Accepted = Rc<RefCell<Vec<Mail>>>;
 
 /// Listens on a free port for as long as the surrounding `LocalSet` runs; thinks `delay` over every message, twice:
-/// before it is accepted and before the sender hears so.
-pub(crate) async fn serve(accepted: Accepted, delay: Duration) -> Result<u16> {
+/// before it is accepted and before the sender hears so. `told` is called for each mail once its 250 is on its way.
+pub(crate) async fn serve(
+    accepted: Accepted,
+    delay: Duration,
+    told: impl Fn(&Mail) + 'static,
+) -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
+    let told = Rc::new(told);
     spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let accepted = accepted.clone();
+            let (accepted, told) = (accepted.clone(), told.clone());
             // A sender that is killed breaks its connection; that is the point and no error.
-            spawn_local(async move { converse(stream, &accepted, delay).await });
+            spawn_local(async move { converse(stream, &accepted, delay, told.as_ref()).await });
         }
     });
     Ok(port)
 }
 
-async fn converse(stream: TcpStream, accepted: &Accepted, delay: Duration) -> Result<()> {
+async fn converse(
+    stream: TcpStream,
+    accepted: &Accepted,
+    delay: Duration,
+    told: &impl Fn(&Mail),
+) -> Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 sink.example ESMTP\r\n").await?;
     let mut line = String::new();
@@ -52,15 +65,24 @@ async fn converse(stream: TcpStream, accepted: &Accepted, delay: Duration) -> Re
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;
                 let Some(text) = read_message(&mut stream).await? else { return Ok(()) };
-                tokio::time::sleep(delay).await;
-                accepted.borrow_mut().push(parse(&text, &to));
-                tokio::time::sleep(delay).await;
-                "250 accepted\r\n"
+                let mail = parse(&text, &to);
+                think(delay).await;
+                accepted.borrow_mut().push(mail.clone());
+                think(delay).await;
+                stream.write_all(b"250 accepted\r\n").await?;
+                told(&mail);
+                continue;
             }
             "QUIT" => "221 bye\r\n",
             _ => "250 fine\r\n",
         };
         stream.write_all(reply.as_bytes()).await?;
+    }
+}
+
+async fn think(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
     }
 }
 
@@ -86,7 +108,13 @@ fn parse(text: &str, to: &str) -> Mail {
         let value = fields.find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
         value.unwrap_or_default().to_owned()
     };
-    Mail { message_id: field("message-id"), to: to.to_owned(), subject: field("subject") }
+    Mail {
+        message_id: field("message-id"),
+        from: field("from"),
+        to: to.to_owned(),
+        subject: field("subject"),
+        hold: field("scrip-hold"),
+    }
 }
 
 #[cfg(test)]
@@ -98,7 +126,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let accepted = Accepted::default();
-            let port = serve(accepted.clone(), Duration::ZERO).await?;
+            let port = serve(accepted.clone(), Duration::ZERO, |_| {}).await?;
             let head = "EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n";
             let text = "Message-ID: <1@x>\r\nSubject: Hello\r\n there\r\n\r\nBody\r\n";
             for end in ["", ".\r\nQUIT\r\n"] {
@@ -111,6 +139,7 @@ mod tests {
                 message_id: "<1@x>".into(),
                 to: "b@example.com".into(),
                 subject: "Hello there".into(),
+                ..Mail::default()
             };
             assert_eq!(*accepted.borrow(), [mail]);
             Ok(())

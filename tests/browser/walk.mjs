@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 
 import { playDemo } from "./demo.mjs";
 import { embedded } from "./embed.mjs";
-import { byMail, mailbox } from "./mail.mjs";
+import { byMail, firstAdmin, mailbox } from "./mail.mjs";
 import { buyByForms, buyLive, member } from "./people.mjs";
 import { look, signIn } from "./pages.mjs";
 import { check, close, part } from "./report.mjs";
@@ -39,15 +39,15 @@ async function everyPage(server, made, operator) {
   const context = await signIn(browser, await made.link("admin"));
   const balance = await made.balance();
   const pages = ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`,
-    `/campaigns/${made.draft}`, "/leads", "/searches", "/notifications", "/settings", "/settings/people", "/settings/keys", "/settings/sessions", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/billing/plan", "/billing/plan?plan=scale",
+    `/campaigns/${made.draft}`, "/leads", `/leads/${made.lead}`, "/searches", "/notifications", "/settings", "/settings/people", "/settings/keys", "/settings/sessions", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/settings/senders", `/settings/senders/${made.sender}`, `/campaigns/${made.campaign}/messages`, "/billing/plan", "/billing/plan?plan=scale",
     "/billing/payments", "/billing/payments?below=90000000&pack=pack_1000&most=3", "/billing/statements/1"];
-  for (const path of pages) await look(context, path.replace(/(camp|whe)_.*/, "{id}"), server.url + path, { balance });
+  for (const path of pages) await look(context, path.replace(/(camp|whe|sender|lead)_[^/]*/, "{id}"), server.url + path, { balance });
   await look(context, "404", `${server.url}/nothing-here`, { balance, status: 404 });
   const topup = await server.api("POST", `${made.path}/topups`, { pack: "pack_1000" });
   await look(context, "checkout", topup.checkout_url);
   await look(await browser.newContext(), "signed out", `${server.url}/billing`, { status: 401 });
   await context.close();
-  for (const path of ["/admin", "/admin/unconfirmed", "/admin/deliveries", "/admin/log"]) {
+  for (const path of ["/admin", "/admin/unconfirmed", "/admin/margin", "/admin/deliveries", "/admin/health", "/admin/log"]) {
     await look(operator, path, server.url + path);
   }
   await look(operator, "/admin/workspaces/{id}", `${server.url}/admin/workspaces/${made.id}`);
@@ -74,6 +74,7 @@ try {
   const server = await serve(binary, undefined, box.url);
   // Its link is good for 15 minutes, and the clock moves on.
   const operator = await signIn(browser, server.operatorLink);
+  await part("the first Admin of a new server", () => firstAdmin(browser, server));
   const made = await busy(server);
   await part("a charge shows at once, a purchase too", () => buyLive(browser, server));
   await part("members", () => member(browser, server));

@@ -111,6 +111,7 @@ export async function busy(server) {
   const made = await workspace(server, "Walk & <b>Sons</b>", 0, "growth");
   const { path } = made;
   // Nobody listens there, so its log has a delivery that waits.
+  const sender = await server.api("POST", `${path}/senders`, { kind: "email", from: "Team <team@example.com>", daily_limit: 50, hours: { from: "09:00", to: "17:00", days: ["mon", "fri"] } });
   const hook = await server.api("POST", `${path}/webhook_endpoints`, { url: "https://hooks.invalid/scrip", description: "Pauses our side" });
   await server.api("POST", `${path}/leads`, LEADS, "text/csv");
   const { items } = await server.api("GET", `${path}/leads?limit=30`);
@@ -138,5 +139,5 @@ export async function busy(server) {
   const lost = await server.api("POST", `${path}/holds`, { operation: "email_send", quantity: 2, expires_in_seconds: 60 });
   await server.api("POST", `/v1/holds/${lost.id}/dispatch`);
   await server.api("POST", "/v1/clock/advance", { seconds: 61 });
-  return { ...made, campaign: id, draft: draft.id, hook: hook.id };
+  return { ...made, campaign: id, draft: draft.id, hook: hook.id, sender: sender.id, lead: items[0].id };
 }

@@ -1,29 +1,31 @@
 //! The application: the store, the prices, the providers and the secrets, and the one verb that moves credits.
 //!
-//! Owns `App::post`, signed links and the cache of API keys. It does *not* know HTTP or SQL.
+//! Owns `App::post` and signed links. It does *not* know HTTP or SQL.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
-use billing::units::SECOND;
 use billing::{Price, Quantity, RateCard, Time};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::breaker::Breakers;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, MAX_PUBLIC_URL};
+use crate::feed::Feeds;
+use crate::oidc::Provider;
+use crate::password;
 use crate::payments::Payments;
-use crate::providers::{MAX_HEADER, Providers, Receivers, Smtp};
+use crate::providers::{Guard, MAX_HEADER, Providers, Reach, Receivers, Smtp};
 use crate::seal::Seal;
 use crate::store::people::Role;
 use crate::store::queries::Balance;
 use crate::store::{Error, Place, Store};
+use crate::trusted_keys::TrustedKeys;
 
 pub use crate::hex::{from_hex, hex};
 
@@ -34,9 +36,6 @@ pub const LINK_SECONDS: i64 = 15 * 60;
 /// 254 bytes, in hexadecimal, and half a signature.
 const UNSUBSCRIBE: usize = "</unsubscribe/.>".len() + 2 * ("unsubscribe  ".len() + 19 + 254) + 32;
 const _: () = assert!(MAX_PUBLIC_URL + UNSUBSCRIBE <= MAX_HEADER);
-
-/// How long a key is trusted without another look where another node may have revoked it, in seconds.
-const TRUSTED_SECONDS: i64 = 1;
 
 /// Everything a request needs. Cheap to clone.
 #[derive(Clone)]
@@ -53,8 +52,12 @@ pub struct Inner {
     pub mailer: Option<Smtp>,
     /// The way to whoever takes our webhooks.
     pub receivers: Receivers,
+    /// The way to the mail servers of workspaces.
+    pub reach: Reach,
     /// Who takes the money; `None`: nothing can be bought.
     pub payments: Option<Payments>,
+    /// Whom people may sign in with.
+    pub identity: Option<Provider>,
     /// Seals how workspaces reach their own mail servers.
     pub seal: Seal,
     /// Which providers are left alone for a while.
@@ -65,20 +68,17 @@ pub struct Inner {
     pub wake: Notify,
     /// Held by whoever moves a manual clock, so that time moves for one at a time.
     pub advancing: tokio::sync::Mutex<()>,
+    /// What open streams show.
+    pub feeds: Feeds,
     /// Charges served, for the metrics page.
     pub served: Served,
     operator: [u8; 32],
     link_secret: Vec<u8>,
-    keys: RwLock<HashMap<i64, TrustedKey>>,
-    stopping: AtomicBool,
-}
-
-/// An API key as it was when it was looked at.
-#[derive(Clone, Copy)]
-struct TrustedKey {
-    workspace: i64,
-    digest: [u8; 32],
-    looked_at: Time,
+    /// Who waits for a password to be hashed.
+    pub(crate) passwords: password::Places,
+    /// API keys as this node knows them.
+    pub(crate) keys: TrustedKeys,
+    stopping: watch::Sender<bool>,
 }
 
 /// Counters for the metrics page.
@@ -118,10 +118,13 @@ impl App {
     pub async fn start(start: Start<'_>) -> Result<App, String> {
         crate::providers::install_crypto();
         let Start { config, place, manual, operator_key, public_url } = start;
-        let providers = Providers::new(&config.providers)?;
-        let mailer = config.mail.as_ref().map(Smtp::new).transpose()?;
-        let receivers = Receivers::new(&config.webhooks)?;
+        let providers = Providers::new(&config.providers, &config.trust)?;
+        let ours = Reach::ours(&config.trust);
+        let mailer = config.mail.as_ref().map(|mail| Smtp::new(mail, &ours)).transpose()?;
+        let guard = Guard::new(&config.webhooks);
+        let receivers = Receivers::new(guard.clone())?;
         let payments = config.payments.as_ref().map(Payments::new).transpose()?;
+        let identity = config.oidc.as_ref().map(Provider::new).transpose()?;
         if manual.is_some() && payments.as_ref().is_some_and(Payments::moves_real_money) {
             return Err(
                 "--clock manual: refused with a live key in [payments]: money moves in real time".to_owned()
@@ -141,17 +144,21 @@ impl App {
             providers,
             mailer,
             receivers,
+            reach: Reach::theirs(&config.trust, guard),
             payments,
+            identity,
             seal: Seal::new(place, config.seal_key.as_ref(), &operator_key),
             breakers: Breakers::default(),
             public_url: config.public_url.unwrap_or(public_url),
             wake: Notify::new(),
             advancing: tokio::sync::Mutex::new(()),
+            feeds: Feeds::default(),
             served: Served::default(),
             operator: Sha256::digest(operator_key.as_bytes()).into(),
             link_secret,
-            keys: RwLock::default(),
-            stopping: AtomicBool::new(false),
+            passwords: password::Places::default(),
+            keys: TrustedKeys::default(),
+            stopping: watch::Sender::new(false),
             store,
         })))
     }
@@ -226,39 +233,6 @@ impl App {
         digest.ct_eq(&self.operator).into()
     }
 
-    /// The workspace behind an API key, or `None`. Looked up by its id, compared by its secret's digest.
-    ///
-    /// # Errors
-    /// When the database cannot say: that is no reason to send somebody away as a stranger.
-    pub async fn key_workspace(&self, key: i64, secret: &[u8]) -> Result<Option<i64>, Error> {
-        let digest: [u8; 32] = Sha256::digest(secret).into();
-        let now = self.clock.now();
-        let trusted = |known: &TrustedKey| {
-            !self.store.is_shared() || (0..TRUSTED_SECONDS * SECOND).contains(&(now.0 - known.looked_at.0))
-        };
-        let cached = self.keys.read().ok().and_then(|keys| keys.get(&key).copied()).filter(trusted);
-        let known = match cached {
-            Some(known) => known,
-            None => {
-                let Some((workspace, hash)) = self.store.find_key(key).await? else { return Ok(None) };
-                let Ok(digest) = hash.try_into() else { return Ok(None) };
-                let known = TrustedKey { workspace, digest, looked_at: now };
-                if let Ok(mut keys) = self.keys.write() {
-                    keys.insert(key, known);
-                }
-                known
-            }
-        };
-        Ok(bool::from(digest.ct_eq(&known.digest)).then_some(known.workspace))
-    }
-
-    /// Forgets a key that was revoked.
-    pub fn forget_key(&self, key: i64) {
-        if let Ok(mut keys) = self.keys.write() {
-            keys.remove(&key);
-        }
-    }
-
     /// A signed link into the dashboard, and when it stops working.
     pub fn portal_link(&self, link: &Link) -> String {
         format!("{}/portal?token={}", self.public_url, self.seal(link))
@@ -313,13 +287,18 @@ impl App {
 
     /// Tells the loops to end.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stopping.send_replace(true);
         self.nudge();
     }
 
     /// Whether the server is ending.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
+        *self.stopping.borrow()
+    }
+
+    /// Waits until it is.
+    pub async fn stopped(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     fn seal(&self, link: &Link) -> String {

@@ -34,6 +34,18 @@ struct State {
     until: Time,
 }
 
+/// A provider that did not answer a workspace's last call.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Failing {
+    pub workspace: i64,
+    pub need: Need,
+    /// How often in a row.
+    pub failures: u32,
+    /// It was, or is, left alone until then.
+    pub until: Time,
+}
+
 /// The state of every provider of every workspace that failed last time. Empty in good times.
 #[derive(Default)]
 pub struct Breakers(Mutex<HashMap<(i64, Need), State>>);
@@ -61,13 +73,32 @@ impl Breakers {
         }
     }
 
-    /// Who is away now.
+    /// Who is away now. Which fields the providers of fields look up is for the caller to say.
     pub fn away(&self, now: Time) -> Away {
         let mut away = Away::default();
         for ((workspace, need), state) in self.lock().iter().filter(|(_, state)| state.until > now) {
-            away.0.entry(*workspace).or_default().insert(*need, state.until);
+            away.until.entry(*workspace).or_default().insert(*need, state.until);
         }
         away
+    }
+
+    /// All that did not answer the last time, by workspace.
+    pub fn failing(&self) -> Vec<Failing> {
+        let states = self.lock();
+        let one = |(&(workspace, need), state): (&(i64, Need), &State)| Failing {
+            workspace,
+            need,
+            failures: state.failures,
+            until: state.until,
+        };
+        let mut failing: Vec<Failing> = states.iter().map(one).collect();
+        failing.sort_by_key(|failing| failing.workspace);
+        failing
+    }
+
+    /// Until when somebody is away for a workspace.
+    pub fn away_until(&self, workspace: i64, need: Need, now: Time) -> Option<Time> {
+        self.lock().get(&(workspace, need)).map(|state| state.until).filter(|until| *until > now)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(i64, Need), State>> {
@@ -83,7 +114,7 @@ mod tests {
     fn eight_failures_in_a_row_make_a_pause_that_doubles_and_one_answer_ends_it() {
         let breakers = Breakers::default();
         let second = |second: i64| Time(second * 1_000_000);
-        let until = |now| breakers.away(second(now)).of(7).get(&Need::Email).map(|until| until.0 / 1_000_000);
+        let until = |now| breakers.away_until(7, Need::Email, second(now)).map(|until| until.0 / 1_000_000);
         let fail = |now| breakers.heard(7, Need::Email, Heard::Nothing, second(now));
         (0..7).for_each(|_| fail(0));
         breakers.heard(7, Need::Email, Heard::Answer, second(0));
@@ -92,8 +123,8 @@ mod tests {
         fail(0);
         fail(1);
         assert_eq!((until(1), until(60)), (Some(60), None));
-        assert!(breakers.away(second(1)).of(8).is_empty(), "another workspace goes on");
-        assert_eq!(breakers.away(second(1)).of(7).len(), 1, "other providers too");
+        assert!(breakers.away(second(1)).of(8).until.is_empty(), "another workspace goes on");
+        assert_eq!(breakers.away(second(1)).of(7).until.len(), 1, "other providers too");
         let mut now = 60;
         for pause in [120, 240, 480, 960, 960] {
             fail(now);

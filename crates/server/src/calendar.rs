@@ -32,8 +32,13 @@ pub fn day(time: Time, zone: &str) -> String {
 }
 
 /// `14 Dec 2027`.
-pub fn date(time: Time, zone: &str) -> String {
+pub fn full_day(time: Time, zone: &str) -> String {
     local(time, zone).strftime("%-d %b %Y").to_string()
+}
+
+/// `14-Dec-2026` in UTC, as mail servers take it.
+pub fn mail_day(time: Time) -> String {
+    local(time, "UTC").strftime("%-d-%b-%Y").to_string()
 }
 
 /// `14 Dec 16:04`.
@@ -67,6 +72,31 @@ pub fn next_month(time: Time, zone: &str) -> Time {
 fn hour_start(time: Time, zoned: &Zoned) -> Time {
     let past = i64::from(zoned.minute()) * 60_000_000 + i64::from(zoned.second()) * 1_000_000;
     Time(time.0 - past - i64::from(zoned.subsec_nanosecond()) / 1_000)
+}
+
+/// Days of UTC as people name them, counted from 1970: from one to before another. By default the last 30, today included.
+///
+/// # Errors
+/// The field that is wrong, and what it must be.
+pub fn days(
+    from: Option<&str>,
+    to: Option<&str>,
+    now: Time,
+) -> Result<(i64, i64), (&'static str, &'static str)> {
+    let number = |field, text: &str| {
+        let date: jiff::civil::Date =
+            text.parse().map_err(|_| (field, "must be a day such as 2026-03-01"))?;
+        let start = date.to_zoned(TimeZone::UTC).map_err(|_| (field, "is too far away"))?;
+        Ok::<i64, (&'static str, &'static str)>(start.timestamp().as_second().div_euclid(86_400))
+    };
+    let to = to.map_or(Ok(day_number(now, "UTC") + 1), |text| number("to", text))?;
+    let from = from.map_or(Ok(to - 30), |text| number("from", text))?;
+    if from < to { Ok((from, to)) } else { Err(("to", "must be after from")) }
+}
+
+/// A day of UTC, counted from 1970, as `2026-03-01`.
+pub fn date(day: i64) -> String {
+    local(Time(day.saturating_mul(billing::units::DAY)), "UTC").date().to_string()
 }
 
 /// The number of the local day that a moment is in, counted from 1970.

@@ -247,5 +247,14 @@ impl Tax {
     }
 }
 
+/// ISO 4217: how many decimals a currency has, whose code is in capitals. Most have two.
+pub fn decimal_places(code: &str) -> u32 {
+    match code {
+        "CLP" | "ISK" | "JPY" | "KRW" | "PYG" | "UGX" | "VND" | "XAF" | "XOF" | "XPF" => 0,
+        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => 3,
+        _ => 2,
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -80,8 +80,13 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// The time on the wall, whatever the clock is: for moments that others name.
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 fn system_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -14,10 +14,15 @@ use std::time::Duration;
 use crate::catalog::Catalog;
 use crate::toml_reader::{self, Table};
 
+mod oidc;
 mod payments;
 mod providers;
+mod trust;
 mod webhooks;
 
+pub use oidc::OidcConfig;
+pub use trust::Trust;
+pub(crate) use webhooks::is_public;
 pub use webhooks::{Network, WebhooksConfig};
 
 /// The largest configuration or catalog file, in bytes.
@@ -38,10 +43,14 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// Where events may be sent besides the open internet.
     pub webhooks: WebhooksConfig,
+    /// Whom people may sign in with besides mail and passwords.
+    pub oidc: Option<OidcConfig>,
     /// What links in mails and answers begin with, without a trailing slash.
     pub public_url: Option<String>,
     /// What seals credentials in the database; `None`: a key beside it, or one that follows from the operator's.
     pub seal_key: Option<Secret>,
+    /// Who may vouch for mail servers besides the authorities that everybody trusts.
+    pub trust: Trust,
 }
 
 /// The providers that are configured.
@@ -57,6 +66,50 @@ pub struct ProvidersConfig {
     pub messages: Option<MessagesConfig>,
     /// Sends e-mail for every sender that has no server of its own.
     pub email: Option<MailConfig>,
+    /// What each of them costs, but for enrichment, where each has its own.
+    pub costs: Costs,
+    /// The currency of costs, three uppercase letters; `None`: the price list's.
+    pub currency: Option<String>,
+}
+
+/// What providers cost the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Costs {
+    pub discovery: Cost,
+    pub linkedin: Cost,
+    pub messages: Cost,
+    pub email: Cost,
+}
+
+/// What a provider costs the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// In millionths of the operator's currency.
+    pub micros: i64,
+    /// What that is for.
+    pub per: CostPer,
+}
+
+/// What a provider is paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CostPer {
+    /// Each result that it brings.
+    #[default]
+    Result,
+    /// Each call that it may have done, whatever it brings.
+    Call,
+}
+
+impl Cost {
+    /// What a call costs that brought so many results; `None`: it was certainly not done.
+    pub fn of(self, results: Option<i64>) -> i64 {
+        match (self.per, results) {
+            (_, None) => 0,
+            (CostPer::Result, Some(results)) => self.micros.saturating_mul(results),
+            (CostPer::Call, Some(_)) => self.micros,
+        }
+    }
 }
 
 /// A provider that speaks the HTTP contract.
@@ -81,8 +134,8 @@ pub struct EnrichmentConfig {
     pub name: String,
     /// The fields it is asked for, `contact` being one of them; `None`: all.
     pub fields: Option<Vec<String>>,
-    /// What one successful call costs the operator, in millionths of the operator's currency.
-    pub cost_micros: i64,
+    /// What it costs the operator.
+    pub cost: Cost,
     /// How it is called.
     pub http: HttpConfig,
 }
@@ -177,8 +230,10 @@ impl Default for Config {
             payments: None,
             mail: None,
             webhooks: WebhooksConfig::default(),
+            oidc: None,
             public_url: None,
             seal_key: None,
+            trust: Trust::default(),
         }
     }
 }
@@ -210,7 +265,17 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> Result<Config, String> {
     toml_reader::read(file, text, |root| {
-        root.only(&["catalog", "providers", "payments", "mail", "webhooks", "public_url", "seal_key"])?;
+        root.only(&[
+            "catalog",
+            "providers",
+            "payments",
+            "mail",
+            "webhooks",
+            "oidc",
+            "public_url",
+            "seal_key",
+            "ca_file",
+        ])?;
         let providers = match root.table("providers")? {
             Some(table) => providers::read(&table, environment)?,
             None => ProvidersConfig::default(),
@@ -235,6 +300,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
                 .map(|table| webhooks::read(&table))
                 .transpose()?
                 .unwrap_or_default(),
+            oidc: root.table("oidc")?.map(|table| oidc::read(&table, environment)).transpose()?,
             public_url: root
                 .text("public_url", 4_000)?
                 .map(|url| public_url(&root, "public_url", url))
@@ -243,6 +309,7 @@ fn parse(file: &str, text: &str, directory: &Path, environment: Environment) -> 
                 .text("seal_key", 500)?
                 .map(|key| providers::secret(&root, "seal_key", key, environment))
                 .transpose()?,
+            trust: trust(&root, directory)?,
         })
     })
 }
@@ -267,6 +334,14 @@ fn catalogs(root: &Table, directory: &Path) -> Result<Vec<Catalog>, String> {
         return Err(root.error("catalog", "two files hold since the same moment: give each its own `from`"));
     }
     Ok(catalogs)
+}
+
+/// The authorities in the file that `ca_file` names.
+fn trust(root: &Table, directory: &Path) -> Result<Trust, String> {
+    let Some(name) = root.text("ca_file", 4_000)? else { return Ok(Trust::default()) };
+    let wrong = |problem: &str| root.error("ca_file", problem);
+    let pem = read_file(&directory.join(name)).map_err(|problem| wrong(&problem))?;
+    Trust::parse(&pem).map_err(wrong)
 }
 
 /// An `http://` or `https://` address, without its trailing slash.

@@ -1,7 +1,7 @@
 //! What a host product puts into its own pages: a token that shows one balance, and nothing else.
 //!
-//! Owns the token's form. It is signed and not stored, so that a host may ask for one with every page it draws; that is why it
-//! ends by itself soon. It says which sites may show the balance, and browsers hold it to that.
+//! Owns the token's form. It is signed, ends by itself soon, and works only while the store has its row, so that one alone can
+//! be revoked. It says which sites may show the balance, and browsers hold it to that.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +9,7 @@ use billing::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
+use crate::store::Error;
 
 /// How long a token works unless it is said, in seconds.
 pub const SECONDS: i64 = 86_400;
@@ -23,6 +24,8 @@ const PREFIX: &str = "embed_";
 #[derive(Clone, Serialize, Deserialize, Debug)]
 pub struct Embed {
     pub workspace: i64,
+    /// Its number in the workspace.
+    pub id: i64,
     /// As browsers write them: `https://app.example.com`.
     pub origins: Vec<String>,
     /// Microseconds since 1970.
@@ -34,7 +37,7 @@ pub struct Embed {
 pub enum Validity {
     /// It does.
     Works,
-    /// It did.
+    /// It did, until it ended or was revoked.
     Ended,
 }
 
@@ -70,15 +73,30 @@ impl App {
     }
 
     /// Reads a token; `None` when it is not ours.
-    pub fn open_embed(&self, token: &str) -> Option<(Embed, Validity)> {
+    ///
+    /// # Errors
+    /// When the store cannot say whether it was revoked.
+    pub async fn open_embed(&self, token: &str) -> Result<Option<(Embed, Validity)>, Error> {
+        let Some(embed) = self.signed_embed(token) else { return Ok(None) };
+        let works = embed.ends() > self.clock.now() && self.embed_stands(&embed).await?;
+        Ok(Some((embed, if works { Validity::Works } else { Validity::Ended })))
+    }
+
+    /// Whether a token was not revoked.
+    ///
+    /// # Errors
+    /// When the store cannot say.
+    pub async fn embed_stands(&self, embed: &Embed) -> Result<bool, Error> {
+        self.store.embed_token_stands(embed.workspace, embed.id).await
+    }
+
+    fn signed_embed(&self, token: &str) -> Option<Embed> {
         let (payload, signature) = token.strip_prefix(PREFIX)?.split_once('.')?;
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
         if !self.is_signature(&signed(&payload), signature) {
             return None;
         }
-        let embed: Embed = serde_json::from_slice(&payload).ok()?;
-        let validity = if embed.ends() > self.clock.now() { Validity::Works } else { Validity::Ended };
-        Some((embed, validity))
+        serde_json::from_slice(&payload).ok()
     }
 }
 

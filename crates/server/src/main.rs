@@ -175,6 +175,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 
 async fn serve(config: Config, place: &Place, listen: String, clock: &str) -> Result<ExitCode, String> {
     let manual = parse_clock(clock)?;
+    // Every open page is a connection, and each is an open file.
+    rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("the limit of open files: {error}"))?;
     let (listener, address) = server::bind(&listen).await?;
     let public_url = format!("http://{address}");
     let given = config::operator_key();

@@ -8,7 +8,9 @@ mod campaign;
 mod import;
 mod launch;
 mod lead;
+mod mailbox;
 mod message;
+mod noted;
 mod sending;
 mod template;
 
@@ -17,11 +19,15 @@ pub use campaign::{
     MAX_ENRICH, MAX_SENDERS, MAX_STEPS, check_cap, check_definition, check_fields, check_name, cost_left,
     enrich_operation, estimate, send_operation,
 };
-pub use import::{Import, MAX_LEADS, Rejected, from_csv, from_json};
+pub use import::{Import, KEPT_AS_FIELD, MAX_LEADS, Rejected, from_csv, from_json};
 pub use launch::check_launch;
 pub use lead::{address, block_entry, fits, lead_from_json, lead_json, link, tidy};
+pub use mailbox::{mail_name, mailbox, named_lead};
 pub use message::check_text;
-pub use sending::{HoursText, NewSender, SenderChange, hours_text, mail_server, new_sender, sender_change};
+pub use noted::Asked;
+pub use sending::{
+    DAYS, HoursText, NewSender, SenderChange, hours_text, mail_server, new_sender, sender_change,
+};
 pub use template::{check_template, prompt, render, subject};
 
 /// What is wrong with which field of something that a person wrote.

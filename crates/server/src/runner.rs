@@ -6,6 +6,7 @@
 //! Invariant: no call leaves before its dispatch is committed, and none is repeated unless its provider can repeat it.
 
 mod calls;
+mod waterfall;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,7 @@ use crate::scheduler::pause;
 use crate::store::Error;
 use crate::store::jobs::JobKind;
 use crate::store::work::{Claim, Ending, Held, Need};
+use waterfall::Start;
 
 /// How many pieces are at work at once.
 const WORKERS: usize = 16;
@@ -47,7 +49,11 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
             && running.len() <= WORKERS / 2
             && (waits == 0 || (running.is_empty() && waits == 1));
         if ask {
-            let away = app.breakers.away(app.clock.now());
+            let mut away = app.breakers.away(app.clock.now());
+            if !away.until.is_empty() {
+                away.fields =
+                    app.providers.enrichment.providers().iter().map(|one| one.fields.clone()).collect();
+            }
             for claim in app.store.claim_but(WORKERS - running.len(), &away).await? {
                 running.spawn(piece(app.clone(), claim));
             }
@@ -80,11 +86,13 @@ pub async fn run(app: App) {
     }
 }
 
-async fn piece(app: App, claim: Claim) -> Result<Progress, Error> {
+async fn piece(app: App, mut claim: Claim) -> Result<Progress, Error> {
     app.served.pieces.fetch_add(1, Ordering::Relaxed);
-    if let Some(hold) = claim.left_dispatched() {
-        let ending = calls::recover(&app, &claim, hold).await;
-        app.store.finish_piece(&claim, Some(hold.id), ending).await?;
+    if let Some(hold) = claim.left_dispatched().cloned() {
+        if let Some(called) = calls::recover(&app, &claim, &hold).await? {
+            claim.heard = called.heard;
+            app.store.finish_piece(&claim, Some(hold.id), called.ending).await?;
+        }
         return Ok(Progress::Moved);
     }
     let (operation, quantity) = match next(&claim) {
@@ -110,9 +118,11 @@ async fn piece(app: App, claim: Claim) -> Result<Progress, Error> {
     if !app.store.dispatch_piece(&claim, hold.id).await? {
         return Ok(Progress::Moved);
     }
-    let ending = calls::call(&app, &claim, &hold).await;
-    listen(&app, &claim, operation, &ending);
-    app.store.finish_piece(&claim, Some(hold.id), ending).await?;
+    if let Some(called) = calls::call(&app, &claim, &hold, Start::Fresh).await? {
+        listen(&app, &claim, operation, &called.ending);
+        claim.heard = called.heard;
+        app.store.finish_piece(&claim, Some(hold.id), called.ending).await?;
+    }
     Ok(Progress::Moved)
 }
 
@@ -153,10 +163,10 @@ fn affordable(app: &App, claim: &Claim, operation: &str, quantity: i64) -> i64 {
     quantity.min(claim.available / unit).max(1)
 }
 
-/// Tells the breaker whether its provider answered.
+/// Tells the breaker whether its provider answered. Those of fields are told of one by one.
 fn listen(app: &App, claim: &Claim, operation: &str, ending: &Ending) {
     let need = match operation {
-        "contact_enrichment" | "field_enrichment" => Need::Enrichment,
+        "contact_enrichment" | "field_enrichment" => return,
         "discovery_result" | "clue_result" => Need::Discovery,
         "message_generation" => Need::Messages,
         "email_send" => Need::Email,

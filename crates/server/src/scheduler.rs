@@ -14,7 +14,7 @@ use crate::money::{self, Trouble};
 use crate::store::Error;
 use crate::store::committer::Post;
 use crate::store::payments::Purpose;
-use crate::{delivery, reconcile, runner, webhooks};
+use crate::{delivery, mailboxes, reconcile, runner, webhooks};
 
 /// How many workspaces are looked at in one go.
 const BATCH: i64 = 256;
@@ -24,6 +24,7 @@ const AT_ONCE: usize = 16;
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
     let mut done = 0;
+    app.write_key_uses().await?;
     loop {
         let periods = app.store.due_periods(BATCH).await?;
         let payments = if app.payments.is_some() { app.store.due_payments(BATCH).await? } else { Vec::new() };
@@ -116,6 +117,7 @@ pub async fn advance(app: &App, seconds: i64) -> Result<Time, Error> {
             app.store.next_piece().await?,
             app.store.next_mail().await?,
             app.store.next_delivery().await?,
+            app.store.next_mailbox().await?,
             reconcile::next(app).await?,
         ];
         match moments.into_iter().flatten().min() {
@@ -132,7 +134,8 @@ async fn settle_down(app: &App) -> Result<(), Error> {
     loop {
         let paid = reconcile::work_off(app).await?;
         let worked = work_off(app).await? + runner::work_off(app).await?;
-        let done = paid + worked + delivery::work_off(app).await? + webhooks::work_off(app).await?;
+        let told = delivery::work_off(app).await? + webhooks::work_off(app).await?;
+        let done = paid + worked + told + mailboxes::work_off(app).await?;
         if done == 0 {
             return Ok(());
         }

@@ -25,7 +25,8 @@ use tower_service::Service;
 
 use crate::api::extract::MAX_BODY;
 use crate::app::App;
-use crate::{api, delivery, pages, reconcile, runner, scheduler, webhooks};
+use crate::network::Peer;
+use crate::{api, delivery, mailboxes, pages, reconcile, runner, scheduler, webhooks};
 
 /// How long requests in flight may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -40,9 +41,14 @@ fn router(app: &App) -> Router {
 }
 
 /// What every request passes: a panic is an answer, the credits left are told, and all of it is counted.
-async fn answer(app: App, router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    app: App,
+    router: Router,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let about = api::around::workspace(request.uri().path());
-    let answering = AssertUnwindSafe(handle(&app, router, request)).catch_unwind();
+    let answering = AssertUnwindSafe(handle(&app, router, peer, request)).catch_unwind();
     let answer = answering.await.unwrap_or_else(|_| Ok(api::error::Error::broke().into_response()));
     let response = api::around::available(&app, about, answer?).await;
     count(&app, response.status());
@@ -52,11 +58,13 @@ async fn answer(app: App, router: Router, request: Request<Incoming>) -> Result<
 async fn handle(
     app: &App,
     mut router: Router,
+    peer: Peer,
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     if let Some((shortcut, id)) = api::shortcut::find(&request) {
         return Ok(api::shortcut::take(app, shortcut, id, request).await.into_response());
     }
+    request.extensions_mut().insert(peer);
     DefaultBodyLimit::max(MAX_BODY).apply(&mut request);
     router.call(request).await
 }
@@ -86,14 +94,14 @@ async fn answer_all(app: App, mut listener: TcpListener, stop: impl Future<Outpu
     let http = http1::Builder::new();
     let mut stop = std::pin::pin!(stop);
     loop {
-        let (stream, _) = tokio::select! {
+        let (stream, address) = tokio::select! {
             connection = Listener::accept(&mut listener) => connection,
             () = &mut stop => break,
         };
         // An answer is written at once and whole: waiting for more only delays it.
         let _ = stream.set_nodelay(true);
-        let (app, router) = (app.clone(), router.clone());
-        let service = service_fn(move |request| answer(app.clone(), router.clone(), request));
+        let (app, router, peer) = (app.clone(), router.clone(), Peer(address.ip()));
+        let service = service_fn(move |request| answer(app.clone(), router.clone(), peer, request));
         tokio::spawn(connections.watch(http.serve_connection(TokioIo::new(stream), service)));
     }
     drop(listener);
@@ -126,6 +134,7 @@ pub async fn serve(
         loops.spawn(scheduler::run(app.clone()));
         loops.spawn(delivery::run(app.clone()));
         loops.spawn(webhooks::run(app.clone()));
+        loops.spawn(mailboxes::run(app.clone()));
         loops.spawn(reconcile::run(app.clone()));
     }
     let (failed, store) = (tokio::sync::watch::channel(false), app.store.clone());

@@ -12,3 +12,4 @@ mod model;
 mod small_world;
 mod story;
 mod subscription;
+mod witness;

@@ -26,7 +26,11 @@ fn main() -> anyhow::Result<()> {
     write("campaign-active", sample::campaign(sample::Case::Healthy, Standing::Active).render())?;
     write("campaign-paused", sample::campaign(sample::Case::Out, Standing::Paused).render())?;
 
+    write("campaign-messages", sample::review().render())?;
+    write("campaign-messages-empty", Review { rows: vec![], waiting: 0, ..sample::review() }.render())?;
+
     write("leads", sample::leads().render())?;
+    write("lead", sample::lead().render())?;
     write("leads-empty", sample::leads_empty().render())?;
     write("searches", sample::searches(sample::Case::Low, 1_240).render())?;
     write("searches-out", sample::searches(sample::Case::Out, 1).render())?;
@@ -35,6 +39,14 @@ fn main() -> anyhow::Result<()> {
     let shell = sample::shell(sample::Case::Healthy, Role::Admin, Tab::Notices);
     write("notifications-empty", Notices { shell, rows: vec![], next: None }.render())?;
     write("settings", sample::settings().render())?;
+    write("senders", sample::senders().render())?;
+    write("senders-empty", Senders { rows: vec![], ..sample::senders() }.render())?;
+    let wrong = Some("Hours: must be times of the day like 09:00 and 17:00.".to_owned());
+    let typed = sample::sender();
+    write("sender", typed.clone().render())?;
+    write("sender-wrong", SenderPage { form: SenderForm { wrong, ..typed.form.clone() }, ..typed }.render())?;
+    write("margin", sample::margin().render())?;
+    write("margin-empty", Margin { rows: vec![], providers: vec![], ..sample::margin() }.render())?;
     write("admin", sample::admin().render())?;
     write("admin-empty", Admin { rows: vec![], query: "nothing".into(), ..sample::admin() }.render())?;
     for status in ["pending", "paid", "declined"] {

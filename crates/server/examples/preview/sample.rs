@@ -105,12 +105,10 @@ pub(crate) fn shell(case: Case, role: Role, tab: Tab) -> Shell {
 }
 
 pub(crate) fn live() -> Live {
-    let state = CampaignState { id: text("camp_0001"), standing: Standing::Active, reasons: vec![] };
     Live {
         chip: chip(Case::Restored, Role::Admin),
         banner: banner(Case::Restored, Role::Admin),
         unread: Unread(3),
-        campaigns: vec![state],
     }
 }
 

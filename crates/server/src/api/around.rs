@@ -3,6 +3,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -11,6 +12,9 @@ use crate::id;
 
 /// What a workspace can spend.
 pub const AVAILABLE: HeaderName = HeaderName::from_static("credits-available");
+
+/// How the document calls the operator's key and those of workspaces.
+const KEY: &str = "key";
 
 /// Why a request was refused. The facts of the refusal stand beside these.
 #[derive(ToSchema)]
@@ -53,9 +57,13 @@ pub fn workspace(path: &str) -> Option<i64> {
     parts.find_map(|part| id::parse_inside(part.split_once('_')?.0, part)).map(|(workspace, _)| workspace)
 }
 
-/// The document with the answer that every operation may give instead of the one that was hoped for.
-pub fn with_problems(mut document: OpenApi) -> OpenApi {
+/// The document with what all operations have: the key that opens them, and the answer that each may give instead of the one
+/// that was hoped for.
+pub fn finished(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_default();
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    components.add_security_scheme(KEY, bearer);
+    document.security = Some(vec![SecurityRequirement::new(KEY, [""; 0])]);
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];

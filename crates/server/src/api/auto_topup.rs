@@ -21,12 +21,13 @@ const MOST: i64 = 1_000;
 #[serde(deny_unknown_fields)]
 pub struct AutoTopUp {
     enabled: bool,
-    /// Fewer available credits than this buy more: as many packs as close the whole gap, in one payment.
-    #[schema(minimum = 1)]
+    /// Fewer available credits than this buy more: as many packs as close the whole gap, in one payment. 0
+    /// until it is set.
+    #[schema(minimum = 0)]
     below: i64,
     pack: String,
-    /// The most packs in a period, pending ones included.
-    #[schema(minimum = 1, maximum = 1000)]
+    /// The most packs in a period, pending ones included. 0 until it is set.
+    #[schema(minimum = 0, maximum = 1000)]
     max_per_period: i64,
 }
 

@@ -1,14 +1,18 @@
 //! Who calls: the operator, or a workspace's key. Every handler asks here before it touches anything.
+//!
+//! Here alone a key's scope is held against the route: reading needs `read`, and everything else what the list of routes says,
+//! or `manage` where it says nothing.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use billing::Seq;
 use serde::Deserialize;
 
 use super::error::Error;
 use crate::app::{App, from_hex};
 use crate::id;
+use crate::store::people::Scope;
 
 /// The caller of a request.
 #[derive(Clone, Debug)]
@@ -21,6 +25,8 @@ pub enum Caller {
         key: i64,
         /// Its workspace.
         workspace: i64,
+        /// What it may do there.
+        scope: Scope,
     },
 }
 
@@ -28,7 +34,11 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Error> {
-        Caller::of(app, &parts.headers).await
+        let caller = Caller::of(app, &parts.headers).await?;
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let said = || parts.extensions.get::<Scope>().copied().unwrap_or(Scope::Manage);
+        caller.may(if reads { Scope::Read } else { said() })?;
+        Ok(caller)
     }
 }
 
@@ -45,13 +55,22 @@ impl Caller {
             && let Some((owner, number)) = id::parse_inside("key", key)
             && let Some(secret) = from_hex(secret)
         {
-            let workspace = app.key_workspace(number, &secret).await?;
-            return match workspace {
-                Some(workspace) if workspace == owner => Ok(Caller::Key { key: number, workspace }),
+            return match app.open_key(number, &secret).await? {
+                Some((workspace, scope)) if workspace == owner => {
+                    Ok(Caller::Key { key: number, workspace, scope })
+                }
                 _ => Err(Error::unauthorized()),
             };
         }
         if app.is_operator(token) { Ok(Caller::Operator) } else { Err(Error::unauthorized()) }
+    }
+
+    /// Fails unless the caller may do what needs a scope.
+    pub fn may(&self, needed: Scope) -> Result<(), Error> {
+        match self {
+            Caller::Key { scope, .. } if *scope < needed => Err(Error::beyond_scope(needed.name())),
+            _ => Ok(()),
+        }
     }
 
     /// Fails unless the operator calls.
@@ -83,7 +102,7 @@ impl Caller {
     pub fn actor(&self) -> String {
         match self {
             Caller::Operator => "operator".to_owned(),
-            Caller::Key { key, workspace } => id::inside("key", *workspace, *key),
+            Caller::Key { key, workspace, .. } => id::inside("key", *workspace, *key),
         }
     }
 

@@ -7,26 +7,26 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use billing::{Quantity, Time};
+use billing::Quantity;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
 
 use super::caller::In;
 use super::embed::Onlooker;
 use super::error::Error;
 use super::extract::Json;
-use super::{Answer, Fresh, with_available};
+use super::{Answer, Fresh, with_available, write};
 use crate::app::App;
 use crate::clock::rfc3339;
+use crate::embed::Embed;
+use crate::feed::{Audience, Listener, Parts};
 use crate::id;
-use crate::store::ANY_WORKSPACE;
 use crate::store::alerts::level_name;
 use crate::store::codec::grant_kind_name;
 use crate::store::queries;
 
-/// The shortest pause between two events of a stream: ten a second at most.
-const EVENT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether a token was revoked while nothing changes, in seconds.
+const LOOK_EVERY: u32 = 10;
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Balance {
@@ -43,6 +43,16 @@ pub struct Balance {
     grants: Vec<Grant>,
     renews_at: Option<String>,
     renewal_credits: Option<i64>,
+}
+
+/// Each event of the stream.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "it describes what the stream writes")]
+pub struct BalanceEvent {
+    /// `balance`
+    event: String,
+    /// A `Balance`, as JSON.
+    data: String,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -96,54 +106,64 @@ pub async fn balance(State(app): State<App>, here: Onlooker) -> Answer {
 }
 
 /// The balance as server-sent events: at once, and on every change. An embed token may stand in the address.
-#[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, content_type = "text/event-stream", body = String)))]
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, content_type = "text/event-stream", body = BalanceEvent)))]
 pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, Error> {
-    let changes = app.store.changes();
-    let first = app.balance(here.workspace).await?;
+    let listener = app.feeds.listen(&app, (here.workspace, Audience::Program), draw);
+    let first = parts(here.workspace, &app.balance(here.workspace).await?)?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    let stream = stream(app, (here.workspace, here.until), changes, first);
+    let stream = stream(app, listener, here.embed.clone(), first);
     Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
+}
+
+async fn draw(app: App, workspace: i64) -> Option<Parts> {
+    parts(workspace, &app.balance(workspace).await.ok()?).ok()
+}
+
+fn parts(workspace: i64, balance: &queries::Balance) -> Result<Parts, Error> {
+    let mut text = Vec::new();
+    write(&mut text, &document(workspace, balance))?;
+    Ok(vec![(0, String::from_utf8_lossy(&text).into())])
 }
 
 fn stream(
     app: App,
-    (workspace, until): (i64, Option<Time>),
-    changes: broadcast::Receiver<i64>,
-    first: queries::Balance,
+    listener: Listener,
+    embed: Option<Embed>,
+    first: Parts,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((app, changes, Some(first)), move |(app, mut changes, first)| async move {
-        let balance = match first {
-            Some(first) => first,
-            None => {
-                tokio::time::sleep(EVENT_PAUSE).await;
-                changed(&app, &mut changes, (workspace, until)).await?;
-                app.balance(workspace).await.ok()?
-            }
+    stream::unfold((app, embed, listener, Some(first)), move |(app, embed, mut listener, first)| async move {
+        let news = match first {
+            Some(first) => listener.news(&first)?,
+            None => next(&app, &mut listener, embed.as_ref()).await?,
         };
-        let data = serde_json::to_string(&document(workspace, &balance)).ok()?;
-        Some((Ok(Event::default().event("balance").data(data)), (app, changes, None)))
+        Some((Ok(Event::default().event("balance").data(news)), (app, embed, listener, None)))
     })
 }
 
-/// Waits until the workspace changed, or changes were missed. `None` when the server stops, or looking ends.
-async fn changed(
-    app: &App,
-    changes: &mut broadcast::Receiver<i64>,
-    (workspace, until): (i64, Option<Time>),
-) -> Option<()> {
-    loop {
-        if until.is_some_and(|until| until <= app.clock.now()) {
-            return None;
+/// Waits for another balance. `None` when the server stops, or looking ends.
+async fn next(app: &App, listener: &mut Listener, embed: Option<&Embed>) -> Option<String> {
+    for second in 1_u32.. {
+        let parts = match embed {
+            None => Some(listener.next().await?),
+            // A manual clock tells nobody when it moves.
+            Some(_) => match tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
+                Ok(parts) => Some(parts?),
+                Err(_) => None,
+            },
+        };
+        if let Some(embed) = embed {
+            let look = parts.is_some() || second.is_multiple_of(LOOK_EVERY);
+            // A token that cannot be looked up is not taken away for it.
+            let revoked = look && matches!(app.embed_stands(embed).await, Ok(false));
+            if embed.ends() <= app.clock.now() || revoked {
+                return None;
+            }
         }
-        let change = tokio::time::timeout(Duration::from_secs(1), changes.recv()).await;
-        match change {
-            Ok(Ok(number)) if number == workspace || number == ANY_WORKSPACE => return Some(()),
-            Ok(Err(broadcast::error::RecvError::Lagged(_))) => return Some(()),
-            Ok(Err(broadcast::error::RecvError::Closed)) => return None,
-            _ if app.is_stopping() => return None,
-            _ => {}
+        if let Some(news) = parts.and_then(|parts| listener.news(&parts)) {
+            return Some(news);
         }
     }
+    None
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

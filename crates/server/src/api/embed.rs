@@ -1,20 +1,20 @@
 //! Embed tokens, and whoever looks at a balance with one.
 
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use billing::Time;
 use serde::{Deserialize, Serialize};
 
 use super::caller::In;
 use super::error::Error;
-use super::extract::Json;
-use super::{Answer, about};
+use super::extract::{Items, Json, Page, Path, Query};
+use super::{Answer, about, no_content};
 use crate::app::App;
-use crate::clock::rfc3339;
+use crate::clock::{self, rfc3339};
 use crate::embed::{self, Embed, Validity};
 use crate::id;
+use crate::store::embed_tokens::EmbedToken;
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +31,8 @@ pub struct Create {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = EmbedToken)]
 pub struct View {
+    /// What it is revoked by.
+    id: String,
     token: String,
     origins: Vec<String>,
     expires_at: String,
@@ -57,7 +59,7 @@ fn origins(asked: &[String]) -> Result<Vec<String>, Error> {
     Ok(origins)
 }
 
-/// A read-only token for the balance in a host product's own pages. It is not stored, so each page may have its own.
+/// A read-only token for the balance in a host product's own pages.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/embed_tokens", params(("ws" = String, Path)), request_body = Create, responses((status = 201, body = View)))]
 pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) -> Answer {
     let seconds = body.expires_in_seconds.unwrap_or(embed::SECONDS);
@@ -66,11 +68,14 @@ pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) 
         return Err(Error::field("expires_in_seconds", problem));
     }
     let (workspace, origins) = (here.workspace, origins(&body.origins)?);
-    app.store.workspace(workspace).await?;
-    let expires_at = app.clock.now().plus_seconds(seconds);
-    let token = app.embed_token(&Embed { workspace, origins: origins.clone(), expires_at: expires_at.0 });
+    let (id, created_at) = (clock::fresh_id(), app.clock.now());
+    let expires_at = created_at.plus_seconds(seconds);
+    let kept = EmbedToken { id, origins: origins.clone(), created_at, expires_at };
+    app.store.create_embed_token(workspace, kept).await?;
+    let token = app.embed_token(&Embed { workspace, id, origins: origins.clone(), expires_at: expires_at.0 });
     let (home, name) = (&app.public_url, id::workspace(workspace));
     let view = View {
+        id: id::inside("emb", workspace, id),
         chip_url: format!("{home}/embed?token={token}"),
         events_url: format!("{home}/v1/workspaces/{name}/events?token={token}"),
         script_url: format!("{home}/embed/scrip-balance.js"),
@@ -81,11 +86,47 @@ pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) 
     about(&app, workspace, StatusCode::CREATED, &view).await
 }
 
+/// A token as it is listed.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ListedEmbedToken)]
+pub struct Listed {
+    id: String,
+    origins: Vec<String>,
+    created_at: String,
+    expires_at: String,
+}
+
+/// The tokens that work, newest first, without what they are used by.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/embed_tokens", params(("ws" = String, Path), Page), responses((status = 200, body = Items<Listed>)))]
+pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) -> Answer {
+    let (limit, cursor) = (page.limit()?, page.cursor()?);
+    let tokens = app.store.embed_tokens(here.workspace, cursor, limit + 1).await?;
+    let show = |token: EmbedToken| Listed {
+        id: id::inside("emb", here.workspace, token.id),
+        origins: token.origins,
+        created_at: rfc3339(token.created_at),
+        expires_at: rfc3339(token.expires_at),
+    };
+    let items = Items::new(tokens, limit, |token| token.id.to_string(), show);
+    about(&app, here.workspace, StatusCode::OK, &items).await
+}
+
+/// Revoke a token: it shows nothing any more, and what is live ends.
+#[utoipa::path(delete, path = "/v1/workspaces/{ws}/embed_tokens/{token}", params(("ws" = String, Path), ("token" = String, Path)), responses((status = 204)))]
+pub async fn delete(State(app): State<App>, here: In, Path((_, token)): Path<(String, String)>) -> Answer {
+    let (workspace, number) = here.caller.inside("emb", &token)?;
+    if workspace != here.workspace {
+        return Err(Error::not_found());
+    }
+    app.store.revoke_embed_token(workspace, number, here.caller.actor()).await?;
+    no_content(&app, workspace).await
+}
+
 /// Whoever may look at the balance of `{ws}`: a caller who may see the workspace, or a page with an embed token for it.
 pub struct Onlooker {
     pub workspace: i64,
-    /// When looking ends.
-    pub until: Option<Time>,
+    /// By which token; looking ends with it.
+    pub embed: Option<Embed>,
     /// The site that looks.
     origin: Option<HeaderValue>,
 }
@@ -104,22 +145,23 @@ impl FromRequestParts<App> for Onlooker {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Onlooker, Error> {
-        let query = Query::<Token>::try_from_uri(&parts.uri).ok().and_then(|Query(query)| query.token);
-        let embed = query.as_deref().or_else(|| bearer(&parts.headers));
-        let embed = embed.and_then(|token| app.open_embed(token));
+        let query =
+            axum::extract::Query::<Token>::try_from_uri(&parts.uri).ok().and_then(|query| query.0.token);
+        let token = query.as_deref().or_else(|| bearer(&parts.headers));
+        let embed = app.open_embed(token.unwrap_or_default()).await?;
         // Whoever says a token means it: a wrong one is not made good by a key beside it.
         if query.is_some() && embed.is_none() {
             return Err(Error::unauthorized());
         }
         let Some((embed, validity)) = embed else {
             let In { workspace, .. } = In::from_request_parts(parts, app).await?;
-            return Ok(Onlooker { workspace, until: None, origin: None });
+            return Ok(Onlooker { workspace, embed: None, origin: None });
         };
         if validity == Validity::Ended {
             return Err(Error::unauthorized());
         }
-        let path = Path::<Address>::from_request_parts(parts, app).await;
-        let Path(Address { ws }) = path.map_err(|_| Error::not_found())?;
+        let path = axum::extract::Path::<Address>::from_request_parts(parts, app).await;
+        let axum::extract::Path(Address { ws }) = path.map_err(|_| Error::not_found())?;
         if id::parse_workspace(&ws) != Some(embed.workspace) {
             return Err(Error::not_found());
         }
@@ -128,7 +170,7 @@ impl FromRequestParts<App> for Onlooker {
             let detail = "the embed token is not for this site";
             return Err(Error::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
         }
-        Ok(Onlooker { workspace: embed.workspace, until: Some(embed.ends()), origin: origin.cloned() })
+        Ok(Onlooker { workspace: embed.workspace, origin: origin.cloned(), embed: Some(embed) })
     }
 }
 

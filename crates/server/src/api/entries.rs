@@ -22,6 +22,7 @@ const CSV_PAGE: i64 = 2_000;
 
 #[derive(Deserialize, utoipa::IntoParams, Default)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     /// `grant`, `charge`, `expire`, `revoke`, `refund`, `adjust` or `repay`.
     kind: Option<String>,
@@ -33,6 +34,7 @@ pub struct Listing {
     from: Option<String>,
     /// RFC 3339, exclusive.
     to: Option<String>,
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     cursor: Option<String>,
     /// `desc` (default) or `asc`.
@@ -184,6 +186,8 @@ pub async fn list(State(app): State<App>, here: In, Query(query): Query<Listing>
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/entries.csv", params(("ws" = String, Path), Listing), responses((status = 200, content_type = "text/csv", body = String)))]
 pub async fn csv(State(app): State<App>, here: In, Query(query): Query<Listing>) -> Answer {
     let mut filter = filter(&query)?;
+    // A file has all of them: it is only checked.
+    extract::page_size(query.limit)?;
     app.store.available(here.workspace).await?;
     let mut writer = csv::Writer::from_writer(Vec::new());
     let header = [

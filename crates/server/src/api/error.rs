@@ -54,6 +54,12 @@ impl Error {
         Error::new(StatusCode::FORBIDDEN, "forbidden", "this needs the operator's key")
     }
 
+    /// The caller's key may do less than this.
+    pub fn beyond_scope(needed: &'static str) -> Error {
+        let detail = format!("this needs a key with the scope {needed}");
+        Error::new(StatusCode::FORBIDDEN, "forbidden", detail).fact("needed_scope", needed)
+    }
+
     /// There is no provider for what was asked.
     pub fn not_configured(what: &str) -> Error {
         let detail = format!("no {what} provider is configured");

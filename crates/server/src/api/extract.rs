@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -41,26 +41,33 @@ pub async fn bytes<B>(body: B) -> Result<Bytes, Error>
 where
     B: HttpBody<Error: Into<BoxError>>,
 {
-    let read = Limited::new(body, MAX_BODY).collect().await;
-    read.map(Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() {
+    let mut body = std::pin::pin!(body);
+    match Limited::new(body.as_mut(), MAX_BODY).collect().await.map(Collected::to_bytes) {
+        Err(error) if error.is::<LengthLimitError>() => {
+            // Whoever still writes when the connection is closed does not get to read why: as much again is heard out.
+            drop(Limited::new(body, MAX_BODY).collect().await);
             let detail = format!("a body has at most {MAX_BODY} bytes");
-            return Error::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
+            Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
         }
-        Error::new(StatusCode::BAD_REQUEST, "malformed_body", "the body could not be read")
-    })
+        read => read
+            .map_err(|_| Error::new(StatusCode::BAD_REQUEST, "malformed_body", "the body could not be read")),
+    }
 }
 
 /// Parses JSON; what is wrong is named.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    // A list would be taken for the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let detail = "the body must be a JSON object";
+        return Err(Error::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail));
+    }
     // The quick way first: the path to a mistake is only worth its price when there is one.
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
-        Err(error) if error.is_syntax() || error.is_eof() => Err(Error::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_json",
-            format!("the body is not JSON: {error}"),
-        )),
+        // A value of another kind than a name of a list is called a syntax error too.
+        Err(error) if !error.is_data() && serde_json::from_slice::<IgnoredAny>(bytes).is_err() => Err(
+            Error::new(StatusCode::BAD_REQUEST, "malformed_json", format!("the body is not JSON: {error}")),
+        ),
         Err(_) => Err(explain::<T>(bytes)),
     }
 }
@@ -146,8 +153,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 /// Which page of a list.
 #[derive(Deserialize, Clone, Debug, Default, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Page {
     /// How many items, 1 to 500; 50 by default.
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<i64>,
     /// Where the page before ended.
     pub cursor: Option<String>,
@@ -203,6 +212,16 @@ impl<T> Items<T> {
         let next_cursor = rows.last().filter(|_| more).map(cursor);
         Items { items: rows.into_iter().map(show).collect(), next_cursor }
     }
+}
+
+/// How the document tells of [`IdempotencyKey`].
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "it describes what `header_key` reads")]
+pub struct KeyHeader {
+    /// The same key with the same command has the same answer.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: String,
 }
 
 /// The `Idempotency-Key` header: 1 to 255 visible characters.

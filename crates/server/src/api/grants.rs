@@ -10,7 +10,7 @@ use serde_json::json;
 use super::caller::{Caller, In};
 use super::entries::moment;
 use super::error::Error;
-use super::extract::{self, IdempotencyKey, Json, Path};
+use super::extract::{self, IdempotencyKey, Json, KeyHeader, Path};
 use super::{Answer, credits, with_available};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -72,7 +72,7 @@ pub struct Granted {
 }
 
 /// Add a lot of credits.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/grants", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = Granted)))]
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/grants", params(("ws" = String, Path), KeyHeader), request_body = Create, responses((status = 201, body = Granted)))]
 pub async fn create(
     State(app): State<App>,
     here: In,
@@ -165,7 +165,7 @@ pub struct Adjusted {
 }
 
 /// Correct the balance, with a reason.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/adjustments", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Adjust, responses((status = 201, body = Adjusted)))]
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/adjustments", params(("ws" = String, Path), KeyHeader), request_body = Adjust, responses((status = 201, body = Adjusted)))]
 pub async fn adjust(
     State(app): State<App>,
     here: In,

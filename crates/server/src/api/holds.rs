@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::{Error, status_name};
-use super::extract::{self, IdempotencyKey, Items, Json, Path, Query};
+use super::extract::{self, IdempotencyKey, Items, Json, KeyHeader, Path, Query};
 use super::{Answer, about, with_available};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -166,7 +166,7 @@ pub fn terms(app: &App, body: &Create) -> Result<HoldTerms, Error> {
 }
 
 /// Set credits aside.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/holds", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = Opened)))]
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/holds", params(("ws" = String, Path), KeyHeader), request_body = Create, responses((status = 201, body = Opened)))]
 pub async fn create(
     State(app): State<App>,
     here: In,
@@ -177,7 +177,7 @@ pub async fn create(
 }
 
 /// Hold and settle in one.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/charges", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = Opened)))]
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/charges", params(("ws" = String, Path), KeyHeader), request_body = Create, responses((status = 201, body = Opened)))]
 pub async fn charge(
     State(app): State<App>,
     here: In,
@@ -221,9 +221,11 @@ pub async fn get(State(app): State<App>, caller: Caller, Path(hold): Path<String
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     /// `open`, `dispatched`, `in_doubt`, `settled` or `released`.
     status: Option<String>,
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     cursor: Option<String>,
 }
@@ -373,7 +375,7 @@ pub struct Refund {
 }
 
 /// Give charged units back to the grants they came from.
-#[utoipa::path(post, path = "/v1/holds/{id}/refund", params(("id" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Refund, responses((status = 200, body = View)))]
+#[utoipa::path(post, path = "/v1/holds/{id}/refund", params(("id" = String, Path), KeyHeader), request_body = Refund, responses((status = 200, body = View)))]
 pub async fn refund(
     State(app): State<App>,
     caller: Caller,

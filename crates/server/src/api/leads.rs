@@ -55,6 +55,16 @@ pub struct Imported {
     created: i64,
     merged: i64,
     rejected: Vec<Rejected>,
+    /// CSV: what was taken otherwise than its name may suggest, such as a column that no lead has.
+    warnings: Vec<Warning>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = LeadImportWarning)]
+pub struct Warning {
+    /// The column as it is named.
+    field: String,
+    reason: String,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -78,6 +88,8 @@ pub struct View {
     linkedin_url: Option<String>,
     email: Option<String>,
     email_verified: bool,
+    /// Mail to this address came back for good: it gets none any more.
+    email_bounced: bool,
     fields: BTreeMap<String, Value>,
     /// `new`, `enriched`, `contacted` or `replied`.
     stage: &'static str,
@@ -104,6 +116,7 @@ fn view(workspace: i64, lead: Lead, contacted: &HashSet<i64>) -> View {
         linkedin_url: lead.linkedin_url,
         email: lead.email,
         email_verified,
+        email_bounced: lead.email_state == EmailState::Bounced,
         fields: lead.fields,
         created_at: rfc3339(lead.created_at),
     }
@@ -123,7 +136,9 @@ pub async fn create(State(app): State<App>, here: In, request: Request) -> Answe
     let done = app.store.import_leads(here.workspace, import.leads).await?;
     let rejected = |bad: outreach::Rejected| Rejected { row: bad.row, field: bad.field, reason: bad.reason };
     let rejected = import.rejected.into_iter().map(rejected).collect();
-    let answer = Imported { created: done.created, merged: done.merged, rejected };
+    let kept = |field| Warning { field, reason: outreach::KEPT_AS_FIELD.to_owned() };
+    let warnings = import.fields.into_iter().map(kept).collect();
+    let answer = Imported { created: done.created, merged: done.merged, rejected, warnings };
     about(&app, here.workspace, StatusCode::OK, &answer).await
 }
 
@@ -184,7 +199,9 @@ pub async fn known(app: &App, workspace: i64, ids: &[String]) -> Result<Vec<i64>
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     /// Where the page before ended.
     cursor: Option<String>,

@@ -94,11 +94,13 @@ fn inside(workspace: i64, prefix: &str, field: &str, text: &str) -> Result<i64, 
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     campaign: Option<String>,
     lead: Option<String>,
     /// `awaiting_approval`: only those whose lead waits for a person.
     state: Option<String>,
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     cursor: Option<String>,
 }

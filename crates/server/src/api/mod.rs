@@ -11,6 +11,7 @@ pub mod shortcut;
 mod auto_topup;
 mod batch;
 mod budgets;
+mod calls;
 mod campaigns;
 mod credits;
 mod embed;
@@ -18,7 +19,9 @@ mod entries;
 mod finance;
 mod grants;
 mod holds;
+mod keys;
 mod leads;
+mod margin;
 mod messages;
 mod money;
 mod notices;
@@ -31,6 +34,7 @@ mod usage;
 mod webhooks;
 mod workspaces;
 
+use axum::Extension;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -40,6 +44,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::store::committer::Key;
+use crate::store::people::Scope;
 use error::Error;
 
 /// What a handler answers.
@@ -52,7 +57,8 @@ pub type Answer = Result<Response, Error>;
 ))]
 struct Document;
 
-/// Every route of the API, and the document generated from them.
+/// Every route of the API, and the document generated from them. What a key needs for a route stands here as well: `read` for what is
+/// asked with GET, what the groups below say, and `manage` for the rest.
 pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
     let (router, document) = OpenApiRouter::<App>::with_openapi(Document::openapi())
         .routes(routes!(system::healthz))
@@ -63,24 +69,15 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(stripe::events))
         .routes(routes!(workspaces::create, workspaces::list))
         .routes(routes!(workspaces::get, workspaces::update))
-        .routes(routes!(workspaces::create_key, workspaces::keys))
-        .routes(routes!(workspaces::delete_key))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::delete))
         .routes(routes!(credits::balance))
         .routes(routes!(credits::events))
-        .routes(routes!(credits::estimate))
         .routes(routes!(grants::create))
         .routes(routes!(grants::revoke))
         .routes(routes!(grants::adjust))
-        .routes(routes!(holds::create, holds::list))
-        .routes(routes!(holds::get))
-        .routes(routes!(holds::dispatch))
-        .routes(routes!(holds::extend))
-        .routes(routes!(holds::settle))
-        .routes(routes!(holds::release))
         .routes(routes!(holds::resolve))
         .routes(routes!(holds::refund))
-        .routes(routes!(holds::charge))
-        .routes(routes!(batch::post))
         .routes(routes!(entries::list))
         .routes(routes!(entries::csv))
         .routes(routes!(usage::get))
@@ -88,11 +85,14 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(notices::list))
         .routes(routes!(notices::read))
         .routes(routes!(notices::alerts, notices::set_alerts))
+        .merge(that_asks())
+        .merge(that_charges())
         .merge(about_money())
         .merge(about_hosts())
         .routes(routes!(leads::create, leads::list))
         .routes(routes!(leads::get))
         .routes(routes!(leads::replied))
+        .routes(routes!(calls::list))
         .routes(routes!(leads::blocklist, leads::block, leads::unblock))
         .routes(routes!(searches::preview))
         .routes(routes!(searches::create, searches::list))
@@ -116,7 +116,29 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::pause))
         .routes(routes!(campaigns::resume))
         .split_for_parts();
-    (router.method_not_allowed_fallback(wrong_method), around::with_problems(document))
+    (router.method_not_allowed_fallback(wrong_method), around::finished(document))
+}
+
+/// What asks with a body and changes nothing: a key that may read may do it.
+fn that_asks() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(credits::estimate))
+        .routes(routes!(subscription::preview))
+        .layer(Extension(Scope::Read))
+}
+
+/// What charges for a host product's own calls: a key that may do more is not needed.
+fn that_charges() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(holds::create, holds::list))
+        .routes(routes!(holds::get))
+        .routes(routes!(holds::dispatch))
+        .routes(routes!(holds::extend))
+        .routes(routes!(holds::settle))
+        .routes(routes!(holds::release))
+        .routes(routes!(holds::charge))
+        .routes(routes!(batch::post))
+        .layer(Extension(Scope::Charge))
 }
 
 /// The routes about money and what leads to it.
@@ -130,18 +152,19 @@ fn about_money() -> OpenApiRouter<App> {
         .routes(routes!(finance::payments))
         .routes(routes!(finance::payments_csv))
         .routes(routes!(finance::grants_csv))
+        .routes(routes!(margin::get))
         .routes(routes!(auto_topup::get, auto_topup::put))
         .routes(routes!(budgets::get, budgets::put))
         .routes(routes!(subscription::get, subscription::put))
         .routes(routes!(subscription::cancel))
         .routes(routes!(subscription::resume))
-        .routes(routes!(subscription::preview))
 }
 
 /// The routes of what a host product builds on.
 fn about_hosts() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(embed::create))
+        .routes(routes!(embed::create, embed::list))
+        .routes(routes!(embed::delete))
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
         .routes(routes!(webhooks::rotate))
@@ -177,6 +200,12 @@ impl From<bool> for Fresh {
 /// A JSON answer with the headers that go with it.
 pub fn with_available<T: Serialize>(status: StatusCode, body: &T, available: i64, fresh: Fresh) -> Response {
     headed(json(status, body), available, fresh)
+}
+
+/// The answer to a deletion.
+async fn no_content(app: &App, workspace: i64) -> Answer {
+    let available = app.store.available(workspace).await?;
+    Ok(headed(StatusCode::NO_CONTENT.into_response(), available, Fresh::Yes))
 }
 
 fn headed(mut response: Response, available: i64, fresh: Fresh) -> Response {

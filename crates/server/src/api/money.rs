@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, IdempotencyKey, Items, Json, Page, Path, Query};
+use super::extract::{self, IdempotencyKey, Items, Json, KeyHeader, Page, Path, Query};
 use super::{Answer, about, first, with_available};
 use crate::app::{App, LINK_SECONDS, Link, LinkRole};
 use crate::catalog::Price;
@@ -91,7 +91,7 @@ async fn find(app: &App, workspace: i64, number: i64) -> Result<Payment, Error> 
 }
 
 /// Order credits; they come when the checkout is paid.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/topups", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Create, responses((status = 201, body = View)))]
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/topups", params(("ws" = String, Path), KeyHeader), request_body = Create, responses((status = 201, body = View)))]
 pub async fn create(
     State(app): State<App>,
     here: In,
@@ -155,7 +155,7 @@ pub struct Refund {
 }
 
 /// Take a refunded payment's credits back.
-#[utoipa::path(post, path = "/v1/topups/{id}/refund", params(("id" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Refund, responses((status = 200, body = View)))]
+#[utoipa::path(post, path = "/v1/topups/{id}/refund", params(("id" = String, Path), KeyHeader), request_body = Refund, responses((status = 200, body = View)))]
 pub async fn refund(
     State(app): State<App>,
     caller: Caller,

@@ -59,6 +59,8 @@ pub struct Create {
     from: Option<String>,
     /// Its own mail server; the server's by default. Sealed, and never told again.
     smtp_url: Option<String>,
+    /// The mailbox that answers and bounces come into, as `imaps://user:password@host`. Sealed, and never told again.
+    imap_url: Option<String>,
     /// The account that the LinkedIn provider knows.
     account: Option<String>,
     #[schema(minimum = 1, maximum = 100_000)]
@@ -78,6 +80,10 @@ pub struct Update {
     #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
     smtp_url: Option<Option<String>>,
+    /// Null: none any more.
+    #[serde(default, deserialize_with = "extract::present")]
+    #[schema(value_type = Option<String>)]
+    imap_url: Option<Option<String>>,
     account: Option<String>,
     daily_limit: Option<i64>,
     /// Null: at any hour.
@@ -98,6 +104,8 @@ pub struct View {
     account: Option<String>,
     /// The host and port of its own mail server; null: the server's.
     server: Option<String>,
+    /// Where answers and bounces are looked for; null: nowhere.
+    mailbox: Option<MailboxView>,
     daily_limit: i64,
     hours: Option<Parts>,
     spacing_seconds: i64,
@@ -107,6 +115,17 @@ pub struct View {
     /// When it may send next; null while it is not active.
     next_at: Option<String>,
     created_at: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Mailbox)]
+pub struct MailboxView {
+    /// Its host and port.
+    server: String,
+    /// When it was looked into last.
+    looked_at: Option<String>,
+    /// Why that failed; null: it did not.
+    error: Option<String>,
 }
 
 fn view(workspace: i64, zone: &str, now: billing::Time, sender: Sender) -> View {
@@ -126,6 +145,11 @@ fn view(workspace: i64, zone: &str, now: billing::Time, sender: Sender) -> View 
         from: sender.from,
         account: sender.account,
         server: sender.server,
+        mailbox: sender.mailbox.map(|mailbox| MailboxView {
+            server: mailbox.server,
+            looked_at: mailbox.looked_at.map(rfc3339),
+            error: mailbox.trouble,
+        }),
         daily_limit: sender.daily_limit,
         spacing_seconds: sender.spacing,
         active: sender.active,
@@ -145,6 +169,7 @@ pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) 
         kind: body.kind,
         from: body.from,
         smtp_url: body.smtp_url.map(Secret::new),
+        imap_url: body.imap_url.map(Secret::new),
         account: body.account,
         daily_limit: body.daily_limit,
         hours: body.hours.map(HoursText::from),
@@ -180,6 +205,7 @@ pub async fn update(
     let change = SenderChange {
         from: body.from,
         smtp_url: body.smtp_url.map(|url| url.map(Secret::new)),
+        imap_url: body.imap_url.map(|url| url.map(Secret::new)),
         account: body.account,
         daily_limit: body.daily_limit,
         hours: body.hours.map(|hours| hours.map(HoursText::from)),

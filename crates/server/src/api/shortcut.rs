@@ -12,6 +12,7 @@ use super::caller::{Caller, In};
 use super::extract::{self, IdempotencyKey, Json, Path};
 use super::{Answer, batch, holds};
 use crate::app::App;
+use crate::store::people::Scope;
 
 /// What is asked.
 pub enum Shortcut {
@@ -50,6 +51,7 @@ pub fn find(request: &Request<Incoming>) -> Option<(Shortcut, String)> {
 pub async fn take(app: &App, shortcut: Shortcut, id: String, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
     let (state, caller) = (State(app.clone()), Caller::of(app, &parts.headers).await?);
+    caller.may(Scope::Charge)?;
     match shortcut {
         Shortcut::Batch => batch::answer(app, &caller, &extract::bytes(body).await?).await,
         Shortcut::Hold | Shortcut::Charge => {

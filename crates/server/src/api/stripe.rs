@@ -24,7 +24,7 @@ pub struct Received {
 }
 
 /// What Stripe tells. It is only a hint: the payment is asked for before anything changes.
-#[utoipa::path(post, path = "/v1/payments/stripe/events", params(("Stripe-Signature" = String, Header)), request_body(content = String, content_type = "application/json; charset=utf-8"), responses((status = 200, body = Received)))]
+#[utoipa::path(post, path = "/v1/payments/stripe/events", security(()), params(("Stripe-Signature" = String, Header)), request_body(content = String, content_type = "application/json; charset=utf-8"), responses((status = 200, body = Received)))]
 pub async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer {
     let Payments::Stripe(stripe) = money::provider(&app)? else { return Err(Error::not_found()) };
     let signature = headers.get("stripe-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();

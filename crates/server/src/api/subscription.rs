@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::In;
 use super::error::Error;
-use super::extract::{self, IdempotencyKey, Json};
+use super::extract::{self, IdempotencyKey, Json, KeyHeader};
 use super::money::return_url;
 use super::workspaces::known_plan;
 use super::{Answer, about, first};
@@ -110,7 +110,7 @@ pub struct Put {
 
 /// Subscribe, or change the plan. What costs money takes effect when it is paid: with the saved method at once, otherwise at
 /// `checkout_url`.
-#[utoipa::path(put, path = "/v1/workspaces/{ws}/subscription", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), request_body = Put, responses((status = 200, body = View)))]
+#[utoipa::path(put, path = "/v1/workspaces/{ws}/subscription", params(("ws" = String, Path), KeyHeader), request_body = Put, responses((status = 200, body = View)))]
 pub async fn put(
     State(app): State<App>,
     here: In,
@@ -145,14 +145,14 @@ async fn act(app: &App, workspace: i64, wish: Wish, key: crate::store::committer
 }
 
 /// End the subscription with its period. What is left stays.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/subscription/cancel", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), responses((status = 200, body = View)))]
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/subscription/cancel", params(("ws" = String, Path), KeyHeader), responses((status = 200, body = View)))]
 pub async fn cancel(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey) -> Answer {
     let key = extract::key(KeyKind::Subscription, &key, &"cancel");
     act(&app, here.workspace, Wish::Cancel, key).await
 }
 
 /// Renew after all.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/subscription/resume", params(("ws" = String, Path), ("Idempotency-Key" = String, Header)), responses((status = 200, body = View)))]
+#[utoipa::path(post, path = "/v1/workspaces/{ws}/subscription/resume", params(("ws" = String, Path), KeyHeader), responses((status = 200, body = View)))]
 pub async fn resume(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey) -> Answer {
     let key = extract::key(KeyKind::Subscription, &key, &"resume");
     act(&app, here.workspace, Wish::Resume, key).await

@@ -16,23 +16,24 @@ use super::{Answer, json as answer_json};
 use crate::app::App;
 use crate::catalog::Catalog;
 use crate::clock::rfc3339;
+use crate::health::{Gauge, Health};
 use crate::scheduler;
 
 /// Alive.
-#[utoipa::path(get, path = "/healthz", responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, body = Value)))]
 pub async fn healthz() -> Answer {
     Ok(answer_json(StatusCode::OK, &json!({ "status": "alive" })))
 }
 
 /// Can write.
-#[utoipa::path(get, path = "/readyz", responses((status = 200, body = Value)))]
+#[utoipa::path(get, path = "/readyz", security(()), responses((status = 200, body = Value)))]
 pub async fn readyz(State(app): State<App>) -> Answer {
     app.store.ready().await?;
     Ok(answer_json(StatusCode::OK, &json!({ "status": "ready" })))
 }
 
-/// Counters in the Prometheus text format.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain", body = String)))]
+/// Counters and queues in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", security(()), responses((status = 200, content_type = "text/plain", body = String)))]
 pub async fn metrics(State(app): State<App>) -> Answer {
     let served = &app.served;
     let counters = [
@@ -46,6 +47,9 @@ pub async fn metrics(State(app): State<App>) -> Answer {
     for (name, help, counter) in counters {
         let value = counter.load(Ordering::Relaxed);
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n");
+    }
+    for Gauge { name, label, value, .. } in Health::read(&app).await?.gauges() {
+        let _ = write!(text, "# HELP {name} {label}.\n# TYPE {name} gauge\n{name} {value}\n");
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

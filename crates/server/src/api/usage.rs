@@ -24,6 +24,7 @@ const MAX_BUCKETS: i64 = 10_000;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Asked {
     /// RFC 3339, inclusive; 30 days ago by default.
     from: Option<String>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::caller::In;
 use super::error::Error;
 use super::extract::{self, Items, Json, Page, Path, Query};
-use super::{Answer, about, with_available};
+use super::{Answer, about, no_content};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::id;
@@ -155,10 +155,7 @@ pub async fn update(
 #[utoipa::path(delete, path = "/v1/workspaces/{ws}/webhook_endpoints/{endpoint}", params(("ws" = String, Path), ("endpoint" = String, Path)), responses((status = 204)))]
 pub async fn delete(State(app): State<App>, here: In, Path((_, endpoint)): Path<(String, String)>) -> Answer {
     app.store.delete_endpoint(here.workspace, number(&here, &endpoint)?, here.caller.actor()).await?;
-    let available = app.store.available(here.workspace).await?;
-    let mut response = with_available(StatusCode::NO_CONTENT, &(), available, super::Fresh::Yes);
-    *response.body_mut() = axum::body::Body::empty();
-    Ok(response)
+    no_content(&app, here.workspace).await
 }
 
 /// Replace an endpoint's secret. The new one is shown once; the one before signs beside it for another day.
@@ -213,10 +210,12 @@ fn delivery(workspace: i64, logged: Logged) -> DeliveryView {
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Log {
     /// Only deliveries that stand like this.
     #[param(inline)]
     status: Option<DeliveryStatus>,
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Workspaces and their keys.
+//! Workspaces.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Page, Path, Query};
-use super::{Answer, about, json, with_available};
-use crate::app::{App, hex};
+use super::extract::{self, Items, Json, Page, Query};
+use super::{Answer, about, json};
+use crate::app::App;
 use crate::calendar;
-use crate::clock::{self, rfc3339};
+use crate::clock::rfc3339;
 use crate::id;
 use crate::money;
 use crate::store::subscriptions::Terms;
@@ -113,8 +113,10 @@ fn check(body: &Create) -> Result<(), Error> {
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     external_id: Option<String>,
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     cursor: Option<String>,
 }
@@ -172,74 +174,4 @@ pub async fn update(State(app): State<App>, here: In, Json(body): Json<Update>) 
     })?;
     app.store.update_workspace(workspace.clone(), here.caller.actor()).await?;
     about(&app, here.workspace, StatusCode::OK, &view(workspace)).await
-}
-
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    /// What it is for.
-    #[schema(max_length = 200)]
-    label: Option<String>,
-}
-
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Key)]
-pub struct KeyView {
-    id: String,
-    label: String,
-    created_at: String,
-    revoked_at: Option<String>,
-    /// Shown once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-/// Make an API key; its secret is shown once.
-#[utoipa::path(post, path = "/v1/workspaces/{ws}/keys", params(("ws" = String, Path)), request_body = Option<NewKey>, responses((status = 201, body = KeyView)))]
-pub async fn create_key(State(app): State<App>, here: In, request: axum::extract::Request) -> Answer {
-    here.caller.operator()?;
-    let bytes = extract::bytes(request.into_body()).await?;
-    let body: NewKey = if bytes.is_empty() { NewKey { label: None } } else { extract::parse(&bytes)? };
-    extract::optional_text("label", body.label.as_deref(), 200)?;
-    let secret: [u8; 32] = clock::random();
-    let key = app
-        .store
-        .create_key(here.workspace, body.label.unwrap_or_default(), secret, here.caller.actor())
-        .await?;
-    let name = id::inside("key", here.workspace, key.id);
-    let secret = Some(format!("{name}.{}", hex(&secret)));
-    let view =
-        KeyView { id: name, label: key.label, created_at: rfc3339(key.created_at), revoked_at: None, secret };
-    about(&app, here.workspace, StatusCode::CREATED, &view).await
-}
-
-/// The keys of a workspace, without their secrets.
-#[utoipa::path(get, path = "/v1/workspaces/{ws}/keys", params(("ws" = String, Path)), responses((status = 200, body = Items<KeyView>)))]
-pub async fn keys(State(app): State<App>, here: In) -> Answer {
-    here.caller.operator()?;
-    let keys = app.store.keys(here.workspace).await?;
-    let show = |key: crate::store::people::ApiKey| KeyView {
-        id: id::inside("key", here.workspace, key.id),
-        label: key.label,
-        created_at: rfc3339(key.created_at),
-        revoked_at: key.revoked_at.map(rfc3339),
-        secret: None,
-    };
-    about(&app, here.workspace, StatusCode::OK, &Items::new(keys, 500, |_| String::new(), show)).await
-}
-
-/// Revoke a key, at once.
-#[utoipa::path(delete, path = "/v1/workspaces/{ws}/keys/{key}", params(("ws" = String, Path), ("key" = String, Path)), responses((status = 204)))]
-pub async fn delete_key(State(app): State<App>, here: In, Path((_, key)): Path<(String, String)>) -> Answer {
-    here.caller.operator()?;
-    let (workspace, number) = here.caller.inside("key", &key)?;
-    if workspace != here.workspace {
-        return Err(Error::not_found());
-    }
-    app.store.revoke_key(workspace, number, here.caller.actor()).await?;
-    app.forget_key(number);
-    let available = app.store.available(workspace).await?;
-    let mut response = with_available(StatusCode::NO_CONTENT, &(), available, super::Fresh::Yes);
-    *response.body_mut() = axum::body::Body::empty();
-    Ok(response)
 }

@@ -7,15 +7,16 @@
 use std::time::Duration;
 
 use super::{
-    EnrichmentConfig, Environment, HttpConfig, MailConfig, MessagesConfig, ProvidersConfig, Secret,
-    web_address,
+    Cost, CostPer, Costs, EnrichmentConfig, Environment, HttpConfig, MailConfig, MessagesConfig,
+    ProvidersConfig, Secret, web_address,
 };
 use crate::toml_reader::Table;
 
-const HTTP_KEYS: [&str; 6] = ["kind", "url", "token", "idempotent", "query", "timeout_seconds"];
+const HTTP_KEYS: [&str; 8] =
+    ["kind", "url", "token", "idempotent", "query", "timeout_seconds", "cost", "cost_per"];
 
 pub(super) fn read(table: &Table, environment: Environment) -> Result<ProvidersConfig, String> {
-    table.only(&["discovery", "enrichment", "linkedin", "messages", "email"])?;
+    table.only(&["discovery", "enrichment", "linkedin", "messages", "email", "currency"])?;
     let http = |key: &str| match table.table(key)? {
         Some(table) => {
             table.only(&HTTP_KEYS)?;
@@ -23,7 +24,15 @@ pub(super) fn read(table: &Table, environment: Environment) -> Result<ProvidersC
         }
         None => Ok::<_, String>(None),
     };
+    let cost = |key: &str| table.table(key)?.map_or(Ok(Cost::default()), |table| cost(&table));
     Ok(ProvidersConfig {
+        costs: Costs {
+            discovery: cost("discovery")?,
+            linkedin: cost("linkedin")?,
+            messages: cost("messages")?,
+            email: cost("email")?,
+        },
+        currency: currency(table)?,
         discovery: http("discovery")?,
         enrichment: enrichments(table, environment)?,
         linkedin: http("linkedin")?,
@@ -66,7 +75,7 @@ fn enrichments(table: &Table, environment: Environment) -> Result<Vec<Enrichment
     }
     let mut providers: Vec<EnrichmentConfig> = Vec::with_capacity(tables.len());
     for (index, table) in tables.iter().enumerate() {
-        table.only(&[&HTTP_KEYS[..], &["name", "fields", "cost"]].concat())?;
+        table.only(&[&HTTP_KEYS[..], &["name", "fields"]].concat())?;
         let name = match table.text("name", 64)? {
             Some(name) => name.to_owned(),
             None => format!("enrichment_{}", index + 1),
@@ -81,7 +90,7 @@ fn enrichments(table: &Table, environment: Environment) -> Result<Vec<Enrichment
         providers.push(EnrichmentConfig {
             name,
             fields: fields.map(|fields| fields.into_iter().map(str::to_owned).collect()),
-            cost_micros: cost_micros(table)?,
+            cost: cost(table)?,
             http: http(table, environment)?,
         });
     }
@@ -89,7 +98,7 @@ fn enrichments(table: &Table, environment: Environment) -> Result<Vec<Enrichment
 }
 
 fn messages(table: &Table, environment: Environment) -> Result<MessagesConfig, String> {
-    table.only(&["kind", "base_url", "model", "token", "timeout_seconds"])?;
+    table.only(&["kind", "base_url", "model", "token", "timeout_seconds", "cost", "cost_per"])?;
     kind(table, "openai")?;
     Ok(MessagesConfig {
         base_url: web_address(table, "base_url", required(table, "base_url", 2_000)?)?,
@@ -100,7 +109,7 @@ fn messages(table: &Table, environment: Environment) -> Result<MessagesConfig, S
 }
 
 fn email(table: &Table, environment: Environment) -> Result<MailConfig, String> {
-    table.only(&["kind", "url", "from", "timeout_seconds"])?;
+    table.only(&["kind", "url", "from", "timeout_seconds", "cost", "cost_per"])?;
     kind(table, "smtp")?;
     mail(table, environment)
 }
@@ -141,6 +150,22 @@ pub(super) fn secret(
 pub(super) fn timeout(table: &Table) -> Result<Duration, String> {
     let seconds = table.number("timeout_seconds", 1..=600, "a whole number of seconds, 1 to 600")?;
     Ok(Duration::from_secs(seconds.unwrap_or(20).unsigned_abs()))
+}
+
+fn cost(table: &Table) -> Result<Cost, String> {
+    let per = match table.text("cost_per", 64)? {
+        None | Some("result") => CostPer::Result,
+        Some("call") => CostPer::Call,
+        Some(_) => return Err(table.error("cost_per", "must be \"result\" or \"call\"")),
+    };
+    Ok(Cost { micros: cost_micros(table)?, per })
+}
+
+fn currency(table: &Table) -> Result<Option<String>, String> {
+    let Some(text) = table.text("currency", 64)? else { return Ok(None) };
+    let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let problem = || table.error("currency", "must be three letters such as \"USD\"");
+    if is_code { Ok(Some(text.to_ascii_uppercase())) } else { Err(problem()) }
 }
 
 /// Reads a decimal with at most six places as whole millionths, without ever rounding.

@@ -74,10 +74,10 @@ fn a_good_file_is_read_completely() {
         (true, true, Duration::from_secs(7))
     );
     let [first, second] = &config.providers.enrichment[..] else { panic!("two providers") };
-    assert_eq!((first.name.as_str(), first.cost_micros), ("first", 50_000));
+    assert_eq!((first.name.as_str(), first.cost.micros), ("first", 50_000));
     assert_eq!(first.fields, Some(vec!["contact".to_owned()]));
     assert_eq!(
-        (second.name.as_str(), second.cost_micros, &second.fields),
+        (second.name.as_str(), second.cost.micros, &second.fields),
         ("enrichment_2", 2_000_000, &None)
     );
     assert_eq!((second.http.idempotent, second.http.timeout), (false, Duration::from_secs(20)));
@@ -91,6 +91,24 @@ fn a_good_file_is_read_completely() {
 fn a_single_enrichment_table_is_a_list_of_one() {
     let text = "[providers.enrichment]\nkind = \"http\"\nurl = \"http://localhost:1/x\"";
     assert_eq!(parse_in_directory(text).unwrap().providers.enrichment[0].name, "enrichment_1");
+}
+
+#[test]
+fn what_providers_cost_is_read_without_rounding() {
+    let with = |head: &str, line: &str| {
+        let text = format!(
+            "{head}[providers.messages]\nkind = \"openai\"\nbase_url = \"http://x\"\nmodel = \"m\"\n{line}"
+        );
+        parse_in_directory(&text).map(|config| (config.providers.costs.messages, config.providers.currency))
+    };
+    let currency = "[providers]\ncurrency = \"eur\"\n";
+    let call = Cost { micros: 125, per: CostPer::Call };
+    assert_eq!(with(currency, "cost = 0.000125\ncost_per = \"call\""), Ok((call, Some("EUR".to_owned()))));
+    assert_eq!(with("", "cost = 3"), Ok((Cost { micros: 3_000_000, per: CostPer::Result }, None)));
+    let per = "scrip.toml:5: providers.messages.cost_per: must be \"result\" or \"call\"";
+    assert_eq!(with("", "cost_per = \"month\"").unwrap_err(), per);
+    let wrong = "scrip.toml:2: providers.currency: must be three letters such as \"USD\"";
+    assert_eq!(with("[providers]\ncurrency = \"EURO\"\n", "").unwrap_err(), wrong);
 }
 
 #[test]
@@ -126,7 +144,7 @@ fn a_bad_file_is_refused_in_one_line() {
     check(
         "public_url",
         "public",
-        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, public_url, seal_key)",
+        "scrip.toml:2: public: unknown key (known here: catalog, providers, payments, mail, webhooks, oidc, public_url, seal_key, ca_file)",
     );
     check(
         "https://credits",
@@ -162,7 +180,7 @@ fn a_bad_file_is_refused_in_one_line() {
     check(
         "[providers.discovery]",
         "[providers.discoveries]",
-        "scrip.toml:3: providers.discoveries: unknown key (known here: discovery, enrichment, linkedin, messages, email)",
+        "scrip.toml:3: providers.discoveries: unknown key (known here: discovery, enrichment, linkedin, messages, email, currency)",
     );
     check(
         "kind = \"http\"\n",
@@ -198,7 +216,7 @@ fn a_bad_file_is_refused_in_one_line() {
     check(
         "timeout_seconds = 7",
         "retries = 7",
-        "scrip.toml:9: providers.discovery.retries: unknown key (known here: kind, url, token, idempotent, query, timeout_seconds)",
+        "scrip.toml:9: providers.discovery.retries: unknown key (known here: kind, url, token, idempotent, query, timeout_seconds, cost, cost_per)",
     );
     check(
         "fields = [\"contact\"]",
@@ -331,5 +349,44 @@ fn the_example_file_is_good() {
     let config = parse("scrip.toml", text, &directory, &variable).unwrap();
     assert_eq!(config.catalogs, [Catalog::builtin()]);
     assert_eq!(config.providers.enrichment.len(), 2);
-    crate::providers::Providers::new(&config.providers).unwrap();
+    crate::providers::Providers::new(&config.providers, &config.trust).unwrap();
+}
+
+#[test]
+fn authorities_are_read_from_the_file_that_is_named() {
+    let directory = std::env::temp_dir().join(format!("scrip-ca-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let read = |pem: &str| {
+        std::fs::write(directory.join("ca.pem"), pem).unwrap();
+        parse("scrip.toml", "ca_file = \"ca.pem\"", &directory, &|_| None)
+    };
+    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(read(&certificate.repeat(2)).unwrap().trust.certificates().count(), 2);
+    for wrong in ["", "certificates", "-----BEGIN CERTIFICATE-----\nAAAA\n"] {
+        let problem = "scrip.toml:1: ca_file: must be a file of certificates in PEM";
+        assert_eq!(read(wrong).unwrap_err(), problem, "{wrong:?}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    let missing = parse("scrip.toml", "ca_file = \"ca.pem\"", &directory, &|_| None).unwrap_err();
+    assert!(missing.starts_with("scrip.toml:1: ca_file: "), "{missing}");
+}
+
+#[test]
+fn an_identity_provider_has_all_three_of_its_keys() {
+    let good = "\n[oidc]\nissuer = \"https://id.example.com/\"\nclient_id = \"scrip\"\nclient_secret = \"env:DISCOVERY_TOKEN\"\n";
+    let oidc = parse_in_directory(good).unwrap().oidc.unwrap();
+    assert_eq!((oidc.issuer.as_str(), oidc.client_id.as_str()), ("https://id.example.com/", "scrip"));
+    assert_eq!((oidc.client_secret.reveal(), oidc.timeout), ("secret-token", Duration::from_secs(20)));
+    assert!(!format!("{oidc:?}").contains("secret-token"));
+    for (from, to, problem) in [
+        ("https://id", "id", "3: oidc.issuer: must be an http:// or https:// address"),
+        (
+            "client_id",
+            "client",
+            "4: oidc.client: unknown key (known here: issuer, client_id, client_secret, timeout_seconds)",
+        ),
+        ("client_secret = \"env:DISCOVERY_TOKEN\"\n", "", "2: oidc.client_secret: is missing"),
+    ] {
+        assert_eq!(parse_in_directory(&good.replace(from, to)).unwrap_err(), format!("scrip.toml:{problem}"));
+    }
 }

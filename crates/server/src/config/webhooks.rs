@@ -65,7 +65,7 @@ impl Network {
 }
 
 /// Whether an address is one of the open internet's: not of this machine, this network, or a purpose of its own.
-fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     let within = |networks: &[&str]| {
         networks.iter().filter_map(|name| Network::parse(name)).any(|network| network.has(address))
     };

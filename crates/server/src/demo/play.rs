@@ -14,8 +14,8 @@ use super::smtp_sink::SmtpSink;
 use crate::app::{App, Link, LinkRole, Start};
 use crate::catalog::Catalog;
 use crate::config::{
-    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig, ProvidersConfig,
-    Secret, WebhooksConfig,
+    Config, Cost, CostPer, Costs, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, PaymentsConfig,
+    ProvidersConfig, Secret, Trust, WebhooksConfig,
 };
 use crate::{audit, clock, config, id, server, store};
 
@@ -97,8 +97,13 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
         from: "Scrip demo <demo@example.com>".to_owned(),
         timeout,
     };
-    let enrichment =
-        EnrichmentConfig { name: "local".to_owned(), fields: None, cost_micros: 0, http: http("enrichment") };
+    let cost = |micros| Cost { micros, per: CostPer::Result };
+    let enrichment = EnrichmentConfig {
+        name: "local".to_owned(),
+        fields: None,
+        cost: cost(20_000),
+        http: http("enrichment"),
+    };
     Config {
         catalogs: vec![Catalog::builtin()],
         providers: ProvidersConfig {
@@ -112,12 +117,21 @@ fn settings(sink: &SmtpSink, notices: &SmtpSink, fakes: &HttpFakes) -> Config {
                 timeout,
             }),
             email: Some(mail(sink)),
+            costs: Costs {
+                discovery: cost(10_000),
+                linkedin: cost(4_000),
+                messages: Cost { micros: 1_500, per: CostPer::Call },
+                email: cost(400),
+            },
+            currency: None,
         },
         payments: Some(PaymentsConfig::Sandbox),
         mail: Some(mail(notices)),
         webhooks: WebhooksConfig::default(),
+        oidc: None,
         public_url: None,
         seal_key: None,
+        trust: Trust::default(),
     }
 }
 

@@ -11,11 +11,12 @@ use billing::ledger::{Command, HoldTerms};
 use billing::{Labels, Seq};
 use serde_json::Value;
 
-use super::{check_text, prompt};
+use super::{Asked, check_text, prompt};
 use crate::app::App;
 use crate::id;
 use crate::providers::Outcome;
 use crate::store;
+use crate::store::calls::About;
 use crate::store::committer::Post;
 use crate::store::jobs::JobKind;
 use crate::store::messages::{Kept, Message, Place, Writing};
@@ -68,6 +69,11 @@ async fn preview_now(
     let hold = opened.hold.ok_or(store::Error::NotFound)?.id;
     post(Command::Dispatch { hold, epoch: 0 }).await?;
     let outcome = provider.preview(query, kind, PREVIEW_RESULTS, None, &key(workspace, hold)).await;
+    let asked = Asked::alone("discovery", app.providers.costs.discovery);
+    let call = asked.heard(&outcome, |page| page.results.len() as i64);
+    let about =
+        About { hold, job: 0, lead: 0, operation: "discovery_preview".to_owned(), field: String::new() };
+    app.store.note_call(workspace, about, call).await?;
     let answer = match outcome {
         Outcome::Done(page) => {
             post(Command::Settle { hold, quantity: 1, attempted: Some(1) }).await?;
@@ -120,8 +126,12 @@ async fn write_message_now(
     let (instructions, text) = prompt(&begun.job, place.step, &begun.lead);
     let hold = begun.hold;
     let channel = begun.job.definition.steps.get(place.step).map_or(Channel::Email, |step| step.channel());
-    let written = provider.write(&instructions, &text, &key(workspace, hold)).await;
-    let failed = match usable(channel, written) {
+    let written = usable(channel, provider.write(&instructions, &text, &key(workspace, hold)).await);
+    let call = Asked::alone("messages", app.providers.costs.messages).heard(&written, |_| 1);
+    let operation = operation.to_owned();
+    let about = About { hold, job: place.job, lead: place.lead, operation, field: String::new() };
+    app.store.note_call(workspace, about, call).await?;
+    let failed = match written {
         Outcome::Done(text) => {
             let kept = app.store.keep_message(workspace, place, writing, hold, text, actor).await?;
             app.nudge();

@@ -13,6 +13,9 @@ const MAX_COLUMNS: usize = 100;
 /// How much of a name that cannot be a column's is repeated to the person who wrote it, in characters.
 const MAX_ECHO: usize = 64;
 
+/// What is said of a column that a lead has not itself.
+pub const KEPT_AS_FIELD: &str = "is no column of a lead: its cells are kept among `fields` under this name";
+
 const NOT_UTF_8: &str = "is not UTF-8: save the file as CSV in UTF-8";
 
 /// What an import contains.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::mailbox::sealed;
 use super::{Fault, address, line};
 use crate::app::App;
 use crate::config::{MailConfig, Secret};
@@ -21,7 +22,8 @@ const MAX_FROM: usize = 320;
 const MAX_URL: usize = 1_000;
 /// How long each part of a conversation with a workspace's own server may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+/// The days of a week.
+pub const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// A sender as it is asked for. Its mail server is secret, so it is never shown again.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,7 @@ pub struct NewSender {
     pub kind: String,
     pub from: Option<String>,
     pub smtp_url: Option<Secret>,
+    pub imap_url: Option<Secret>,
     pub account: Option<String>,
     pub daily_limit: i64,
     pub hours: Option<HoursText>,
@@ -49,6 +52,8 @@ pub struct SenderChange {
     pub from: Option<String>,
     /// `Some(None)`: the server's own again.
     pub smtp_url: Option<Option<Secret>>,
+    /// `Some(None)`: nothing is looked for any more.
+    pub imap_url: Option<Option<Secret>>,
     pub account: Option<String>,
     pub daily_limit: Option<i64>,
     pub hours: Option<Option<HoursText>>,
@@ -73,6 +78,7 @@ pub fn new_sender(app: &App, workspace: i64, new: NewSender) -> Result<Sender, F
         account: None,
         server: None,
         access: None,
+        mailbox: None,
         daily_limit: 0,
         hours: None,
         spacing: 0,
@@ -85,6 +91,7 @@ pub fn new_sender(app: &App, workspace: i64, new: NewSender) -> Result<Sender, F
     let change = SenderChange {
         from: new.from,
         smtp_url: new.smtp_url.map(Some),
+        imap_url: new.imap_url.map(Some),
         account: new.account,
         daily_limit: Some(new.daily_limit),
         hours: Some(new.hours),
@@ -130,7 +137,7 @@ pub fn sender_change(
         }
         Some(None) => (sender.server, sender.access) = (None, None),
         Some(Some(url)) => {
-            let server = own_server(&url, &sender.from)?;
+            let server = own_server(app, &url, &sender.from)?;
             let whose = id::inside("sender", workspace, sender.id);
             let sealed = app.seal.close(&whose, url.reveal());
             let access = sealed.map_err(|problem| {
@@ -138,6 +145,17 @@ pub fn sender_change(
                 Fault::new("smtp_url", "cannot be kept: the server has no key to seal it with")
             })?;
             (sender.server, sender.access) = (Some(server.place()), Some(access));
+        }
+    }
+    match change.imap_url {
+        None => {}
+        Some(Some(_)) if !mail => {
+            return Err(Fault::new("imap_url", "belongs to a sender of the kind email"));
+        }
+        Some(None) => sender.mailbox = None,
+        Some(Some(url)) => {
+            short_enough("imap_url", &url)?;
+            sender.mailbox = Some(sealed(app, workspace, &sender, &url)?);
         }
     }
     if let Some(limit) = change.daily_limit {
@@ -165,7 +183,7 @@ pub fn mail_server(app: &App, workspace: i64, sender: Option<&Sender>) -> Result
     let url = app.seal.open(&whose, access).ok_or_else(|| {
         format!("the mail server of {} cannot be opened with this server's key: enter it again", sender.from)
     })?;
-    Smtp::new(&MailConfig { url, from: sender.from.clone(), timeout: PATIENCE })
+    Smtp::new(&MailConfig { url, from: sender.from.clone(), timeout: PATIENCE }, &app.reach)
 }
 
 fn mailbox(text: &str) -> Result<String, Fault> {
@@ -185,17 +203,23 @@ fn short(field: &str, text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
-fn own_server(url: &Secret, from: &str) -> Result<Smtp, Fault> {
-    let wrong = |reason: &str| Fault::new("smtp_url", reason);
-    if url.reveal().len() > MAX_URL {
-        return Err(wrong(&format!("has at most {MAX_URL} bytes")));
-    }
+fn own_server(app: &App, url: &Secret, from: &str) -> Result<Smtp, Fault> {
+    short_enough("smtp_url", url)?;
     // Only whether it can be read matters here; the sender's own address is checked beside it.
     let from = if from.is_empty() { "sender@example.com" } else { from };
     let config = MailConfig { url: url.clone(), from: from.to_owned(), timeout: PATIENCE };
-    Smtp::new(&config).map_err(|_| {
-        wrong("must be like smtp://user:password@host:587 (with ?tls=required or ?tls=off) or smtps://")
+    Smtp::new(&config, &app.reach).map_err(|reason| match reason.starts_with("must be a public") {
+        true => Fault::new("smtp_url", reason),
+        false => Fault::new(
+            "smtp_url",
+            "must be like smtp://user:password@host:587 (with ?tls=required or ?tls=off) or smtps://",
+        ),
     })
+}
+
+fn short_enough(field: &str, url: &Secret) -> Result<(), Fault> {
+    let fits = url.reveal().len() <= MAX_URL;
+    fits.then_some(()).ok_or_else(|| Fault::new(field, format!("has at most {MAX_URL} bytes")))
 }
 
 fn within(field: &str, number: i64, least: i64, most: i64) -> Result<i64, Fault> {

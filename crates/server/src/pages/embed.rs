@@ -31,7 +31,7 @@ pub async fn chip(State(app): State<App>, Query(asked): Query<Asked>) -> Page {
         Some("dark") => Theme::Dark,
         _ => Theme::Reader,
     };
-    let Some((embed, validity)) = app.open_embed(&asked.token) else {
+    let Some((embed, validity)) = app.open_embed(&asked.token).await? else {
         return framed(html(StatusCode::UNAUTHORIZED, &EmbeddedChip { balance: None, theme })?, "'none'");
     };
     let sites = embed.origins.join(" ");

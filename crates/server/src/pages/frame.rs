@@ -182,7 +182,9 @@ pub async fn around(State(app): State<App>, request: Request, next: Next) -> Res
     let status = response.status();
     let failed = status.is_client_error() || status.is_server_error();
     if let Some(trouble) = response.extensions_mut().remove::<Trouble>() {
+        let set: Vec<_> = response.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
         response = draw(&app, &cookies, trouble).await;
+        response.headers_mut().extend(set.into_iter().map(|cookie| (header::SET_COOKIE, cookie)));
     } else if failed && !is_html(&response) {
         response = draw(&app, &cookies, Trouble::of(status)).await;
     }

@@ -5,12 +5,12 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::campaigns::number;
-use super::frame::{Page, go, html};
+use super::frame::{Page, Trouble, go, html};
 use super::scene::Scene;
 use super::session::{self, Visitor};
 use super::view::{KeyRow, Keys, Tab};
 use crate::app::{App, hex};
-use crate::store::people::ApiKey;
+use crate::store::people::{ApiKey, Scope};
 use crate::{clock, id};
 
 /// The longest label, in characters.
@@ -28,6 +28,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
 struct Shown {
     secret: Option<String>,
     label: String,
+    scope: Option<Scope>,
     wrong: Option<String>,
 }
 
@@ -36,19 +37,24 @@ async fn all(app: &App, visitor: &Visitor, status: StatusCode, shown: Shown) -> 
     let row = |key: ApiKey| KeyRow {
         id: id::inside("key", visitor.workspace, key.id),
         label: key.label,
+        scope: key.scope.name(),
+        used: key.used_at.map(|used| scene.moment(used)),
         since: scene.moment(key.created_at),
         revoked: key.revoked_at.map(|revoked| scene.moment(revoked)),
     };
     let rows = app.store.keys(visitor.workspace).await?.into_iter().map(row).collect();
-    let Shown { secret, label, wrong } = shown;
-    let form_key = session::form_key();
-    html(status, &Keys { shell: scene.shell(Some(Tab::Account)), rows, secret, label, wrong, form_key })
+    let Shown { secret, label, scope, wrong } = shown;
+    let (shell, form_key) = (scene.shell(Some(Tab::Account)), session::form_key());
+    let scope = scope.unwrap_or(Scope::Charge).name();
+    html(status, &Keys { shell, rows, secret, label, scope, wrong, form_key })
 }
 
 #[derive(Deserialize)]
 pub struct NewKey {
     #[serde(default)]
     label: String,
+    #[serde(default)]
+    scope: String,
     #[serde(default)]
     form_key: String,
 }
@@ -57,16 +63,18 @@ pub struct NewKey {
 pub async fn create(State(app): State<App>, visitor: Visitor, Form(new): Form<NewKey>) -> Page {
     visitor.settings()?;
     let (label, key) = (new.label.trim().to_owned(), session::stored_key(&new.form_key)?);
+    let scope = Scope::parse(&new.scope);
+    let scope = scope.ok_or_else(|| Trouble::unprocessable("A key may read, charge, or manage."))?;
     if label.is_empty() || label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
         let wrong = Some("Say what it is for, in at most 200 characters.".to_owned());
-        let shown = Shown { label, wrong, secret: None };
+        let shown = Shown { label, scope: Some(scope), wrong, secret: None };
         return all(&app, &visitor, StatusCode::UNPROCESSABLE_ENTITY, shown).await;
     }
     if !app.store.first_use(visitor.workspace, key).await? {
         return Ok(go(&app, PAGE, "form-sent"));
     }
     let secret: [u8; 32] = clock::random();
-    let made = app.store.create_key(visitor.workspace, label, secret, visitor.name()).await?;
+    let made = app.store.create_key(visitor.workspace, (label, scope), secret, visitor.name()).await?;
     let name = id::inside("key", visitor.workspace, made.id);
     let secret = Some(format!("{name}.{}", hex(&secret)));
     all(&app, &visitor, StatusCode::OK, Shown { secret, ..Shown::default() }).await

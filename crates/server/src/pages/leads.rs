@@ -11,8 +11,8 @@ use super::scene::Scene;
 use super::session::Visitor;
 use super::view::{Flash, Import, LeadRow, Leads, Rejected, Tab};
 use crate::app::App;
-use crate::outreach;
 use crate::store::leads::{EmailState, Lead};
+use crate::{id, outreach};
 
 /// As many rejected rows as the page lists.
 const MOST_REJECTED: usize = 1_000;
@@ -80,6 +80,7 @@ async fn leads(app: &App, visitor: &Visitor, before: Option<i64>) -> Result<Lead
     let row = |lead: Lead| {
         let stage = stage(&lead, in_campaigns.contains(&lead.id));
         LeadRow {
+            id: id::inside("lead", visitor.workspace, lead.id),
             stage: stage.to_owned(),
             email_verified: lead.email_state == EmailState::Verified,
             name: lead.name,
@@ -100,6 +101,7 @@ async fn leads(app: &App, visitor: &Visitor, before: Option<i64>) -> Result<Lead
 fn stage(lead: &Lead, in_campaign: bool) -> &'static str {
     match () {
         () if lead.replied_at.is_some() => "Replied",
+        () if lead.email_state == EmailState::Bounced => "Address bounced",
         () if in_campaign => "In a campaign",
         () if lead.usable_email().is_some() => "E-mail found",
         () => "Discovered",

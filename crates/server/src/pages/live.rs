@@ -2,7 +2,6 @@
 //!
 //! What is sent is always the present state, never a difference: a listener that missed changes has missed nothing.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -11,110 +10,78 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, Sse};
 use futures_util::stream;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::campaigns;
 use super::frame::{Page, Trouble};
 use super::scene::Scene;
 use super::session::Visitor;
-use super::view::{Live, Unread};
+use super::view::{Live, Role, Unread};
 use crate::app::App;
-use crate::store::ANY_WORKSPACE;
+use crate::feed::{Audience, Listener, Parts};
 use crate::store::jobs::JobKind;
 
-/// At most ten messages a second.
-const APART: Duration = Duration::from_millis(100);
-/// How often it is looked whether the server stops.
-const TICK: Duration = Duration::from_millis(500);
-/// A comment after so many quiet ticks keeps proxies from closing the line; the session is looked at as well.
-const KEEP_ALIVE_TICKS: u32 = 30;
+/// A comment after so long a quiet keeps proxies from closing the line; the session is looked at as well.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Campaigns whose state is streamed: more are not on one page.
 const CAMPAIGNS: i64 = 100;
 
-struct Listener {
+struct Stream {
     app: App,
     visitor: Visitor,
-    changes: Receiver<i64>,
-    /// Each campaign's state as it was sent last.
-    sent: HashMap<i64, String>,
-    first: bool,
+    listener: Listener,
+    first: Option<Parts>,
 }
 
 /// The stream.
 pub async fn live(State(app): State<App>, visitor: Visitor) -> Page {
+    let role = Scene::role(visitor.role);
+    let audience = if role == Role::Member { Audience::Member } else { Audience::Admin };
+    let draw = move |app, workspace| async move { draw(&app, workspace, role).await.ok() };
     // Listening begins before the first look, so that no change falls between.
-    let changes = app.store.changes();
-    let listener = Listener { app, visitor, changes, sent: HashMap::new(), first: true };
-    let events = stream::unfold(listener, |mut listener| async move {
-        let event = listener.next().await?;
-        Some((Ok::<_, Infallible>(event), listener))
+    let listener = app.feeds.listen(&app, (visitor.workspace, audience), draw);
+    let first = Some(draw(app.clone(), visitor.workspace).await.ok_or_else(undrawn)?);
+    let events = stream::unfold(Stream { app, visitor, listener, first }, |mut stream| async move {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(event), stream))
     });
     Ok(Sse::new(events).into_response())
 }
 
-impl Listener {
+fn undrawn() -> Trouble {
+    Trouble::unavailable("The page could not be drawn.")
+}
+
+impl Stream {
     /// The next message; `None` ends the stream.
     async fn next(&mut self) -> Option<Event> {
-        if !std::mem::take(&mut self.first) {
-            tokio::time::sleep(APART).await;
-            let changed = self.wait().await?;
+        if let Some(first) = self.first.take() {
+            return self.listener.news(&first).map(|news| Event::default().data(news));
+        }
+        loop {
+            let next = tokio::time::timeout(KEEP_ALIVE, self.listener.next()).await;
             if !self.visitor.is_signed_in(&self.app).await {
                 return None;
             }
-            if !changed {
-                return Some(Event::default().comment(""));
+            let Ok(parts) = next else { return Some(Event::default().comment("")) };
+            let parts = parts?;
+            if let Some(news) = self.listener.news(&parts) {
+                return Some(Event::default().data(news));
             }
         }
-        self.draw().await.ok()
-    }
-
-    /// Waits for a change; `false` when it was quiet for long, `None` when the server stops.
-    async fn wait(&mut self) -> Option<bool> {
-        for _ in 0..KEEP_ALIVE_TICKS {
-            if self.app.is_stopping() {
-                return None;
-            }
-            match tokio::time::timeout(TICK, changed(&mut self.changes, self.visitor.workspace)).await {
-                Ok(there) => return there.then_some(true),
-                Err(_) => continue,
-            }
-        }
-        Some(false)
-    }
-
-    async fn draw(&mut self) -> Result<Event, Trouble> {
-        // All changes until now are in what is read next.
-        self.changes = self.changes.resubscribe();
-        let scene = Scene::load(&self.app, &self.visitor).await?;
-        let jobs = self.app.store.jobs(scene.workspace.id, JobKind::Campaign, None, CAMPAIGNS).await?;
-        let mut campaigns = Vec::new();
-        for job in &jobs {
-            let state = campaigns::state(&scene, job);
-            let drawn = state.render().unwrap_or_default();
-            if self.sent.get(&job.id) != Some(&drawn) {
-                self.sent.insert(job.id, drawn);
-                campaigns.push(state);
-            }
-        }
-        let live = Live {
-            chip: scene.chip(),
-            banner: scene.banner(),
-            unread: Unread(scene.standing.unread),
-            campaigns,
-        };
-        let text = live.render().map_err(|_| Trouble::unavailable("The page could not be drawn."))?;
-        // A carriage return would end the line of the stream; in markup it is white space.
-        Ok(Event::default().data(text.replace('\r', " ")))
     }
 }
 
-/// Waits until a workspace changes or so many did that it may be among them. `false`: there will be no more.
-async fn changed(changes: &mut Receiver<i64>, workspace: i64) -> bool {
-    loop {
-        match changes.recv().await {
-            Ok(changed) if changed != workspace && changed != ANY_WORKSPACE => {}
-            Ok(_) | Err(RecvError::Lagged(_)) => return true,
-            Err(RecvError::Closed) => return false,
-        }
+/// What everybody of a role sees: what every page has, and the state of each campaign.
+async fn draw(app: &App, workspace: i64, role: Role) -> Result<Parts, Trouble> {
+    let scene = Scene::of(app, workspace, role).await?;
+    let jobs = app.store.jobs(workspace, JobKind::Campaign, None, CAMPAIGNS).await?;
+    let (chip, banner, unread) = (scene.chip(), scene.banner(), Unread(scene.standing.unread));
+    // A carriage return would end the line of the stream; in markup it is white space.
+    let text = |text: Result<String, askama::Error>| text.map(|text| text.replace('\r', " ").into());
+    let whole = text(Live { chip, banner, unread }.render()).map_err(|_| undrawn())?;
+    let mut parts = vec![(0, whole)];
+    for job in &jobs {
+        parts.push((job.id, text(campaigns::state(&scene, job).render()).map_err(|_| undrawn())?));
     }
+    Ok(parts)
 }

@@ -15,15 +15,19 @@ mod forecast;
 mod frame;
 mod history;
 mod keys;
+mod lead;
 mod leads;
 mod limits;
 mod live;
+mod margin;
 mod notifications;
 mod operator;
+mod password;
 mod payments;
 mod people;
 mod plan;
 mod preview;
+mod provider;
 mod review;
 mod scene;
 mod searches;
@@ -56,7 +60,11 @@ pub fn router(app: &App) -> Router<App> {
         .route("/signed-out", get(session::signed_out))
         .route("/sign-out", post(session::sign_out))
         .route("/sign-in", get(sign_in::form).post(sign_in::ask))
+        .route("/sign-in/password", post(sign_in::by_password))
+        .route("/sign-in/provider", get(provider::begin))
+        .route("/sign-in/provider/callback", get(provider::end))
         .route("/sign-in/{link}", get(sign_in::confirm).post(sign_in::enter))
+        .route("/sign-up", get(password::sign_up).post(password::begin))
         .route("/workspaces", get(sessions::workspaces))
         .route("/workspaces/{workspace}", post(sessions::switch))
         .route("/live", get(live::live))
@@ -86,6 +94,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/campaigns/{id}/{act}", post(campaigns::act))
         .route("/leads", get(leads::list))
         .route("/leads/import", post(leads::import))
+        .route("/leads/{id}", get(lead::page))
         .route("/searches", get(searches::list).post(searches::create))
         .route("/searches/preview", post(preview::preview))
         .route("/searches/{id}/cancel", post(searches::cancel))
@@ -115,10 +124,13 @@ fn about_account() -> Router<App> {
         .route("/settings/people/{act}", post(people::act))
         .route("/settings/keys", get(keys::list).post(keys::create))
         .route("/settings/keys/{key}/revoke", post(keys::revoke))
+        .route("/settings/password", get(password::page))
+        .route("/settings/password/{act}", post(password::act))
         .route("/settings/sessions", get(sessions::list))
         .route("/settings/sessions/end-others", post(sessions::end_others))
         .route("/settings/sessions/{session}/end", post(sessions::end))
         .route("/settings/senders", get(senders::list).post(senders::create))
+        .route("/settings/senders/{sender}", get(senders::page).post(senders::change))
         .route("/settings/senders/{sender}/{act}", post(senders::act))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/settings/webhooks/{endpoint}", get(webhooks::page))
@@ -134,7 +146,9 @@ fn about_operator() -> Router<App> {
         .route("/admin/workspaces/{workspace}", get(operator::page))
         .route("/admin/workspaces/{workspace}/{act}", post(operator::act))
         .route("/admin/unconfirmed", get(upkeep::doubts))
+        .route("/admin/margin", get(margin::page))
         .route("/admin/deliveries", get(upkeep::deliveries))
         .route("/admin/deliveries/{mail}/retry", post(upkeep::retry))
+        .route("/admin/health", get(upkeep::health))
         .route("/admin/log", get(upkeep::log))
 }

@@ -42,7 +42,7 @@ pub async fn read_all(State(app): State<App>, visitor: Visitor) -> Page {
 fn tone(kind: &str) -> NoticeTone {
     match kind {
         "restored" | "renewal" | "topup" => NoticeTone::Good,
-        "low" | "asked" => NoticeTone::Low,
+        "low" | "asked" | "credit_cap" => NoticeTone::Low,
         "critical" | "out" | "payment_failed" | "refund_failed" => NoticeTone::Bad,
         _ => NoticeTone::Note,
     }

@@ -117,7 +117,8 @@ async fn draw(
     html(status, &page)
 }
 
-fn label(app: &App, operation: &str) -> String {
+/// An operation in the price list's words.
+pub fn label(app: &App, operation: &str) -> String {
     let operations = &app.catalog().operations;
     let known = operations.iter().find(|known| known.operation == operation);
     known.map_or_else(|| operation.to_owned(), |known| known.label.clone())

@@ -109,7 +109,7 @@ fn row_of(scene: &Scene, span: &Span) -> StatementRow {
 }
 
 fn days(scene: &Scene, span: &Span) -> String {
-    let date = |at| calendar::date(at, scene.zone());
+    let date = |at| calendar::full_day(at, scene.zone());
     format!("{} to {}", date(span.starts_at), date(span.ends_at))
 }
 

@@ -34,8 +34,8 @@ async fn all(app: &App, visitor: &Visitor, status: StatusCode, invite: Invite) -
         email: member.email,
     };
     let rows = members.into_iter().map(row).collect();
-    let mails = app.mailer.is_some();
-    html(status, &People { shell: scene.shell(Some(Tab::Account)), rows, invite, mails })
+    let (mails, provider) = (app.mailer.is_some(), app.identity.is_some());
+    html(status, &People { shell: scene.shell(Some(Tab::Account)), rows, invite, mails, provider })
 }
 
 #[derive(Deserialize)]

@@ -32,13 +32,21 @@ pub struct Scene {
 impl Scene {
     /// Reads it.
     pub async fn load(app: &App, visitor: &Visitor) -> Result<Scene, Trouble> {
-        let workspace = app.store.workspace(visitor.workspace).await?;
-        let standing = app.store.standing(visitor.workspace).await?;
-        let balance = app.balance(visitor.workspace).await?;
-        let admin = !matches!(visitor.role, store::people::Role::Member);
-        let role = if admin { Role::Admin } else { Role::Member };
-        let (person, flash) = (visitor.way == store::people::Way::Person, visitor.flash.clone());
-        Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, person, flash })
+        let scene = Scene::of(app, visitor.workspace, Scene::role(visitor.role)).await?;
+        let (person, flash) = (visitor.way.is_person(), visitor.flash.clone());
+        Ok(Scene { person, flash, ..scene })
+    }
+
+    /// Reads what everybody of a role sees.
+    pub async fn of(app: &App, workspace: i64, role: Role) -> Result<Scene, Trouble> {
+        let standing = app.store.standing(workspace).await?;
+        let (workspace, balance) = (app.store.workspace(workspace).await?, app.balance(workspace).await?);
+        Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, person: false, flash: None })
+    }
+
+    /// Whose pages somebody sees: the operator, looking in, sees those of an admin.
+    pub fn role(role: store::people::Role) -> Role {
+        if role == store::people::Role::Member { Role::Member } else { Role::Admin }
     }
 
     /// The workspace's time zone.

@@ -3,6 +3,9 @@
 //! The cookie holds a random token of 256 bits; the store keeps its digest. Signing in ends the session that was there, so
 //! that a token somebody planted is never the one that gets rights.
 
+use std::convert::Infallible;
+use std::net::IpAddr;
+
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -15,12 +18,15 @@ use super::frame::{Page, Trouble, html};
 use super::view::{Flash, SignedOut};
 use crate::app::{App, Link, from_hex, hex};
 use crate::clock;
+use crate::network;
 use crate::store::people::{KnownSession, Role, Session, Way, Whose};
 
 /// The cookie with the token.
 const SESSION: &str = "scrip_session";
 /// The cookie with the outcome of the last form.
 pub const FLASH: &str = "scrip_flash";
+/// The cookie of a sign-in that was begun with the identity provider.
+pub const BEGUN: &str = "scrip_begun";
 /// The cookie with the way back to the host product, for when the session is over.
 const RETURN: &str = "scrip_return";
 
@@ -37,6 +43,7 @@ pub struct Cookies {
     token: Option<[u8; 32]>,
     pub flash: Option<String>,
     pub return_url: Option<String>,
+    pub begun: Option<String>,
 }
 
 impl Cookies {
@@ -49,6 +56,7 @@ impl Cookies {
             match name {
                 SESSION => cookies.token = from_hex(value).and_then(|token| token.try_into().ok()),
                 FLASH => cookies.flash = Some(value.to_owned()).filter(|value| !value.is_empty()),
+                BEGUN => cookies.begun = Some(value.to_owned()),
                 RETURN => cookies.return_url = percent_decode_str(value).decode_utf8().ok().map(Into::into),
                 _ => {}
             }
@@ -109,13 +117,24 @@ impl Visitor {
 
     /// The address of somebody who showed that it is theirs.
     pub fn person(&self) -> Result<String, Trouble> {
-        let person = self.email.clone().filter(|_| self.way == Way::Person);
+        let person = self.email.clone().filter(|_| self.way.is_person());
         person.ok_or_else(|| Trouble::forbidden("You came in by a link into this one workspace."))
     }
 
     /// Whether the session still stands.
     pub async fn is_signed_in(&self, app: &App) -> bool {
         app.store.session(self.token).await.is_ok_and(|session| session.is_some())
+    }
+}
+
+/// The network that a request comes from, if that is known.
+pub struct Network(pub Option<IpAddr>);
+
+impl FromRequestParts<App> for Network {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Network, Infallible> {
+        Ok(Network(network::origin(parts.extensions.get().copied(), &parts.headers)))
     }
 }
 

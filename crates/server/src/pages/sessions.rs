@@ -21,7 +21,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
         here: row.id == visitor.session,
         id: row.id.to_string(),
         name: browser(&row.agent),
-        link: row.way == Way::Link,
+        came: came(row.way),
         since: scene.moment(row.created_at),
         seen: scene.moment(row.seen_at),
     };
@@ -71,8 +71,18 @@ pub async fn switch(
     let wanted = wanted.ok_or_else(Trouble::not_found)?;
     let found = app.store.enter(email.clone(), Some(wanted)).await?;
     let (workspace, role) = found.ok_or_else(Trouble::not_found)?;
-    let session = Session { workspace: Some(workspace), role, email: Some(email), way: Way::Person };
+    let session = Session { workspace: Some(workspace), role, email: Some(email), way: visitor.way };
     session::sign_in(&app, &headers, session, "/billing").await
+}
+
+/// How somebody came in.
+fn came(way: Way) -> &'static str {
+    match way {
+        Way::Link => "from the product",
+        Way::Mail => "by mail",
+        Way::Password => "by password",
+        Way::Provider => "by single sign-on",
+    }
 }
 
 /// What a browser says of itself, in two words.

@@ -6,10 +6,15 @@ use super::campaigns::{Cursor, ROWS, cut};
 use super::frame::{Page, Trouble, go, page as draw};
 use super::operator::{log_row, utc};
 use super::session::Operator;
-use super::view::{Deliveries, DoubtRow, Doubts, EndpointRow, Logbook, MailRow};
+use super::view::{
+    Deliveries, DoubtRow, Doubts, EndpointRow, FailingRow, HealthPage, Logbook, MailRow, ProviderHealth,
+    QueueRow,
+};
 use crate::app::App;
+use crate::health::{Gauge, Health, providers};
 use crate::id;
 use crate::store::webhooks::EndpointState;
+use crate::store::work::Need;
 
 /// Holds in doubt, the longest waiting first.
 pub async fn doubts(State(app): State<App>, operator: Operator) -> Page {
@@ -45,7 +50,7 @@ pub async fn deliveries(State(app): State<App>, operator: Operator, Query(cursor
         endpoints.push(EndpointRow {
             workspace: id::workspace(workspace),
             name: app.store.workspace(workspace).await?.name,
-            url: endpoint.url,
+            url: endpoint.place(),
             given_up: endpoint.state == EndpointState::GivenUp,
             since: endpoint.failing_since.map(utc),
             lost,
@@ -57,6 +62,42 @@ pub async fn deliveries(State(app): State<App>, operator: Operator, Query(cursor
         next,
         endpoints,
         sends: app.mailer.is_some(),
+    })
+}
+
+/// Providers and queues.
+pub async fn health(State(app): State<App>, operator: Operator) -> Page {
+    let health = Health::read(&app).await?;
+    let known = providers(&app);
+    let provider = |(need, label, configured): &(Need, String, bool)| ProviderHealth {
+        label: label.clone(),
+        configured: *configured,
+        failing: health.failing.iter().filter(|one| one.need == *need).count() as i64,
+        away: health.away().filter(|one| one.need == *need).count() as i64,
+    };
+    let mut failing = Vec::new();
+    for one in health.failing.iter().take(ROWS as usize) {
+        failing.push(FailingRow {
+            workspace: id::workspace(one.workspace),
+            name: app.store.workspace(one.workspace).await?.name,
+            provider: known
+                .iter()
+                .find(|(need, ..)| *need == one.need)
+                .map_or_else(String::new, |(_, label, _)| label.clone()),
+            failures: i64::from(one.failures),
+            until: (one.until > health.now).then(|| utc(one.until)),
+        });
+    }
+    let queue = |gauge: Gauge| {
+        let Gauge { name, label, value, oldest } = gauge;
+        QueueRow { name, label, value, oldest: oldest.map(utc) }
+    };
+    draw(&HealthPage {
+        flash: operator.flash,
+        providers: known.iter().map(provider).collect(),
+        failing,
+        queues: health.gauges().into_iter().map(queue).collect(),
+        mail_trouble: health.queues.mail_trouble,
     })
 }
 

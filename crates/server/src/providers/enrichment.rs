@@ -1,15 +1,14 @@
-//! Several enrichment providers asked in order, until one finds something usable.
+//! The enrichment providers, in the order in which they are asked.
 //!
-//! It owns the order and how their answers add up. A single call is `http`'s.
+//! It owns who looks up what, and under which number. A single call is `http`'s; whom to ask after whom is decided elsewhere.
 //!
-//! Invariant: each provider is asked at most once per hold and under its own call number, so that asking the whole
-//! list again repeats exactly the same calls.
+//! Invariant: a provider has the same number for every field, so a call has the same key whenever it is made again.
 
 use serde_json::Value;
 
 use super::http::{Contact, Field, HttpProvider};
 use super::{Outcome, Recovery};
-use crate::config::EnrichmentConfig;
+use crate::config::{Cost, EnrichmentConfig};
 
 /// The enrichment providers in the order they are asked.
 #[derive(Debug, Default)]
@@ -22,9 +21,18 @@ pub struct EnrichmentProvider {
     pub name: String,
     /// The fields it is asked for, `contact` being one of them; `None`: all.
     pub fields: Option<Vec<String>>,
-    /// What one successful call costs the operator, in millionths of the operator's currency.
-    pub cost_micros: i64,
+    /// What it costs the operator.
+    pub cost: Cost,
     http: HttpProvider,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// An address, or the value of a field.
+    pub value: Value,
+    /// Whether the provider vouches for it; always, but for an address.
+    pub sure: bool,
 }
 
 impl Enrichment {
@@ -34,7 +42,7 @@ impl Enrichment {
             Ok(EnrichmentProvider {
                 name: config.name.clone(),
                 fields: config.fields.clone(),
-                cost_micros: config.cost_micros,
+                cost: config.cost,
                 http: HttpProvider::new(&config.name, &config.http)?,
             })
         };
@@ -46,47 +54,8 @@ impl Enrichment {
         &self.0
     }
 
-    /// What can be done when an outcome is unknown: the whole list can be asked again if each of them can.
-    pub fn recovery(&self) -> Recovery {
-        let repeatable = |provider: &EnrichmentProvider| provider.http.recovery() != Recovery::Neither;
-        if self.0.iter().all(repeatable) { Recovery::Repeat } else { Recovery::Neither }
-    }
-
-    /// The contact of a lead. A verified address ends the search; an unverified one is kept in case nobody has better.
-    ///
-    /// The key of each call is `hold:position`.
-    pub async fn contact(&self, lead: &Value, hold: &str) -> Outcome<Contact> {
-        let mut tally = Tally::default();
-        for (position, provider) in self.asked_for("contact") {
-            match provider.http.contact(lead, &format!("{hold}:{position}")).await {
-                Outcome::Done(contact) if contact.found => {
-                    let contact = Contact { provider: provider.name.clone(), ..contact };
-                    if contact.verified {
-                        return Outcome::Done(contact);
-                    }
-                    tally.second_best.get_or_insert(contact);
-                }
-                other => tally.count(other),
-            }
-        }
-        tally.conclude("contact")
-    }
-
-    /// The value of one field of a lead. The key of each call is `hold:position`.
-    pub async fn field(&self, field: &str, lead: &Value, hold: &str) -> Outcome<Field> {
-        let mut tally = Tally::default();
-        for (position, provider) in self.asked_for(field) {
-            match provider.http.field(field, lead, &format!("{hold}:{position}")).await {
-                Outcome::Done(value) if value.found => {
-                    return Outcome::Done(Field { provider: provider.name.clone(), ..value });
-                }
-                other => tally.count(other),
-            }
-        }
-        tally.conclude(field)
-    }
-
-    fn asked_for(&self, field: &str) -> impl Iterator<Item = (usize, &EnrichmentProvider)> {
+    /// Those that look a field up, in order, each with the number of its call.
+    pub fn asked_for(&self, field: &str) -> impl Iterator<Item = (usize, &EnrichmentProvider)> {
         let handles = move |provider: &EnrichmentProvider| match &provider.fields {
             Some(fields) => fields.iter().any(|handled| handled == field),
             None => true,
@@ -95,44 +64,24 @@ impl Enrichment {
     }
 }
 
-/// What the providers asked so far have said, none of it a usable result.
-struct Tally<T> {
-    second_best: Option<T>,
-    worst: Option<Outcome<T>>,
-}
-
-impl<T> Default for Tally<T> {
-    fn default() -> Self {
-        Tally { second_best: None, worst: None }
+impl EnrichmentProvider {
+    /// Whether a call that may have been made can be made again: a look-up changes nothing outside, so it can where its provider
+    /// keeps track of keys.
+    pub fn may_be_asked_again(&self) -> bool {
+        self.http.recovery() != Recovery::Neither
     }
-}
 
-impl<T> Tally<T> {
-    fn count(&mut self, outcome: Outcome<T>) {
-        if self.worst.as_ref().is_none_or(|worst| severity(&outcome) > severity(worst)) {
-            self.worst = Some(outcome);
+    /// Looks a field of a lead up; `contact` is its address. `None`: there is nothing.
+    pub async fn look_up(&self, field: &str, lead: &Value, key: &str) -> Outcome<Option<Found>> {
+        if field == "contact" {
+            let found = |contact: Contact| {
+                let email = contact.email.filter(|_| contact.found)?;
+                Some(Found { value: Value::String(email), sure: contact.verified })
+            };
+            return self.http.contact(lead, key).await.map(found);
         }
-    }
-
-    /// Doubt outweighs everything, because the hold must wait for it; then whatever makes another try worthwhile;
-    /// then "not found"; and only if no provider could read the item, that it failed.
-    fn conclude(self, field: &str) -> Outcome<T> {
-        match (self.second_best, self.worst) {
-            (Some(found), _) => Outcome::Done(found),
-            (None, Some(worst)) => worst,
-            (None, None) => {
-                Outcome::Unavailable { reason: format!("no enrichment provider handles {field}") }
-            }
-        }
-    }
-}
-
-fn severity<T>(outcome: &Outcome<T>) -> u8 {
-    match outcome {
-        Outcome::ItemFailed { .. } => 0,
-        Outcome::Done(_) => 1,
-        Outcome::Unavailable { .. } => 2,
-        Outcome::TryLater { .. } => 3,
-        Outcome::Unknown { .. } => 4,
+        let found =
+            |answer: Field| answer.value.filter(|_| answer.found).map(|value| Found { value, sure: true });
+        self.http.field(field, lead, key).await.map(found)
     }
 }

@@ -41,9 +41,6 @@ pub struct Contact {
     /// Whether the provider vouches for it.
     #[serde(default)]
     pub verified: bool,
-    /// The name of the provider that found it; filled in here, not sent.
-    #[serde(skip)]
-    pub provider: String,
 }
 
 /// One field of a lead.
@@ -54,9 +51,6 @@ pub struct Field {
     /// Its value.
     #[serde(default)]
     pub value: Option<Value>,
-    /// The name of the provider that found it; filled in here, not sent.
-    #[serde(skip)]
-    pub provider: String,
 }
 
 /// What became of an invitation or message.
@@ -204,9 +198,7 @@ impl Contact {
     fn checked(self) -> Contact {
         let address = |email: &String| email.parse::<lettre::Address>().is_ok();
         match self.email.map(|email| email.trim().to_owned()).filter(address) {
-            Some(email) if self.found => {
-                Contact { found: true, email: Some(email), verified: self.verified, provider: self.provider }
-            }
+            Some(email) if self.found => Contact { found: true, email: Some(email), verified: self.verified },
             _ => Contact::default(),
         }
     }
@@ -218,9 +210,7 @@ impl Field {
         let empty =
             |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
         match self.value {
-            Some(value) if self.found && !empty(&value) => {
-                Field { found: true, value: Some(value), provider: self.provider }
-            }
+            Some(value) if self.found && !empty(&value) => Field { found: true, value: Some(value) },
             _ => Field::default(),
         }
     }

@@ -1,4 +1,5 @@
-//! The clients of what campaigns call: discovery, enrichment, LinkedIn, message writing and e-mail.
+//! The clients of what campaigns call: discovery, enrichment, LinkedIn, message writing and e-mail; and the mailboxes
+//! that answers to e-mail come into.
 //!
 //! They know no account and no table: a request goes in, an `Outcome` comes out, and what the outcome means for
 //! credits is decided elsewhere.
@@ -6,19 +7,27 @@
 //! Invariant: an outcome never claims more certainty than the wire gave. Whatever may have taken effect without
 //! an answer is `Unknown`.
 
-use crate::config::ProvidersConfig;
+use crate::config::{Costs, ProvidersConfig, Trust};
 
 mod enrichment;
+mod guard;
 mod http;
+mod imap;
+mod letter;
 mod openai;
 mod post;
+mod reach;
 mod receiver;
 mod smtp;
 
-pub use enrichment::{Enrichment, EnrichmentProvider};
+pub use enrichment::{Enrichment, EnrichmentProvider, Found};
+pub use guard::Guard;
 pub use http::{Accepted, Contact, Field, HttpProvider, LinkedinAction, SearchPage, Status};
+pub use imap::{Imap, Looked, Mark};
+pub use letter::Letter;
 pub use openai::MessageWriter;
 pub(crate) use post::{Body, careful, read_bounded};
+pub use reach::Reach;
 pub use receiver::{Answered, Receivers};
 pub(crate) use smtp::MAX_HEADER;
 pub use smtp::{Email, Smtp};
@@ -94,11 +103,16 @@ pub struct Providers {
     pub messages: Option<MessageWriter>,
     /// Sends e-mail for senders without a server of their own.
     pub email: Option<Smtp>,
+    /// What each of them costs, but for enrichment, where each has its own.
+    pub costs: Costs,
+    /// The currency of costs; `None`: the price list's.
+    pub currency: Option<String>,
 }
 
 impl Providers {
     /// Builds the clients; connects to nothing. The error is one line.
-    pub fn new(config: &ProvidersConfig) -> Result<Providers, String> {
+    pub fn new(config: &ProvidersConfig, trust: &Trust) -> Result<Providers, String> {
+        let reach = Reach::ours(trust);
         let http = |name: &str, config: &Option<crate::config::HttpConfig>| {
             config.as_ref().map(|config| HttpProvider::new(name, config)).transpose()
         };
@@ -107,7 +121,9 @@ impl Providers {
             enrichment: Enrichment::new(&config.enrichment)?,
             linkedin: http("linkedin", &config.linkedin)?,
             messages: config.messages.as_ref().map(MessageWriter::new).transpose()?,
-            email: config.email.as_ref().map(Smtp::new).transpose()?,
+            email: config.email.as_ref().map(|config| Smtp::new(config, &reach)).transpose()?,
+            costs: config.costs,
+            currency: config.currency.clone(),
         })
     }
 }

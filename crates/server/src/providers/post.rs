@@ -10,6 +10,7 @@ use reqwest::{Client, ClientBuilder, StatusCode, Url};
 use serde_json::Value;
 
 use super::{Outcome, install_crypto, one_line};
+use crate::clock;
 use crate::config::Secret;
 
 /// The largest answer that is read, in bytes.
@@ -156,8 +157,9 @@ impl Endpoint {
             }
             Ok(response) => self.read(response, parse).await,
             Err(error) if error.is_connect() => Attempt::NotSent(self.reason("cannot be reached", "")),
+            // The address may hold a secret.
             Err(error) if error.is_builder() => {
-                Attempt::Closed(self.reason("cannot be called", &error.to_string()))
+                Attempt::Closed(self.reason("cannot be called", &error.without_url().to_string()))
             }
             Err(error) if error.is_timeout() => Attempt::Lost(self.reason("did not answer in time", "")),
             Err(_) => Attempt::Lost(self.reason("closed the connection without an answer", "")),
@@ -209,12 +211,21 @@ impl Endpoint {
     }
 }
 
-/// How many seconds a provider asks to be left alone; 0: it does not say, or with a date.
+/// The longest that somebody may ask to be left alone, in seconds: a day.
+pub(super) const MAX_REST_SECONDS: i64 = 86_400;
+
+/// How many seconds a provider asks to be left alone; 0: it does not say. A moment counts from its own clock, where it tells that.
 fn retry_after(response: &reqwest::Response) -> i64 {
-    let header = response.headers().get(reqwest::header::RETRY_AFTER);
-    let seconds =
-        header.and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse::<u32>().ok());
-    seconds.map_or(0, i64::from)
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let Some(asked) = text(reqwest::header::RETRY_AFTER) else { return 0 };
+    if let Ok(seconds) = asked.parse::<u32>() {
+        return i64::from(seconds).min(MAX_REST_SECONDS);
+    }
+    let moment = |text: &str| httpdate::parse_http_date(text).ok();
+    let now = text(reqwest::header::DATE).and_then(moment).unwrap_or_else(clock::wall);
+    let rest = moment(asked).and_then(|until| until.duration_since(now).ok()).unwrap_or_default();
+    // A part of a second is one: it must not be asked too early.
+    i64::try_from(rest.as_millis().div_ceil(1_000)).unwrap_or(MAX_REST_SECONDS).min(MAX_REST_SECONDS)
 }
 
 /// Whether an answer says that it is one to another key.

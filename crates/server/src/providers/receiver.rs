@@ -1,19 +1,16 @@
 //! Whoever takes our webhooks: one POST to an address that a customer gave us.
 //!
-//! The address is looked at where the connection is made, so that no name can lead somewhere else between a check and its use. It
-//! does not know what is told, and never keeps what was answered but its status.
+//! Where it may be is `guard`'s. It does not know what is told, and never keeps what was answered but its status.
 //!
 //! Invariant: nothing is sent to an address that is neither public nor allowed, and no redirect is followed.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 
+use super::guard::{Guard, NOT_PUBLIC};
 use super::install_crypto;
-use crate::config::WebhooksConfig;
 
 /// How long a receiver may take, from connecting to its status.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -23,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Receivers {
     plain: Client,
     encrypted: Client,
-    config: Arc<WebhooksConfig>,
+    guard: Guard,
 }
 
 /// What a receiver answered.
@@ -35,40 +32,20 @@ pub enum Answered {
     Nothing(String),
 }
 
-/// Finds addresses and drops those that nothing may be sent to.
-struct Guard(Arc<WebhooksConfig>);
-
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let config = self.0.clone();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| config.allows(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(NOT_ALLOWED.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
-}
-
-const NOT_ALLOWED: &str = "the address is not public";
-
 impl Receivers {
     /// Builds the clients; connects to nothing. The error is one line.
-    pub fn new(config: &WebhooksConfig) -> Result<Receivers, String> {
+    pub fn new(guard: Guard) -> Result<Receivers, String> {
         install_crypto();
-        let config = Arc::new(config.clone());
         let careful = || {
             let builder = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
             // A proxy would connect in our place, to wherever it likes.
-            builder.no_proxy().dns_resolver(Arc::new(Guard(config.clone())))
+            builder.no_proxy().dns_resolver(Arc::new(guard.clone()))
         };
         let problem = |error: reqwest::Error| format!("webhooks: {error}");
         // Without TLS there is no need for the machine's certificates, which a bare container lacks.
         let plain = careful().tls_certs_only([]).build().map_err(problem)?;
         let encrypted = careful().build().unwrap_or_else(|_| plain.clone());
-        Ok(Receivers { plain, encrypted, config })
+        Ok(Receivers { plain, encrypted, guard })
     }
 
     /// An address that events may be sent to, as far as can be told without looking it up; or what is wrong with it.
@@ -84,12 +61,10 @@ impl Receivers {
             return Err("must not hold a user or a password");
         }
         // A number in any spelling is an address by now. Those are not looked up, so the guard does not see them.
-        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        match host.parse::<IpAddr>() {
-            Ok(address) if !self.config.allows(address) => {
-                Err("must be a public address, unless [webhooks] in scrip.toml allows its network")
-            }
-            _ => Ok(url),
+        if self.guard.may_call(url.host_str().unwrap_or_default()) {
+            Ok(url)
+        } else {
+            Err("must be a public address, unless [webhooks] in scrip.toml allows its network")
         }
     }
 
@@ -116,8 +91,8 @@ impl Receivers {
 fn reason(error: &reqwest::Error) -> String {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        if error.to_string() == NOT_ALLOWED {
-            return format!("not sent: {NOT_ALLOWED}");
+        if error.to_string() == NOT_PUBLIC {
+            return format!("not sent: {NOT_PUBLIC}");
         }
         cause = error.source();
     }

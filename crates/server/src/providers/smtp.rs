@@ -5,7 +5,8 @@
 //! Invariant: until the final dot is written no server can have accepted the message, so every failure before it is
 //! certain; a failure after it, without a reply, is `Unknown`.
 
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +14,7 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Severity;
@@ -21,6 +22,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::reach::{Encryption, Reach};
 use super::{Outcome, install_crypto, one_line};
 use crate::config::MailConfig;
 
@@ -39,6 +41,7 @@ pub struct Smtp {
     credentials: Option<Credentials>,
     from: Mailbox,
     timeout: Duration,
+    reach: Reach,
 }
 
 /// One message to one person.
@@ -62,26 +65,16 @@ pub struct Email {
     pub hold: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encryption {
-    /// From the first byte (`smtps://`).
-    Always,
-    /// STARTTLS, or nothing is sent (`?tls=required`).
-    Required,
-    /// STARTTLS where the server offers it; a password is never sent without it. What `smtp://` means.
-    WhenOffered,
-    /// None (`?tls=off`, and the default on this machine's own addresses).
-    Off,
-}
-
 impl Smtp {
     /// Reads the address of the server; connects to nothing. The error is one line and holds no password.
-    pub fn new(config: &MailConfig) -> Result<Smtp, String> {
+    pub fn new(config: &MailConfig, reach: &Reach) -> Result<Smtp, String> {
         install_crypto();
         let url =
             reqwest::Url::parse(config.url.reveal()).map_err(|error| format!("the SMTP address: {error}"))?;
         let host = url.host_str().ok_or("the SMTP address has no host")?.trim_matches(['[', ']']).to_owned();
-        let encryption = encryption(&url, &host)?;
+        let encryption = Encryption::of(&url, "smtp", &host)
+            .ok_or("the SMTP address must be smtp:// (with ?tls=required or ?tls=off) or smtps://")?;
+        reach.check(&host)?;
         let port = url.port().unwrap_or(match (encryption, url.username()) {
             (Encryption::Always, _) => 465,
             (_, "") => 25,
@@ -98,7 +91,8 @@ impl Smtp {
             None => None,
         };
         let from = config.from.parse().map_err(|_| "the sender is not an e-mail address")?;
-        Ok(Smtp { host, port, encryption, credentials, from, timeout: config.timeout })
+        let (timeout, reach) = (config.timeout, reach.clone());
+        Ok(Smtp { host, port, encryption, credentials, from, timeout, reach })
     }
 
     /// The same server, with mail from another address. The error is one line.
@@ -145,14 +139,21 @@ impl Smtp {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Outcome<()>> {
         let hello = ClientId::default();
-        let tls = || TlsParameters::new(self.host.clone()).map_err(|error| before(&error));
+        let tls = || self.reach.smtp_tls(&self.host).map_err(|error| before(&error));
+        let addresses = self.reach.addresses(&self.host, self.port).await;
+        let addresses = addresses.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                Outcome::Unavailable { reason: format!("the mail server is not used: {error}") }
+            }
+            _ => Outcome::later("the mail server cannot be reached"),
+        })?;
+        let addresses = addresses.as_slice();
         let mut connection = match self.encryption {
             Encryption::Always => {
-                let server = (self.host.as_str(), self.port);
-                AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &hello, Some(tls()?), None)
+                AsyncSmtpConnection::connect_tokio1(addresses, Some(self.timeout), &hello, Some(tls()?), None)
                     .await
             }
-            _ => AsyncSmtpConnection::connect_with_transport(Box::new(self.dial().await?), &hello).await,
+            _ => AsyncSmtpConnection::connect_with_transport(Box::new(dial(addresses).await?), &hello).await,
         }
         .map_err(|error| before(&error))?;
         let upgrade = match self.encryption {
@@ -171,15 +172,6 @@ impl Smtp {
             connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(|error| before(&error))?;
         }
         Ok(connection)
-    }
-
-    async fn dial(&self) -> Result<TcpStream, Outcome<()>> {
-        let refused = |_| Outcome::later("the mail server cannot be reached");
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(refused)?;
-        // The final dot is a small write of its own: held back for the server's acknowledgement of the text before
-        // it, it would cost each message some 40 ms.
-        stream.set_nodelay(true).map_err(refused)?;
-        Ok(stream)
     }
 
     fn compose(&self, email: &Email) -> Result<Message, String> {
@@ -232,18 +224,13 @@ fn more_headers(email: &Email) -> Vec<(&'static str, String)> {
     headers
 }
 
-fn encryption(url: &reqwest::Url, host: &str) -> Result<Encryption, String> {
-    let asked = url.query_pairs().find(|(key, _)| key == "tls").map(|(_, value)| value.into_owned());
-    let own = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    match (url.scheme(), asked.as_deref()) {
-        ("smtps", None) => Ok(Encryption::Always),
-        ("smtp", Some("required")) => Ok(Encryption::Required),
-        ("smtp", Some("off")) => Ok(Encryption::Off),
-        // Nothing leaves the machine, and a local relay's certificate is rarely one that can be checked.
-        ("smtp", None) if own => Ok(Encryption::Off),
-        ("smtp", None) => Ok(Encryption::WhenOffered),
-        _ => Err("the SMTP address must be smtp:// (with ?tls=required or ?tls=off) or smtps://".to_owned()),
-    }
+async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, Outcome<()>> {
+    let refused = |_| Outcome::later("the mail server cannot be reached");
+    let stream = TcpStream::connect(addresses).await.map_err(refused)?;
+    // The final dot is a small write of its own: held back for the server's acknowledgement of the text before
+    // it, it would cost each message some 40 ms.
+    stream.set_nodelay(true).map_err(refused)?;
+    Ok(stream)
 }
 
 /// MAIL, RCPT and DATA: all that the server may refuse before it has seen the message.

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{EnrichmentConfig, HttpConfig, MessagesConfig, Secret};
+use crate::config::{Cost, EnrichmentConfig, HttpConfig, MessagesConfig, Secret};
 use crate::demo::http_fakes::{Failure, Fake, HttpFakes};
 
 mod smtp;
@@ -256,48 +256,36 @@ async fn found_without_anything_is_not_found() {
     }
 }
 
-/// Two enrichment providers, the first of which answers with `first`, the second with `second`.
-async fn ask_both(first: Failure, second: Failure) -> (Outcome<Contact>, usize) {
-    let fakes = [HttpFakes::start().await.unwrap(), HttpFakes::start().await.unwrap()];
-    fakes[0].fail(Fake::Enrichment, first, 9);
-    fakes[1].fail(Fake::Enrichment, second, 9);
-    let provider = |name: &str, fakes: &HttpFakes| EnrichmentConfig {
-        name: name.into(),
-        fields: Some(vec!["contact".into()]),
-        cost_micros: 0,
-        http: config(fakes, "/enrichment", Able::Neither),
-    };
-    let enrichment = Enrichment::new(&[provider("first", &fakes[0]), provider("second", &fakes[1])]).unwrap();
-    assert_eq!(word(&enrichment.field("industry", &lead(), "h").await), "unavailable");
-    (enrichment.contact(&lead(), "h").await, fakes[0].calls().len() + fakes[1].calls().len())
-}
-
 #[tokio::test]
-async fn enrichment_providers_are_asked_in_order_until_one_finds_something_usable() {
-    let answer = |value: Value| Failure::Answer(value.to_string());
-    let good = || answer(json!({"found": true, "email": "good@example.com", "verified": true}));
-    let guess = || answer(json!({"found": true, "email": "guess@example.com", "verified": false}));
-    let nothing = || answer(json!({"found": false}));
-    let provider = |outcome: Outcome<Contact>| match outcome {
-        Outcome::Done(contact) => contact.provider,
-        other => word(&other).into(),
+async fn enrichment_providers_look_up_their_fields_under_their_own_numbers() {
+    let fakes = HttpFakes::start().await.unwrap();
+    let provider = |name: &str, fields: Option<&str>| EnrichmentConfig {
+        name: name.into(),
+        fields: fields.map(|field| vec![field.to_owned()]),
+        cost: Cost::default(),
+        http: config(&fakes, "/enrichment", Able::Neither),
     };
-    for (first, second, expected, calls) in [
-        (good(), Failure::Hang, "first", 1),
-        (guess(), good(), "second", 2),
-        (guess(), nothing(), "first", 2),
-        (guess(), Failure::Status(500), "first", 2),
-        (nothing(), nothing(), "", 2),
-        (Failure::Status(422), nothing(), "", 2),
-        (Failure::Status(422), Failure::Status(422), "item failed", 2),
-        (Failure::Status(401), nothing(), "unavailable", 2),
-        (Failure::Status(401), Failure::Status(500), "try later", 2),
-        (Failure::CloseAfterEffect, Failure::Status(500), "unknown", 2),
-        (Failure::CloseAfterEffect, good(), "second", 2),
-    ] {
-        let context = format!("{first:?}, {second:?}");
-        let (outcome, asked) = ask_both(first, second).await;
-        assert_eq!((provider(outcome).as_str(), asked), (expected, calls), "{context}");
+    let all = [provider("first", Some("contact")), provider("second", None), provider("third", Some("size"))];
+    let enrichment = Enrichment::new(&all).unwrap();
+    let asked = |field: &str| {
+        enrichment.asked_for(field).map(|(number, provider)| (number, &*provider.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(asked("contact"), [(1, "first"), (2, "second")]);
+    assert_eq!(asked("size"), [(2, "second"), (3, "third")]);
+    let answers = [
+        (
+            json!({"found": true, "email": "good@example.com", "verified": true}),
+            Some(("good@example.com", true)),
+        ),
+        (json!({"found": true, "email": "guess@example.com"}), Some(("guess@example.com", false))),
+        (json!({"found": true, "email": "nothing"}), None),
+        (json!({"found": false, "email": "no@example.com", "verified": true}), None),
+    ];
+    for (answer, expected) in answers {
+        fakes.fail(Fake::Enrichment, Failure::Answer(answer.to_string()), 1);
+        let found = enrichment.providers()[0].look_up("contact", &lead(), "h:1").await;
+        let expected = expected.map(|(value, sure)| Found { value: json!(value), sure });
+        assert_eq!(found, Outcome::Done(expected), "{answer}");
     }
 }
 

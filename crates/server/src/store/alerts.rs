@@ -14,6 +14,9 @@ use super::entry::Recorded;
 use super::{Error, Store, auto_buy, jobs, outbox, webhooks, work};
 use crate::{clock, id, values};
 
+/// How many leads a notice counts: nobody else can write meanwhile.
+const MOST_COUNTED: i64 = 100_000;
+
 /// One notice, as the workspace reads it.
 #[derive(Clone, Debug)]
 pub struct Notice {
@@ -94,9 +97,9 @@ fn go_out(tx: &Tx<'_>, words: &Words, again: bool) -> Result<(), Error> {
     let paused =
         jobs::pause_all(tx, workspace, Reason::OutOfCredits, words.now, words.needed, words.available)?;
     let leads = tx.int(
-        "select count(*) from work w join job j on j.workspace = w.workspace and j.id = w.job
-         where w.workspace = ?1 and w.due is not null and w.lead > 0 and j.stage = 1",
-        values![workspace],
+        "select count(*) from (select 1 from job j join work w on w.workspace = j.workspace and w.job = j.id
+           where j.workspace = ?1 and j.stage = 1 and w.due is not null and w.lead > 0 limit ?2) as kept",
+        values![workspace, MOST_COUNTED + 1],
     )?;
     let title = match paused {
         0 => "Out of credits.".to_owned(),
@@ -110,10 +113,12 @@ fn go_out(tx: &Tx<'_>, words: &Words, again: bool) -> Result<(), Error> {
         None => String::new(),
     };
     let until = renewal_words(tx, workspace)?;
-    let kept = if leads > 0 {
-        format!("Nothing is lost: {} their place. ", count(leads, "lead keeps", "leads keep"))
-    } else {
-        String::new()
+    let kept = match leads {
+        0 => String::new(),
+        more if more > MOST_COUNTED => {
+            format!("Nothing is lost: more than {} leads keep their place. ", thousands(MOST_COUNTED))
+        }
+        some => format!("Nothing is lost: {} their place. ", count(some, "lead keeps", "leads keep")),
     };
     let goes_on = match paused {
         0 => "Work continues",

@@ -5,11 +5,12 @@
 //! Invariant: work that a budget paused goes on once the budgets have room for it, whatever made that room.
 
 mod gate;
+pub(super) mod notice;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use billing::budget::{Budget, Per, Scope, Sight, refusal};
+use billing::budget::{Budget, Over, Per, Scope, Sight, refusal};
 use billing::campaign::Reason;
 use billing::{Account, Labels, Time};
 
@@ -239,10 +240,11 @@ fn labels(workspace: i64, job: &Job) -> Labels {
     Labels { campaign: (job.kind == JobKind::Campaign).then(campaign), ..Labels::default() }
 }
 
-/// Pauses a job that a budget refused, until there is room.
-pub(super) fn pause(batch: &mut Batch<'_>, workspace: i64, job: &mut Job, needed: i64) -> Result<(), Error> {
+/// Pauses a job that a budget refused, until there is room, and tells of it.
+pub(super) fn pause(batch: &mut Batch<'_>, workspace: i64, job: &mut Job, over: &Over) -> Result<(), Error> {
     let reason = Reason::CreditCap;
-    let why = Pause { reason, since: batch.now, needed: Some(needed), available: None, by: None };
+    let why = Pause { reason, since: batch.now, needed: Some(over.needed), available: None, by: None };
+    notice::budget(batch, workspace, job, over)?;
     jobs::pause(&batch.tx, workspace, job, &why, batch.now)?;
     let until = until(batch, workspace)?;
     wait_until(batch, workspace, job.id, until)

@@ -13,21 +13,25 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use billing::{Command, Hold};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::accounts::{Accounts, Workspaces};
 use super::batch::Batch;
-use super::db::{Connection, Tx};
+use super::changes::Changes;
+use super::db::Connection;
 use super::entry::Recorded;
 use super::journal;
 use super::postgres::Committed;
 use super::sqlite::writing::TakenBack;
 use super::syncer::{Answers, DISK_FAILED, Done, fail};
+use super::task::Task;
 use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
 const BATCH: usize = 1_024;
+/// How few requests are not split into two transactions.
+const FEW: usize = 16;
 /// As the last known row: nothing of the journal is wanted.
 const NO_NEWS: i64 = i64::MAX;
 /// How often a batch that met another node's work is tried again.
@@ -149,60 +153,6 @@ pub trait Work: Send {
     fn finish(&mut self, committed: Result<(), Error>);
 }
 
-/// A closure and its caller.
-pub struct Task<T, F> {
-    pub(super) work: F,
-    pub(super) reply: Option<oneshot::Sender<Result<T, Error>>>,
-    pub(super) result: Option<Result<T, Error>>,
-}
-
-impl<T: Send, F: Fn(&mut Batch<'_>) -> Result<T, Error> + Send> Work for Task<T, F> {
-    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
-        match (self.work)(batch) {
-            Err(error) if !error.is_answer() => Err(error),
-            result => {
-                self.result = Some(result);
-                Ok(())
-            }
-        }
-    }
-
-    fn finish(&mut self, committed: Result<(), Error>) {
-        let result = match committed {
-            Ok(()) => self.result.take().unwrap_or_else(|| Err(super::stopping())),
-            Err(error) => Err(error),
-        };
-        if let Some(reply) = self.reply.take() {
-            let _ = reply.send(result);
-        }
-    }
-}
-
-/// What a read answers, and whom.
-type Reading<T, F> = (F, oneshot::Sender<Result<T, Error>>);
-
-/// A read of what is only in the journal, while the disk takes no writes: the rows are written, looked at and taken back.
-pub struct Look<T, F> {
-    pub(super) whose: Option<i64>,
-    pub(super) work: Option<Reading<T, F>>,
-}
-
-impl<T: Send, F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send> Work for Look<T, F> {
-    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
-        batch.tx.ready()?;
-        if batch.is_empty()
-            && let Some((work, reply)) = self.work.take()
-        {
-            batch.catch_up(self.whose)?;
-            let _ = reply.send(work(&batch.tx));
-        }
-        // It must see nothing of others that may not be committed, and leave nothing: it ends every batch it is in.
-        Err(Error::Unavailable("the disk took no write; what was asked was only looked at".to_owned()))
-    }
-
-    fn finish(&mut self, _: Result<(), Error>) {}
-}
-
 /// The one writer of a partition in this process: its connection, its accounts, and whom it tells.
 pub struct Writer {
     /// The connection.
@@ -218,7 +168,7 @@ pub struct Writer {
     /// The clock.
     pub clock: Clock,
     /// Workspaces whose account changed.
-    pub changes: broadcast::Sender<i64>,
+    pub changes: Arc<Changes>,
     /// The same for other nodes, where there may be some.
     pub tell: Option<mpsc::UnboundedSender<Workspaces>>,
     /// How many entries are not in their tables, and where the journal ends: readers ask for what they miss.
@@ -260,7 +210,11 @@ impl Writer {
     pub fn run(mut self, mut requests: mpsc::Receiver<Request>, dead: &tokio::sync::watch::Sender<bool>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut works = true;
-        while works && requests.blocking_recv_many(&mut batch, BATCH) > 0 {
+        let mut before = 0;
+        // Half of those who are around: while their commit is on its way to the disk, the others are listened to.
+        let most = |before: usize, waiting: usize| before.midpoint(waiting).clamp(FEW, BATCH);
+        while works && requests.blocking_recv_many(&mut batch, most(before, requests.len())) > 0 {
+            before = batch.len();
             works = self.redo() && self.commit_all(std::mem::take(&mut batch), TRIES);
         }
         let _ = self.connection.writing().map(|writing| writing.end());

@@ -5,7 +5,8 @@
 use billing::Time;
 
 use super::batch::Batch;
-use super::{Error, Store, committer};
+use super::task::Task;
+use super::{Error, Store};
 use crate::values;
 
 /// How many accounts that are behind a writer looks at in one go while time flows, so that charges do not wait long.
@@ -62,7 +63,7 @@ impl Store {
                 continue;
             }
             let work = move |batch: &mut Batch<'_>| batch.due(most);
-            let task = |reply| committer::Task { work, reply: Some(reply), result: None };
+            let task = |reply| Task { work, reply: Some(reply), result: None };
             match self.ask(lane, task).await {
                 Ok((here, soonest)) => {
                     due.extend(here);

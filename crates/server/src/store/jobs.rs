@@ -4,13 +4,15 @@
 //! Owns their rows and the pause of one or all of them. It does *not* decide when something runs: `billing::campaign` does.
 
 mod definition;
+mod pauses;
 pub use definition::{Definition, StepText};
+pub use pauses::{lift, lift_all, pause, pause_all};
 
 use billing::Time;
 use billing::campaign::{self, Reason, Run, Stage};
 
 use super::db::{Row, Tx};
-use super::{Error, Store, webhooks};
+use super::{Error, Store};
 use crate::{clock, values};
 
 /// What a job is.
@@ -104,7 +106,7 @@ pub fn find(tx: &Tx<'_>, workspace: i64, id: i64) -> Result<Option<Job>, Error> 
 pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> Result<(), Error> {
     let ended = !matches!(run.stage, Stage::Draft | Stage::Launched);
     tx.execute(
-        "update job set stage = ?3, ran = ?4, running_since = ?5, rests_until = 0, launched_at = case when ?3 = 0 then null else
+        "update job set stage = ?3, ran = ?4, running_since = ?5, rests_until = ?6, launched_at = case when ?3 = 0 then null else
            coalesce(launched_at, ?6) end, ended_at = case when ?7 = 1 then ?6 else null end where workspace = ?1 and id = ?2",
         values![workspace, id, run.stage as i64, run.ran, run.running_since, now, ended],
     )?;
@@ -112,76 +114,12 @@ pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> R
         tx.execute("delete from pause where workspace = ?1 and job = ?2", values![workspace, id])?;
         // A piece that is at work now ends under its claim: what its provider does is still paid and kept.
         tx.execute(
-            "update work set due = null where workspace = ?1 and job = ?2 and lease_until = 0",
+            "update work set due = null where workspace = ?1 and job = ?2 and lease_until = 0 and lead in
+               (select w.lead from work w where w.workspace = ?1 and w.job = ?2 and w.due is not null)",
             values![workspace, id],
         )?;
     }
     Ok(())
-}
-
-/// Pauses one job for a reason.
-pub fn pause(tx: &Tx<'_>, workspace: i64, job: &mut Job, why: &Pause, now: Time) -> Result<bool, Error> {
-    let (ran, new) = (job.run.running_since.is_some(), job.run.pause(why.reason, now));
-    if new {
-        tx.execute(
-            "insert into pause (workspace, job, reason, since, needed, available, by) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            values![workspace, job.id, why.reason as i64, now, why.needed, why.available, why.by.as_ref()],
-        )?;
-        save_run(tx, workspace, job.id, &job.run, now)?;
-    }
-    if new && ran {
-        webhooks::campaign(tx, workspace, job, webhooks::Kind::CampaignPaused, now)?;
-    }
-    Ok(new)
-}
-
-/// Takes one reason away from a job.
-pub fn lift(tx: &Tx<'_>, workspace: i64, job: &mut Job, reason: Reason, now: Time) -> Result<bool, Error> {
-    let there = job.run.lift(reason, now);
-    if there {
-        tx.execute(
-            "delete from pause where workspace = ?1 and job = ?2 and reason = ?3",
-            values![workspace, job.id, reason as i64],
-        )?;
-        save_run(tx, workspace, job.id, &job.run, now)?;
-    }
-    if there && job.run.running_since.is_some() {
-        webhooks::campaign(tx, workspace, job, webhooks::Kind::CampaignResumed, now)?;
-    }
-    Ok(there)
-}
-
-/// Pauses everything that is launched. Answers how many campaigns are paused by it.
-pub fn pause_all(
-    tx: &Tx<'_>,
-    workspace: i64,
-    reason: Reason,
-    now: Time,
-    needed: Option<i64>,
-    available: i64,
-) -> Result<i64, Error> {
-    let why = Pause { reason, since: now, needed, available: Some(available), by: None };
-    let mut campaigns = 0;
-    for mut job in launched(tx, workspace)? {
-        let new = pause(tx, workspace, &mut job, &why, now)?;
-        campaigns += i64::from(new && job.kind == JobKind::Campaign);
-    }
-    Ok(campaigns)
-}
-
-/// Takes a reason away from everything. Answers how many campaigns run again.
-pub fn lift_all(tx: &Tx<'_>, workspace: i64, reason: Reason, now: Time) -> Result<i64, Error> {
-    let mut campaigns = 0;
-    for mut job in launched(tx, workspace)? {
-        let there = lift(tx, workspace, &mut job, reason, now)?;
-        campaigns += i64::from(there && job.kind == JobKind::Campaign && job.run.running_since.is_some());
-    }
-    Ok(campaigns)
-}
-
-fn launched(tx: &Tx<'_>, workspace: i64) -> Result<Vec<Job>, Error> {
-    let jobs = tx.query(&format!("{JOB} where workspace = ?1 and stage = 1"), values![workspace], read)?;
-    jobs.into_iter().map(|job| with_pauses(tx, workspace, job)).collect()
 }
 
 fn stage(code: i64) -> Stage {
@@ -292,7 +230,7 @@ impl Store {
             for lead in &leads {
                 added += super::work::add(&batch.tx, workspace, id, *lead, begin)?;
             }
-            super::work::wake(&batch.tx, workspace, id)?;
+            super::work::wake(&batch.tx, workspace, id, batch.now)?;
             Ok(added)
         })
         .await

@@ -1,6 +1,6 @@
 //! Leads and the blocklist. Importing is free; a lead is known by its e-mail, LinkedIn URL or external id.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use billing::Time;
 use serde_json::Value as Json;
@@ -21,6 +21,8 @@ pub enum EmailState {
     Imported = 2,
     /// A provider vouches for it.
     Verified = 3,
+    /// Mail to it came back for good. Only another address takes its place.
+    Bounced = 4,
 }
 
 /// A lead as it is stored.
@@ -42,7 +44,16 @@ pub struct Lead {
 impl Lead {
     /// Whether there is an address that may be written to.
     pub fn usable_email(&self) -> Option<&str> {
-        self.email.as_deref().filter(|_| self.email_state >= EmailState::Imported)
+        let usable = [EmailState::Imported, EmailState::Verified].contains(&self.email_state);
+        self.email.as_deref().filter(|_| usable)
+    }
+
+    /// Whether an address that was found is worth more than the one that there is.
+    pub fn improves(&self, email: &str, state: EmailState) -> bool {
+        match self.email_state {
+            EmailState::Bounced => self.email.as_deref() != Some(email),
+            known => state > known,
+        }
     }
 
     /// Whether a field of an enrichment is filled already.
@@ -76,6 +87,7 @@ fn read(row: &Row<'_>) -> Result<Lead, Error> {
         linkedin_url: row.opt_text(5)?,
         email: row.opt_text(6)?,
         email_state: match row.int(7)? {
+            4 => EmailState::Bounced,
             3 => EmailState::Verified,
             2 => EmailState::Imported,
             1 => EmailState::Unverified,
@@ -174,6 +186,34 @@ pub fn save(tx: &Tx<'_>, workspace: i64, lead: &Lead) -> Result<(), Error> {
     Ok(())
 }
 
+/// The names that leads of a workspace have among their fields.
+fn known_fields(tx: &Tx<'_>, workspace: i64) -> Result<HashSet<String>, Error> {
+    let names = "select name from lead_field where workspace = ?1";
+    Ok(tx.query(names, values![workspace], |row| row.text(0))?.into_iter().collect())
+}
+
+/// Remembers the names of fields that come with leads, so that nobody has to look through all leads for them. Fields are never taken
+/// away from a lead.
+pub fn learn_fields<'a>(
+    tx: &Tx<'_>,
+    workspace: i64,
+    leads: impl IntoIterator<Item = &'a Lead>,
+) -> Result<(), Error> {
+    let names: BTreeSet<&String> = leads.into_iter().flat_map(|lead| lead.fields.keys()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    // One is as soon written as looked for.
+    let known = if names.len() > 1 { known_fields(tx, workspace)? } else { HashSet::new() };
+    for name in names.into_iter().filter(|name| !known.contains(*name)) {
+        tx.execute(
+            "insert into lead_field (workspace, name) values (?1, ?2) on conflict (workspace, name) do nothing",
+            values![workspace, name],
+        )?;
+    }
+    Ok(())
+}
+
 /// Whether a lead is on the blocklist, by its address, its domain or its LinkedIn URL.
 pub fn blocked(tx: &Tx<'_>, workspace: i64, lead: &Lead) -> Result<bool, Error> {
     let email = lead.email.as_deref().unwrap_or("").to_ascii_lowercase();
@@ -193,6 +233,7 @@ impl Store {
         self.write(workspace, move |batch| {
             batch.load(workspace)?;
             let mut imported = Imported::default();
+            learn_fields(&batch.tx, workspace, &leads)?;
             for lead in &leads {
                 let (_, created) = merge(&batch.tx, workspace, lead, batch.now)?;
                 imported.created += i64::from(created);
@@ -231,20 +272,11 @@ impl Store {
         .await
     }
 
-    /// Those of these names that no lead has among its fields. A name that is nowhere costs a look at every lead.
+    /// Those of these names that no lead has among its fields.
     pub async fn unknown_fields(&self, workspace: i64, names: Vec<String>) -> Result<Vec<String>, Error> {
-        // Unlike `like`, this takes letters as they are in both databases.
-        const HAS: &str =
-            "select 1 from lead where workspace = ?1 and replace(fields, ?2, '') <> fields limit 1";
         self.read(move |tx| {
-            let mut unknown = Vec::new();
-            for name in names {
-                let key = format!("{}:", serde_json::Value::from(name.as_str()));
-                if tx.one(HAS, values![workspace, &key], |row| row.int(0))?.is_none() {
-                    unknown.push(name);
-                }
-            }
-            Ok(unknown)
+            let known = known_fields(tx, workspace)?;
+            Ok(names.into_iter().filter(|name| !known.contains(name)).collect())
         })
         .await
     }
@@ -275,6 +307,22 @@ impl Store {
             save(&batch.tx, workspace, &lead)?;
             super::work::stop_lead(batch, workspace, id)?;
             Ok(lead)
+        })
+        .await
+    }
+
+    /// Mail to a lead came back for good: while it has one of these addresses, it gets none any more. Its other steps stay. `false`:
+    /// it has another address, or this was known.
+    pub async fn lead_bounced(&self, workspace: i64, id: i64, addresses: Vec<String>) -> Result<bool, Error> {
+        self.write(workspace, move |batch| {
+            let mut lead = find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)?;
+            let same = lead.email.as_ref().is_some_and(|email| addresses.contains(&email.to_lowercase()));
+            if !same || lead.email_state == EmailState::Bounced {
+                return Ok(false);
+            }
+            lead.email_state = EmailState::Bounced;
+            save(&batch.tx, workspace, &lead)?;
+            Ok(true)
         })
         .await
     }

@@ -11,12 +11,15 @@ mod answers;
 pub mod auto_buy;
 pub mod batch;
 pub mod budgets;
+pub mod calls;
 pub mod canonical;
+pub mod changes;
 pub mod codec;
 pub mod committer;
 pub mod db;
 pub mod doubts;
 pub mod due;
+pub mod embed_tokens;
 pub mod entry;
 pub mod jobs;
 pub mod journal;
@@ -34,12 +37,14 @@ pub mod payments;
 pub mod people;
 pub mod postgres;
 pub mod queries;
+pub mod queues;
 pub mod senders;
 pub mod sqlite;
 pub mod statements;
 pub mod subscriptions;
 pub mod summary;
 pub mod syncer;
+pub mod task;
 pub mod webhooks;
 pub mod work;
 pub mod workspaces;
@@ -49,10 +54,11 @@ use std::sync::{Arc, Mutex};
 
 use billing::Refusal;
 use billing::budget::Over;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::Clock;
 use batch::Batch;
+use changes::Changes;
 use committer::{LaneState, Request};
 use db::{Connection, Tx};
 pub use open::Place;
@@ -130,9 +136,6 @@ const READERS: usize = 4;
 /// How many requests may wait for the writer before callers wait for a place.
 const QUEUE: usize = 16_384;
 
-/// In `changes`: any workspace may have changed.
-pub const ANY_WORKSPACE: i64 = i64::MIN;
-
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -145,7 +148,7 @@ struct Shared {
     readers: Mutex<Vec<Connection>>,
     lanes: Vec<Lane>,
     reading: Semaphore,
-    changes: broadcast::Sender<i64>,
+    changes: Arc<Changes>,
     clock: Clock,
     died: tokio::sync::watch::Receiver<bool>,
     is_shared: bool,
@@ -163,9 +166,9 @@ impl Store {
         &self.shared.clock
     }
 
-    /// The workspaces whose account changed, as their commits happen. A slow listener misses some.
-    pub fn changes(&self) -> broadcast::Receiver<i64> {
-        self.shared.changes.subscribe()
+    /// Tells whose account changed, once that is durable.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.shared.changes
     }
 
     /// Ends once the writer has stopped, which it does when the disk fails.
@@ -210,7 +213,7 @@ impl Store {
         work: impl Fn(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let task = committer::Task { work, reply: Some(reply), result: None };
+        let task = task::Task { work, reply: Some(reply), result: None };
         self.send(workspace, Request::Work(Box::new(task))).await?;
         answer.await.map_err(|_| stopping())?
     }
@@ -246,7 +249,7 @@ impl Store {
         };
         for lane in lanes {
             if !self.is_written(lane).await? {
-                let task = |reply| committer::Task {
+                let task = |reply| task::Task {
                     work: move |batch: &mut Batch<'_>| batch.catch_up(whose),
                     reply: Some(reply),
                     result: None,
@@ -283,7 +286,7 @@ impl Store {
         work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let look = committer::Look { whose, work: Some((work, reply)) };
+        let look = task::Look { whose, work: Some((work, reply)) };
         self.send(whose.unwrap_or(0), Request::Work(Box::new(look))).await?;
         answer.await.map_err(|_| stopping())?
     }

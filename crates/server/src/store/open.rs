@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::accounts::Workspaces;
+use super::changes::Changes;
 use super::committer::{LaneState, Request, Writer};
 use super::db::Connection;
 use super::sqlite::writing::Writing;
-use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite, syncer};
+use super::syncer::Syncer;
+use super::{Error, Lane, QUEUE, READERS, Shared, Store, database_file, postgres, sqlite};
 use crate::clock::Clock;
 
 /// Where the database is.
@@ -24,9 +26,6 @@ pub enum Place {
     /// A PostgreSQL server, for any number of nodes.
     Postgres(postgres::schema::Place),
 }
-
-/// How many changes a listener may be behind before it misses some.
-const CHANGES: usize = 4_096;
 
 impl Store {
     /// Opens the database, creating or migrating it, and starts its writers. `start` is the manual clock's start; it counts
@@ -112,7 +111,7 @@ struct Starting {
 impl Starting {
     /// Recovers every lane, and starts its writer.
     fn begin(mut self, lanes: Vec<(Lane, mpsc::Receiver<Request>, Connection)>) -> Result<Store, Error> {
-        let (changes, _) = broadcast::channel(CHANGES);
+        let changes = Arc::new(Changes::default());
         let (dead, died) = tokio::sync::watch::channel(false);
         let dead = Arc::new(dead);
         let mut reachable = Vec::with_capacity(lanes.len());
@@ -122,9 +121,8 @@ impl Starting {
             let log = self.log.take();
             let connection = match (connection, log) {
                 (Connection::Sqlite(connection), Some(log)) => {
-                    let writing = syncer::start(log, changes.clone(), dead.clone()).and_then(|syncer| {
-                        Writing::start(connection, syncer, state.clone(), lane.queue.downgrade())
-                    });
+                    let syncer = Arc::new(Syncer::new(log, changes.clone(), dead.clone()));
+                    let writing = Writing::start(connection, syncer, state.clone(), lane.queue.downgrade());
                     let writing =
                         writing.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
                     Connection::Writing(Box::new(writing))

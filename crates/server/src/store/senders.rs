@@ -1,11 +1,13 @@
 //! Whom a workspace sends from, and how much each may send: a number a day, hours of the day, and a pause between two.
 //!
 //! Owns the rows and the count of what was sent. It does *not* know what a mail server is: `access` is sealed bytes here.
+//! `mailbox` has what comes back.
 //!
 //! Invariant: a place of a sender is taken before a send is begun, in the transaction of its claim, and given back only when the
 //! send certainly did not happen. So a sender never sends more than its limit, whatever ends in between.
 
 mod hours;
+mod mailbox;
 
 use billing::Time;
 use billing::campaign::Channel;
@@ -16,6 +18,7 @@ use super::{Error, Store};
 use crate::{calendar, clock, values};
 
 pub use hours::Hours;
+pub use mailbox::{Look, Mailbox};
 
 /// How many senders a workspace has at most.
 pub const MAX_SENDERS: i64 = 200;
@@ -51,6 +54,8 @@ pub struct Sender {
     pub server: Option<String>,
     /// How that server is reached, sealed.
     pub access: Option<Vec<u8>>,
+    /// Where answers and bounces are looked for.
+    pub mailbox: Option<Mailbox>,
     pub daily_limit: i64,
     pub hours: Option<Hours>,
     /// Seconds between two sends.
@@ -71,8 +76,9 @@ pub struct Slot {
     pub day: i64,
 }
 
-const SENDER: &str = "select id, kind, address, account, server, access, daily_limit, hours, spacing, active, day, taken, next_at,
-    created_at from sender";
+const SENDER: &str = "select s.id, s.kind, s.address, s.account, s.server, s.access, s.daily_limit, s.hours, s.spacing, s.active, s.day,
+      s.taken, s.next_at, s.created_at, m.server, m.access, m.looked_at, m.detail
+    from sender s left join mailbox m on m.workspace = s.workspace and m.sender = s.id where s.workspace = ?1";
 
 fn read(row: &Row<'_>) -> Result<Sender, Error> {
     Ok(Sender {
@@ -90,6 +96,7 @@ fn read(row: &Row<'_>) -> Result<Sender, Error> {
         taken: row.int(11)?,
         next_at: row.time(12)?,
         created_at: row.time(13)?,
+        mailbox: mailbox::read(row, 14)?,
     })
 }
 
@@ -144,7 +151,7 @@ pub(super) fn give_back(tx: &Tx<'_>, workspace: i64, slot: Slot) -> Result<(), E
 
 /// One sender.
 pub(super) fn find(tx: &Tx<'_>, workspace: i64, id: i64) -> Result<Option<Sender>, Error> {
-    tx.one(&format!("{SENDER} where workspace = ?1 and id = ?2"), values![workspace, id], read)
+    tx.one(&format!("{SENDER} and s.id = ?2"), values![workspace, id], read)
 }
 
 /// Refuses a sender that the workspace does not have.
@@ -185,6 +192,7 @@ impl Store {
                     batch.now
                 ],
             )?;
+            mailbox::keep(tx, workspace, new.id, (None, new.mailbox.as_ref()), batch.now)?;
             find(tx, workspace, new.id)?.ok_or(Error::NotFound)
         })
         .await
@@ -221,6 +229,7 @@ impl Store {
                     next_at
                 ],
             )?;
+            mailbox::keep(tx, workspace, id, (old.mailbox.as_ref(), new.mailbox.as_ref()), batch.now)?;
             // What waited for this sender is looked at again.
             tx.execute(
                 "update job set rests_until = 0 where workspace = ?1 and rests_until > 0",
@@ -244,7 +253,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Sender>, Error> {
         self.read(move |tx| {
-            let page = format!("{SENDER} where workspace = ?1 and id < ?2 order by id desc limit ?3");
+            let page = format!("{SENDER} and s.id < ?2 order by s.id desc limit ?3");
             tx.query(&page, values![workspace, before.unwrap_or(i64::MAX), limit], read)
         })
         .await

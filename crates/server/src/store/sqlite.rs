@@ -4,6 +4,7 @@
 //!
 //! Invariant: a database of a newer schema is left untouched.
 
+mod plans;
 pub mod writing;
 
 use std::fs::File;
@@ -17,8 +18,9 @@ use tokio::sync::mpsc;
 
 use super::Error;
 use super::batch::Batch;
-use super::committer::{self, LaneState, Request};
+use super::committer::{LaneState, Request};
 use super::db::Tx;
+use super::task::Task;
 use crate::clock::Clock;
 
 /// The schema this program writes.
@@ -60,7 +62,12 @@ pub(super) fn open(path: &Path, start: Option<billing::Time>) -> Result<(Connect
     prepare(&writer).map_err(describe)?;
     let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
     // Whoever held a lease in this directory is gone: the lock says so.
-    writer.execute("update work set lease_until = 0 where lease_until > 0", []).map_err(describe)?;
+    writer
+        .execute_batch(
+            "update job set rests_until = 0 where (workspace, id) in (select workspace, job from work where slot_day is not null);
+             update work set lease_until = 0 where slot_day is not null and lease_until > 0",
+        )
+        .map_err(describe)?;
     Ok((writer, clock))
 }
 
@@ -93,6 +100,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
     if version < 1 {
         let tx = connection.transaction().map_err(describe)?;
         tx.execute_batch(SCHEMA).map_err(describe)?;
+        tx.execute_batch(plans::STATISTICS).map_err(describe)?;
         tx.pragma_update(None, "user_version", 1).map_err(describe)?;
         tx.commit().map_err(describe)?;
     }
@@ -203,8 +211,7 @@ fn keep(
                 if quiet || follows {
                     let most = if quiet { behind.saturating_sub(QUIET) } else { usize::MAX };
                     let work = move |batch: &mut Batch<'_>| batch.catch_up_until(most);
-                    let request =
-                        Request::Work(Box::new(committer::Task { work, reply: None, result: None }));
+                    let request = Request::Work(Box::new(Task { work, reply: None, result: None }));
                     let _ = queue.upgrade().map(|queue| queue.try_send(request));
                 }
                 *before = (behind, journal);
@@ -213,7 +220,7 @@ fn keep(
                 // Which pages are on the disk is not known any more, and a later checkpoint would not move all of them again.
                 let work = |_: &mut Batch<'_>| Err::<(), _>(Error::Broken("a checkpoint failed".to_owned()));
                 for queue in lanes.iter().filter_map(|(queue, _)| queue.upgrade()) {
-                    let request = committer::Task { work, reply: None, result: None };
+                    let request = Task { work, reply: None, result: None };
                     let _ = queue.blocking_send(Request::Work(Box::new(request)));
                 }
                 return;

@@ -1,19 +1,20 @@
 //! Answers, once what they say is durable.
 //!
 //! Owns the sync of a directory's log. It does *not* commit.
+//!
+//! Invariant: once a sync failed, nobody is told again that something is durable.
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use super::Error;
 use super::accounts::Workspaces;
+use super::changes::Changes;
 use super::committer::{Answer, Request};
 
-/// How many commits may wait for one sync: the writer waits with the next.
-const UNSYNCED: usize = 4;
 /// Nobody knows what a disk kept that failed.
 pub const DISK_FAILED: &str =
     "the disk failed: whether this was written is known after a restart, by its key";
@@ -30,9 +31,9 @@ pub struct Done {
 
 impl Done {
     /// Answers everybody, and tells who listens.
-    pub fn tell(self, changes: &broadcast::Sender<i64>, nodes: Option<&mpsc::UnboundedSender<Workspaces>>) {
+    pub fn tell(self, changes: &Changes, nodes: Option<&mpsc::UnboundedSender<Workspaces>>) {
         for workspace in &self.changed {
-            let _ = changes.send(*workspace);
+            changes.tell(*workspace);
         }
         if let Some(nodes) = nodes.filter(|_| !self.changed.is_empty()) {
             let _ = nodes.send(self.changed);
@@ -46,36 +47,38 @@ impl Done {
     }
 }
 
-/// Starts a thread that syncs a log, and one that then answers what was committed before. While they do, the writer goes on: the
-/// next commits share the next sync, which begins before all of these answers are out. What a reader sees may be some
-/// milliseconds ahead of what a power cut would leave; nobody was told that it is there.
-///
-/// # Errors
-/// When no thread can be started.
-pub fn start(
+/// The log of a directory, and whom to tell what it has.
+pub struct Syncer {
     log: File,
-    changes: broadcast::Sender<i64>,
-    dead: Arc<tokio::sync::watch::Sender<bool>>,
-) -> std::io::Result<SyncSender<Done>> {
-    let (sender, committed) = sync_channel::<Done>(UNSYNCED);
-    let (synced, durable) = sync_channel::<Vec<Done>>(UNSYNCED);
-    let tell = move || durable.into_iter().flatten().for_each(|done| done.tell(&changes, None));
-    std::thread::Builder::new().name("teller".to_owned()).spawn(tell)?;
-    let work = move || {
-        while let Ok(first) = committed.recv() {
-            let all: Vec<Done> = std::iter::once(first).chain(committed.try_iter()).collect();
-            if let Err(error) = log.sync_data() {
+    changes: Arc<Changes>,
+    dead: Arc<watch::Sender<bool>>,
+    failed: AtomicBool,
+}
+
+impl Syncer {
+    /// For a log that works so far.
+    pub fn new(log: File, changes: Arc<Changes>, dead: Arc<watch::Sender<bool>>) -> Syncer {
+        Syncer { log, changes, dead, failed: AtomicBool::new(false) }
+    }
+
+    /// Syncs what was committed, then answers it; whoever committed it does this itself, because waking a thread for it takes as
+    /// long as a sync. What a reader sees meanwhile may be some milliseconds ahead of what a power cut would leave; nobody was
+    /// told that it is there. `false`: the disk failed.
+    pub fn answer(&self, all: Vec<Done>) -> bool {
+        let works = !self.failed.load(Ordering::Acquire);
+        let synced = if works { self.log.sync_data() } else { Err(std::io::Error::other(DISK_FAILED)) };
+        match synced {
+            Ok(()) => all.into_iter().for_each(|done| done.tell(&self.changes, None)),
+            Err(error) => {
+                self.failed.store(true, Ordering::Release);
                 tracing::error!(%error, "the disk failed");
-                let _ = dead.send(true);
-                return all.into_iter().for_each(|done| done.fail(DISK_FAILED));
-            }
-            if synced.send(all).is_err() {
-                return;
+                let _ = self.dead.send(true);
+                all.into_iter().for_each(|done| done.fail(DISK_FAILED));
+                return false;
             }
         }
-    };
-    std::thread::Builder::new().name("syncer".to_owned()).spawn(work)?;
-    Ok(sender)
+        true
+    }
 }
 
 /// The answer of each request that is a post.

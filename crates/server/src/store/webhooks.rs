@@ -16,7 +16,7 @@ use crate::{clock, id, values};
 
 pub use deliver::{Attempt, Delivery, DeliveryState, Logged, Verdict, event_id};
 pub use tell::Kind;
-pub(super) use tell::{campaign, credits, in_doubt, tell};
+pub(super) use tell::{campaign, credits, in_doubt, is_wanted, tell};
 
 /// How many endpoints a workspace may have.
 const MAX_ENDPOINTS: i64 = 20;
@@ -65,6 +65,13 @@ pub struct EndpointChange {
     pub state: Option<EndpointState>,
 }
 
+impl Endpoint {
+    /// Where it is, for everybody but those who may change it: without what may be secret in the address.
+    pub fn place(&self) -> String {
+        place(&self.url)
+    }
+}
+
 const ENDPOINT: &str =
     "select id, url, description, events, status, failing_since, created_at from webhook_endpoint";
 
@@ -90,7 +97,16 @@ fn find(tx: &Tx<'_>, workspace: i64, id: i64) -> Result<Endpoint, Error> {
 fn in_words(endpoint: &Endpoint) -> String {
     let state = if endpoint.state == EndpointState::Enabled { "on" } else { "off" };
     let events = if endpoint.kinds.is_empty() { "all events".to_owned() } else { stored(&endpoint.kinds) };
-    format!("{}, {state}, {events}", endpoint.url)
+    format!("{}, {state}, {events}", endpoint.place())
+}
+
+/// An address without what may be secret in it: user and password, the query, and what follows a `#`.
+fn place(url: &str) -> String {
+    let bare = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = bare.split_once("://").unwrap_or(("", bare));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}{}", if bare.len() < url.len() { "?…" } else { "" })
 }
 
 fn told(
@@ -130,7 +146,7 @@ impl Store {
                  values (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)",
                 values![workspace, id, &new.url, &new.description, stored(&new.kinds), &secret, batch.now],
             )?;
-            told(batch, workspace, &actor, ("webhook.created", id), (None, Some(&new.url)))?;
+            told(batch, workspace, &actor, ("webhook.created", id), (None, Some(&place(&new.url))))?;
             find(&batch.tx, workspace, id)
         })
         .await
@@ -216,7 +232,7 @@ impl Store {
     pub async fn delete_endpoint(&self, workspace: i64, id: i64, actor: String) -> Result<(), Error> {
         self.write(workspace, move |batch| {
             let gone = find(&batch.tx, workspace, id)?;
-            told(batch, workspace, &actor, ("webhook.deleted", id), (Some(&gone.url), None))?;
+            told(batch, workspace, &actor, ("webhook.deleted", id), (Some(&gone.place()), None))?;
             for table in [
                 "webhook_delivery where workspace = ?1 and endpoint = ?2",
                 "webhook_endpoint where workspace = ?1 and id = ?2",

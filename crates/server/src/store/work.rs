@@ -12,11 +12,13 @@ mod hold;
 mod lead;
 
 use billing::account::{Hold, HoldStatus};
-use billing::campaign::{self, Facts, Position};
+use billing::campaign::{self, Facts, Position, Stage};
 use billing::ledger::HoldTerms;
 use billing::{Seq, Time};
+use futures_util::future::join_all;
 
 use super::batch::Batch;
+use super::calls::Call;
 use super::db::Tx;
 use super::jobs::{self, Job};
 use super::leads::{self, Lead};
@@ -30,7 +32,7 @@ pub(in crate::store) use hold::{put_back, return_left};
 pub use lead::{finish_if_done, hold_changed, stop_lead};
 
 /// How long a claim lasts, in seconds: longer than three attempts of the slowest provider.
-const LEASE_SECONDS: i64 = 300;
+pub(in crate::store) const LEASE_SECONDS: i64 = 300;
 
 /// Where the positions of steps begin in the stored number.
 pub const STEPS: i64 = 1_000;
@@ -82,6 +84,8 @@ pub struct Claim {
     pub hold: Option<Hold>,
     /// What can be spent now.
     pub available: i64,
+    /// What was heard under this claim and is not noted yet.
+    pub heard: Vec<Call>,
 }
 
 /// How a piece ended.
@@ -155,15 +159,23 @@ pub fn add(
 
 /// What the oldest due piece costs that waits only for credits, where that is known.
 pub fn oldest_due_cost(tx: &Tx<'_>, workspace: i64) -> Result<Option<i64>, Error> {
+    // Of each job the first piece by an index, however many there are.
     let oldest = tx.one(
-        "select w.cost from job j join work w on w.workspace = j.workspace and w.job = j.id
-         where j.workspace = ?1 and j.stage = 1 and w.due <= j.ran
-           and not exists (select 1 from pause p where p.workspace = j.workspace and p.job = j.id and p.reason <> 0)
-         order by j.ran - w.due desc, w.cost is null, w.job, w.lead limit 1",
+        "select max(j.ran - (select min(w.due) from work w where w.workspace = j.workspace and w.job = j.id and w.due is not null))
+         from job j where j.workspace = ?1 and j.stage = 1
+           and not exists (select 1 from pause p where p.workspace = j.workspace and p.job = j.id and p.reason <> 0)",
         values![workspace],
         |row| row.opt_int(0),
     )?;
-    Ok(oldest.flatten())
+    let Some(oldest) = oldest.flatten().filter(|waited| *waited >= 0) else { return Ok(None) };
+    tx.one(
+        "select w.cost from work w join job j on j.workspace = w.workspace and j.id = w.job
+         where w.workspace = ?1 and w.cost is not null and w.due = j.ran - ?2 and j.stage = 1
+           and not exists (select 1 from pause p where p.workspace = j.workspace and p.job = j.id and p.reason <> 0)
+         order by w.job, w.lead limit 1",
+        values![workspace, oldest],
+        |row| row.int(0),
+    )
 }
 
 impl Claim {
@@ -174,7 +186,7 @@ impl Claim {
 }
 
 impl Store {
-    /// Claims up to `limit` pieces that are due: jobs take turns, each gives its oldest.
+    /// Claims up to `limit` pieces that are due: jobs take turns, each gives its latest steps and of these the oldest.
     pub async fn claim(&self, limit: usize) -> Result<Vec<Claim>, Error> {
         self.claim_but(limit, &Away::default()).await
     }
@@ -183,16 +195,21 @@ impl Store {
     pub async fn claim_but(&self, limit: usize, away: &Away) -> Result<Vec<Claim>, Error> {
         let now = self.clock().now();
         let jobs = self.read(move |tx| due_jobs(tx, limit, now)).await?;
-        let share = limit.div_ceil(jobs.len().max(1));
-        let mut claims = Vec::new();
-        for (workspace, id) in jobs {
-            let most = share.min(limit - claims.len());
+        let share = (limit / jobs.len().max(1)).max(1);
+        // Side by side, so that they share a commit.
+        let claims = jobs.into_iter().map(|(workspace, id)| {
             let closed = away.of(workspace);
-            claims.extend(
-                self.write(workspace, move |batch| claim(batch, workspace, id, most, &closed)).await?,
-            );
+            self.write(workspace, move |batch| claim(batch, workspace, id, share, &closed))
+        });
+        let (mut claimed, mut failed) = (Vec::new(), None);
+        for claims in join_all(claims).await {
+            match claims {
+                Ok(claims) => claimed.extend(claims),
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(claims)
+        // What was claimed is worked on, whatever became of the others.
+        failed.filter(|_| claimed.is_empty()).map_or(Ok(claimed), Err)
     }
 
     /// Sets the credits of a piece aside.
@@ -235,12 +252,12 @@ impl Store {
                 values![now],
                 |row| row.opt_time(0),
             )?;
-            // A job whose senders are closed looks again when the first of them opens.
+            // A job that has nothing to do looks again when something is due or somebody opens.
             let rested =
                 "select min(rests_until) from job where running_since is not null and rests_until > ?1";
             let rested = tx.one(rested, values![now], |row| row.opt_time(0))?.flatten();
             // What another node has had in hand when it ended is taken up when its lease lapses.
-            let lapse = "select min(lease_until) from work where lease_until > ?1 and due is not null";
+            let lapse = "select min(lease_until) from work where slot_day is not null and lease_until > ?1";
             let lapse = tx.one(lapse, values![now], |row| row.opt_time(0))?.flatten();
             Ok(next.flatten().into_iter().chain(rested).chain(lapse).min())
         })
@@ -248,20 +265,32 @@ impl Store {
     }
 }
 
-/// The jobs that have something to do that can be paid, the one served longest ago first.
+/// The jobs that may have something to do that can be paid, the one served longest ago first. A job that found nothing to do
+/// rests until there may be, so that thousands of them cost nothing. Before them those in which a claim broke off, also when they
+/// are paused: what is held there is not held any longer than it must.
 fn due_jobs(tx: &Tx<'_>, limit: usize, now: Time) -> Result<Vec<(i64, i64)>, Error> {
-    tx.query(
-        "select j.workspace, j.id from job j join account a on a.workspace = j.workspace
-         where j.running_since is not null and j.rests_until <= ?1 and a.out_since is null and (a.needed is null or a.needed <= a.available)
-           and exists (select 1 from work w where w.workspace = j.workspace and w.job = j.id
-             and w.due <= j.ran + ?1 - j.running_since and w.lease_until <= ?1)
-         order by j.served limit ?2",
+    let mut jobs = tx.query(
+        "select distinct w.workspace, w.job from work w join job j on j.workspace = w.workspace and j.id = w.job
+         where w.slot_day is not null and w.hold is not null and w.lease_until <= ?1 and j.stage = 1 limit ?2",
         values![now, limit],
         |row| Ok((row.int(0)?, row.int(1)?)),
-    )
+    )?;
+    let due = tx.query(
+        "select j.workspace, j.id from job j join account a on a.workspace = j.workspace
+         where j.running_since is not null and j.rests_until <= ?1 and a.out_since is null and (a.needed is null or a.needed <= a.available)
+         order by j.rests_until, j.served limit ?2",
+        values![now, limit],
+        |row| Ok((row.int(0)?, row.int(1)?)),
+    )?;
+    for job in due {
+        if jobs.len() < limit && !jobs.contains(&job) {
+            jobs.push(job);
+        }
+    }
+    Ok(jobs)
 }
 
-/// Claims the oldest due pieces of a job. Whoever comes second finds them leased.
+/// Claims what is due of a job. Whoever comes second finds it leased.
 fn claim(
     batch: &mut Batch<'_>,
     workspace: i64,
@@ -275,16 +304,15 @@ fn claim(
     let (available, watch) = (cached.account.available, cached.watch);
     let waits = watch.out_since.is_some() || watch.needed.is_some_and(|needed| needed > available);
     let job = jobs::find(&batch.tx, workspace, id)?;
-    let Some(job) = job.filter(|job| job.run.running_since.is_some() && !waits) else { return Ok(claims) };
-    let gated = !job.definition.senders.is_empty() || !closed.is_empty();
-    let (due, rests_until) = if gated {
+    let Some(job) = job.filter(|job| job.run.stage == Stage::Launched) else { return Ok(claims) };
+    let (due, rests_until) = if job.run.running_since.is_some() && !waits {
         gate::due(batch, workspace, &job, limit, closed)?
     } else {
-        (oldest(&batch.tx, workspace, &job, limit, now)?, Time(0))
+        (gate::left(batch, workspace, &job, limit)?, now)
     };
     for Due { lead, position, epoch, hold, attempts, sender, slot } in due {
-        // A piece of a job that keeps limits says that it is at work, also when it takes no place.
-        let slot_day = gated.then(|| slot.map_or(gate::NO_PLACE, |slot| slot.day));
+        // It says that it is at work, also when it takes no place.
+        let slot_day = slot.map_or(gate::NO_PLACE, |slot| slot.day);
         batch.tx.execute(
             "update work set epoch = ?4, lease_until = ?5, slot_day = ?6, sender = coalesce(?7, sender)
              where workspace = ?1 and job = ?2 and lead = ?3",
@@ -315,6 +343,7 @@ fn claim(
             slot,
             hold,
             available,
+            heard: Vec::new(),
         });
     }
     batch.tx.execute(
@@ -335,30 +364,11 @@ struct Due {
     slot: Option<Slot>,
 }
 
-fn oldest(tx: &Tx<'_>, workspace: i64, job: &Job, limit: usize, now: Time) -> Result<Vec<Due>, Error> {
-    tx.query(
-        "select lead, position, epoch, hold, attempts from work
-         where workspace = ?1 and job = ?2 and due <= ?3 and lease_until <= ?4 order by due limit ?5",
-        values![workspace, job.id, job.run.running_time(now), now, limit],
-        |row| {
-            Ok(Due {
-                lead: row.int(0)?,
-                position: position(row.int(1)?),
-                epoch: row.int(2)? + 1,
-                hold: row.opt_int(3)?,
-                attempts: row.int(4)?,
-                sender: None,
-                slot: None,
-            })
-        },
-    )
-}
-
-/// Something of a job may have become due or possible: it does not rest any longer.
-pub(in crate::store) fn wake(tx: &Tx<'_>, workspace: i64, job: i64) -> Result<(), Error> {
+/// Something of a job may be due or possible from a moment on: it does not rest any longer than that.
+pub(in crate::store) fn wake(tx: &Tx<'_>, workspace: i64, job: i64, at: Time) -> Result<(), Error> {
     tx.execute(
-        "update job set rests_until = 0 where workspace = ?1 and id = ?2 and rests_until > 0",
-        values![workspace, job],
+        "update job set rests_until = ?3 where workspace = ?1 and id = ?2 and rests_until > ?3",
+        values![workspace, job, at],
     )?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use billing::Time;
 use sha2::{Digest, Sha256};
 
+use super::batch::Batch;
 use super::db::{Row, Tx};
 use super::subscriptions::{Standing, Terms, periods};
 use super::{Error, Store, logbook, people};
@@ -93,6 +94,18 @@ pub(super) fn find(tx: &Tx<'_>, id: i64) -> Result<Workspace, Error> {
     tx.one(&format!("{WORKSPACE} where workspace = ?1"), values![id], read)?.ok_or(Error::NotFound)
 }
 
+fn make(batch: &mut Batch<'_>, id: i64, new: &NewWorkspace) -> Result<Workspace, Error> {
+    insert(&batch.tx, id, new, batch.now)?;
+    if let Some(email) = &new.admin_email {
+        people::admit_admin(batch, id, None, email)?;
+    }
+    let workspace = find(&batch.tx, id)?;
+    if let Some(terms) = new.terms.as_ref().filter(|_| !workspace.pays()) {
+        periods::begin(batch, &workspace, terms, workspace.anchor)?;
+    }
+    find(&batch.tx, id)
+}
+
 impl Store {
     /// Makes a workspace and grants its first period. With an external id that exists: the existing one (`false`), or a
     /// conflict when the request differs.
@@ -116,15 +129,21 @@ impl Store {
                     return Err(Error::Conflict("external_id_taken", detail));
                 }
             }
-            insert(tx, id, &new, batch.now)?;
-            if let Some(email) = &new.admin_email {
-                people::admit_admin(batch, id, None, email)?;
+            Ok((make(batch, id, &new)?, true))
+        })
+        .await
+    }
+
+    /// Makes the first workspace of a new server, for its first Admin. Of two at the same time one makes it.
+    pub async fn create_first_workspace(&self, new: NewWorkspace) -> Result<Workspace, Error> {
+        let id = clock::fresh_id();
+        self.write(id, move |batch| {
+            let first =
+                "insert into meta (name, value) values ('first_admin', ?1) on conflict (name) do nothing";
+            if batch.tx.execute(first, values![id.to_string()])? == 0 {
+                return Err(Error::Conflict("not_new", "this server has its first workspace already"));
             }
-            let workspace = find(&batch.tx, id)?;
-            if let Some(terms) = new.terms.as_ref().filter(|_| !workspace.pays()) {
-                periods::begin(batch, &workspace, terms, workspace.anchor)?;
-            }
-            Ok((find(&batch.tx, id)?, true))
+            make(batch, id, &new)
         })
         .await
     }

@@ -209,7 +209,9 @@ async fn the_console_is_the_operators_and_looking_in_is_written_down() {
     let workspace = site.workspace("Workspace 0001").await;
     let own = format!("/admin/workspaces/{}", id::workspace(workspace));
     let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
-    for path in [&own[..], "/admin/unconfirmed", "/admin/deliveries", "/admin/log"] {
+    for path in
+        [&own[..], "/admin/unconfirmed", "/admin/margin", "/admin/deliveries", "/admin/health", "/admin/log"]
+    {
         assert_eq!(admin.get(path).await.0, StatusCode::FORBIDDEN, "{path}");
     }
     for act in ["adjust", "refund", "resolve", "repay"] {
@@ -220,6 +222,12 @@ async fn the_console_is_the_operators_and_looking_in_is_written_down() {
     assert_eq!(admin.post(&retry, &[]).await.0, StatusCode::FORBIDDEN);
     assert_eq!(site.available(workspace).await, 10_000);
     let operator = site.sign_in(None, LinkRole::Operator).await;
+    let (_, page) = operator.get("/admin/margin?from=2026-01-01&to=2026-02-01").await;
+    assert!(page.contains("No provider was called") && page.contains("value=\"2026-01-01\""), "{page}");
+    for wrong in ["from=soon", "from=2026-02-01&to=2026-02-01"] {
+        let (status, _) = operator.get(&format!("/admin/margin?{wrong}")).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    }
     for missing in [id::workspace(workspace + 1), "x".to_owned()] {
         assert_eq!(operator.get(&format!("/admin/workspaces/{missing}")).await.0, StatusCode::NOT_FOUND);
         assert_eq!(operator.post(&format!("/admin/open/{missing}"), &[]).await.0, StatusCode::NOT_FOUND);

@@ -10,6 +10,7 @@ use crate::http::{OPERATOR, Server};
 const SITE: &str = "https://app.example.com";
 
 struct Token {
+    id: String,
     token: String,
     chip: String,
     events: String,
@@ -20,7 +21,7 @@ async fn token(server: &Server, ws: &str, body: Value) -> Token {
     let text = |name: &str| made[name].as_str().expect("text").to_owned();
     assert!(text("expires_at").as_str() > "2027" && made["origins"].is_array(), "{made}");
     assert!(text("script_url").starts_with(&server.url));
-    Token { token: text("token"), chip: text("chip_url"), events: text("events_url") }
+    Token { id: text("id"), token: text("token"), chip: text("chip_url"), events: text("events_url") }
 }
 
 /// Asks as a page of a site does; without one, as a program.
@@ -82,7 +83,7 @@ async fn a_token_shows_one_balance_to_the_sites_it_names() {
 async fn a_token_is_good_for_nothing_else() {
     let server = Server::open().await;
     let ws = server.workspace("One").await;
-    let Token { token, events, chip } = token(&server, &ws, json!({ "origins": [SITE] })).await;
+    let Token { token, events, chip, .. } = token(&server, &ws, json!({ "origins": [SITE] })).await;
     assert_eq!(server.send(&token, "GET", &format!("{ws}/balance"), "", String::new()).await.status, 200);
     for (method, path) in [
         ("GET", String::new()),
@@ -194,4 +195,53 @@ async fn bad_input_names_the_field_and_others_get_nothing() {
     );
     let missing = format!("{ws}x/embed_tokens");
     server.send(OPERATOR, "POST", &missing, "", body).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn tokens_are_listed_and_revoked_one_by_one() {
+    let server = Server::open().await;
+    let (ws, other) = (server.workspace("One").await, server.workspace("Two").await);
+    server.grant(&ws, 100).await;
+    let (one, two) = (token(&server, &ws, json!({ "origins": [SITE] })).await, {
+        let body = json!({ "origins": [SITE, "http://localhost:3000"], "expires_in_seconds": 60 });
+        token(&server, &ws, body).await
+    });
+    let path = format!("{ws}/embed_tokens");
+    let list = server.get(&path).await.about_a_workspace(200);
+    let expected = json!([
+        { "id": two.id, "origins": [SITE, "http://localhost:3000"], "created_at": "2027-01-31T10:00:00Z",
+            "expires_at": "2027-01-31T10:01:00Z" },
+        { "id": one.id, "origins": [SITE], "created_at": "2027-01-31T10:00:00Z",
+            "expires_at": "2027-02-01T10:00:00Z" },
+    ]);
+    assert_eq!(list["items"], expected, "without what they are used by");
+    assert_eq!(server.get(&format!("{other}/embed_tokens")).await.body["items"], json!([]));
+    let first = server.get(&format!("{path}?limit=1")).await.body;
+    let next = first["next_cursor"].as_str().expect("a cursor").to_owned();
+    let second = server.get(&format!("{path}?limit=1&cursor={next}")).await.body;
+    assert_eq!((&first["items"][0]["id"], &second["items"][0]["id"]), (&json!(two.id), &json!(one.id)));
+
+    let mut stream = ask(&one.events, Some(SITE)).await;
+    assert!(balance(&mut stream).await.is_some());
+    for foreign in
+        [format!("{other}/embed_tokens/{}", one.id), format!("{path}/emb_x"), format!("{path}/{}", "emb_")]
+    {
+        server.send(OPERATOR, "DELETE", &foreign, "", String::new()).await.problem(404, "not_found");
+    }
+    let revoke = format!("{path}/{}", one.id);
+    assert_eq!(server.send(OPERATOR, "DELETE", &revoke, "", String::new()).await.status, 204);
+    server.send(OPERATOR, "DELETE", &revoke, "", String::new()).await.problem(404, "not_found");
+    assert_eq!(ask(&one.events, Some(SITE)).await.status(), StatusCode::UNAUTHORIZED);
+    let page = ask(&one.chip, None).await;
+    assert_eq!(page.status(), StatusCode::UNAUTHORIZED);
+    let policy = header(&page, "content-security-policy").expect("a policy").to_owned();
+    assert!(policy.ends_with("frame-ancestors https://app.example.com"), "its site may show that: {policy}");
+    assert!(!page.text().await.expect("text").contains("data-available"));
+    crate::webhooks::charge(&server, &ws, "a", 1).await;
+    assert_eq!(balance(&mut stream).await, None, "what was live ends before it shows another balance");
+    assert_eq!(ask(&two.events, Some(SITE)).await.status(), StatusCode::OK, "the other one works");
+
+    server.advance(61).await;
+    assert_eq!(server.get(&path).await.body["items"], json!([]), "what ended is not listed");
+    server.audit();
 }

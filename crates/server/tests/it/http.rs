@@ -116,7 +116,13 @@ impl Server {
 
     /// A workspace's key: its id and its secret.
     pub async fn key(&self, ws: &str) -> (String, String) {
-        let made = self.post(&format!("{ws}/keys"), "", json!({})).await.about_a_workspace(201);
+        self.scoped_key(ws, "manage").await
+    }
+
+    /// A key that may do no more than this.
+    pub async fn scoped_key(&self, ws: &str, scope: &str) -> (String, String) {
+        let made =
+            self.post(&format!("{ws}/keys"), "", json!({ "scope": scope })).await.about_a_workspace(201);
         let text = |name: &str| made[name].as_str().expect("text").to_owned();
         (text("id"), text("secret"))
     }

@@ -123,6 +123,7 @@ async fn an_unknown_column_is_a_field_and_no_field_reaches_a_header_as_it_is() {
     let file = "name,email,Notes\nAda,ada@example.com,\"first\r\nBcc: x@example.com\r\n\r\nbody\"\n";
     let (_, answer) = upload(&world, file).await;
     assert_eq!(answer["created"], 1, "{answer}");
+    assert_eq!(answer["warnings"][0]["field"], "Notes", "{answer}");
     let lead = world.items("leads").await[0].clone();
     assert_eq!(lead["fields"]["Notes"], "first\r\nBcc: x@example.com\r\n\r\nbody");
     let mut campaign = emails(&[0]);
@@ -132,6 +133,66 @@ async fn an_unknown_column_is_a_field_and_no_field_reaches_a_header_as_it_is() {
     let mails = world.sink.messages();
     assert_eq!((mails.len(), mails[0].subject.as_str()), (1, "About first Bcc: x@example.com body"));
     assert_eq!(mails[0].to, "ada@example.com");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn every_column_that_no_lead_has_is_named_in_the_answer() {
+    let world = World::new(10).await;
+    let file = "Name,e-mail,Team Size,EMAIL\nAda,ada@old.example.com,12,ada@example.com\n";
+    let (_, answer) = upload(&world, file).await;
+    let warnings = answer["warnings"].as_array().expect("a list");
+    let named: Vec<_> = warnings.iter().map(|warning| warning["field"].clone()).collect();
+    assert_eq!(named, ["e-mail", "Team Size"], "{answer}");
+    assert!(
+        warnings.iter().all(|warning| warning["reason"].as_str().is_some_and(|why| why.contains("fields")))
+    );
+    let (_, answer) = upload(&world, "name,title\nBob,CTO\n").await;
+    assert_eq!(answer["warnings"], json!([]));
+    world.end().await;
+}
+
+/// What launching says of a template.
+async fn launch(world: &World, template: &str) -> StatusCode {
+    let mut campaign = emails(&[0]);
+    campaign["steps"][0]["template"] = json!(template);
+    let id = crate::world::text(&world.post(&world.here("campaigns"), campaign).await, "id");
+    world.send(reqwest::Method::POST, &format!("/v1/campaigns/{id}/launch"), Value::Null).await.0
+}
+
+/// The names of fields are learned wherever leads come from, and asked for without a look at any lead.
+#[tokio::test]
+async fn a_launch_knows_the_fields_of_all_leads_from_wherever_they_came() {
+    let world = World::new(1_000).await;
+    assert_eq!(launch(&world, "{{team_size}}").await, StatusCode::UNPROCESSABLE_ENTITY);
+    upload(&world, "name,email,team_size,Größe\nAda,ada@example.com,12,x\n").await;
+    let lead = json!({ "name": "Bob", "fields": { "city": "Graz" } });
+    world.post(&world.here("leads"), json!({ "leads": [lead] })).await;
+    let merged = json!({ "name": "Ada", "email": "ada@example.com", "fields": { "land": "AT" } });
+    world.post(&world.here("leads"), json!({ "leads": [merged] })).await;
+    world.post(&world.here("searches"), json!({ "query": { "first": 1, "total": 5 }, "limit": 5 })).await;
+    let leads: Vec<Value> = world.items("leads").await.iter().map(|lead| lead["id"].clone()).collect();
+    world.post(&world.here("enrichments"), json!({ "leads": leads, "fields": ["industry"] })).await;
+    world.advance(0).await;
+    // Held against all leads, as they are.
+    let leads = world.items("leads?limit=500").await;
+    let fields = leads.iter().flat_map(|lead| lead["fields"].as_object().expect("an object").keys());
+    let fields: std::collections::BTreeSet<&String> = fields.collect();
+    assert!(
+        ["team_size", "city", "land", "industry"].iter().all(|name| fields.contains(&(*name).to_owned()))
+    );
+    assert_eq!(
+        world.directory().number("select count(*) from lead_field"),
+        fields.len() as i64,
+        "{fields:?}"
+    );
+    for name in ["team_size", "city", "land", "industry"] {
+        assert_eq!(launch(&world, &format!("{{{{{name}}}}}")).await, StatusCode::OK, "{name}");
+    }
+    for name in ["team", "Team_Size", "cities"] {
+        let refused = StatusCode::UNPROCESSABLE_ENTITY;
+        assert_eq!(launch(&world, &format!("{{{{{name}}}}}")).await, refused, "{name}");
+    }
     world.end().await;
 }
 

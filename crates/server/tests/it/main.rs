@@ -1,6 +1,7 @@
 //! The server from outside and from inside: over HTTP and through its store, with a manual clock and a database of its own.
 
 mod account;
+mod api_keys;
 mod audit;
 mod budgets;
 mod calendar;
@@ -9,11 +10,14 @@ mod console;
 mod crash;
 mod disk;
 mod embed;
+mod health;
 mod http;
 mod imports;
+mod mailbox;
 mod nodes;
 mod outage;
 mod pages;
+mod passwords;
 mod paying;
 mod payments;
 mod people;
@@ -23,6 +27,7 @@ mod proxy;
 mod review;
 mod runner;
 mod sample;
+mod sign_on;
 mod spread;
 mod start;
 mod store;
@@ -36,3 +41,5 @@ mod wrong;
 mod chance;
 mod tidy;
 mod webhooks;
+#[path = "../../../billing/tests/it/witness.rs"]
+mod witness;

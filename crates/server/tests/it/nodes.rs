@@ -3,6 +3,7 @@
 //! Tried only where the suite has a server (`SCRIP_TEST_DATABASE`).
 
 mod servers;
+mod walks;
 
 use std::collections::BTreeMap;
 

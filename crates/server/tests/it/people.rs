@@ -6,13 +6,13 @@ use scrip::app::LinkRole;
 use scrip::config::{Config, MailConfig, PaymentsConfig, Secret};
 use scrip::demo::smtp_sink::SmtpSink;
 use scrip::store::Error;
-use scrip::store::people::{Admission, Role};
+use scrip::store::people::{Admission, Role, Scope};
 use scrip::{id, scheduler};
 
 use crate::pages::{Browser, Site, after};
 
 /// A site that mails into a sink.
-async fn mailing() -> (Site, SmtpSink) {
+pub async fn mailing() -> (Site, SmtpSink) {
     let sink = SmtpSink::start().await.expect("a sink");
     let timeout = std::time::Duration::from_secs(5);
     let mail = MailConfig { url: Secret::new(&sink.url), from: "notices@example.com".to_owned(), timeout };
@@ -20,16 +20,16 @@ async fn mailing() -> (Site, SmtpSink) {
     (Site::configured(config).await, sink)
 }
 
-fn nobody(site: &Site) -> Browser<'_> {
+pub fn nobody(site: &Site) -> Browser<'_> {
     Browser { site, cookie: String::new() }
 }
 
-async fn pass(site: &Site, seconds: i64) -> Time {
+pub async fn pass(site: &Site, seconds: i64) -> Time {
     scheduler::advance(&site.app, seconds).await.expect("time passes")
 }
 
 /// Asks for a link, and where it leads; `None` when nothing was mailed.
-async fn asked(site: &Site, sink: &SmtpSink, email: &str) -> Option<String> {
+pub async fn asked(site: &Site, sink: &SmtpSink, email: &str) -> Option<String> {
     let before = sink.accepted();
     let answer = nobody(site).send(Method::POST, "/sign-in", &[("email", email)]).await;
     assert_eq!(answer.status(), StatusCode::OK);
@@ -45,7 +45,7 @@ async fn asked(site: &Site, sink: &SmtpSink, email: &str) -> Option<String> {
 }
 
 /// Uses a link; `None` when it is not taken.
-async fn enter<'a>(site: &'a Site, link: &str) -> Option<Browser<'a>> {
+pub async fn enter<'a>(site: &'a Site, link: &str) -> Option<Browser<'a>> {
     let answer = nobody(site).send(Method::POST, link, &[]).await;
     if answer.status() != StatusCode::SEE_OTHER {
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
@@ -56,12 +56,12 @@ async fn enter<'a>(site: &'a Site, link: &str) -> Option<Browser<'a>> {
     Some(Browser { site, cookie: set.split(';').next().expect("a value").to_owned() })
 }
 
-async fn person<'a>(site: &'a Site, sink: &SmtpSink, email: &str) -> Browser<'a> {
+pub async fn person<'a>(site: &'a Site, sink: &SmtpSink, email: &str) -> Browser<'a> {
     let link = asked(site, sink, email).await.expect("a link");
     enter(site, &link).await.expect("a session")
 }
 
-async fn admit(site: &Site, workspace: i64, email: &str, role: Role) {
+pub async fn admit(site: &Site, workspace: i64, email: &str, role: Role) {
     let (email, actor, url) = (email.to_owned(), "test".to_owned(), "http://example.com".to_owned());
     site.app.store.admit(workspace, Admission { email, role, actor, url }).await.expect("a new person");
     pass(site, 0).await;
@@ -114,7 +114,7 @@ async fn without_mail_nobody_is_promised_any() {
     let site = Site::open().await;
     let (status, page) = nobody(&site).get("/sign-in").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(page.contains("sends no mail") && !page.contains("name=\"email\""), "{page}");
+    assert!(page.contains("sends no mail") && !page.contains("Mail me a link"), "{page}");
     let answer = nobody(&site).send(Method::POST, "/sign-in", &[("email", "a@example.com")]).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -272,19 +272,26 @@ async fn a_key_is_shown_once_works_and_stops_at_once() {
     let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
     let (_, page) = admin.get("/settings/keys").await;
     let form_key = after(&page, "name=\"form_key\" value=\"").to_owned();
-    let wrong = admin.send(Method::POST, "/settings/keys", &[("form_key", &form_key), ("label", " ")]).await;
-    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    let form = [("form_key", form_key.as_str()), ("label", "<b>Mine</b>")];
+    for (label, scope) in [(" ", "read"), ("Mine", "everything"), ("Mine", "")] {
+        let form = [("form_key", &form_key[..]), ("label", label), ("scope", scope)];
+        let wrong = admin.send(Method::POST, "/settings/keys", &form).await;
+        assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY, "{label} {scope}");
+    }
+    let form = [("form_key", form_key.as_str()), ("label", "<b>Mine</b>"), ("scope", "charge")];
     let page = admin.send(Method::POST, "/settings/keys", &form).await.text().await.expect("text");
     let secret = after(&page.replace('<', "\""), "<code>".replace('<', "\"").as_str()).to_owned();
     let (name, hidden) = secret.split_once('.').expect("a secret");
     let (owner, number) = id::parse_inside("key", name).expect("a key");
     let bytes = scrip::app::from_hex(hidden).expect("hex");
-    assert_eq!(site.app.key_workspace(number, &bytes).await.expect("an answer"), Some(owner));
+    assert_eq!(site.app.open_key(number, &bytes).await.expect("an answer"), Some((owner, Scope::Charge)));
     assert_eq!(admin.post("/settings/keys", &form).await.1, "/settings/keys", "a double click is one key");
     let (_, page) = admin.get("/settings/keys").await;
     assert_eq!(page.matches("/revoke\"").count(), 1);
     assert!(!page.contains(hidden) && page.contains("&#60;b&#62;Mine"), "{page}");
+    assert!(page.contains("<td>charge</td>") && page.contains("never</span>"), "{page}");
+    pass(&site, 0).await;
+    let (_, page) = admin.get("/settings/keys").await;
+    assert!(!page.contains("never</span>"), "it was used: {page}");
 
     let revoke = format!("/settings/keys/{name}/revoke");
     let member = site.sign_in(Some(workspace), LinkRole::Member).await;
@@ -295,7 +302,7 @@ async fn a_key_is_shown_once_works_and_stops_at_once() {
     for _ in 0..2 {
         assert_eq!(admin.post(&revoke, &[]).await.1, "/settings/keys");
     }
-    assert_eq!(site.app.key_workspace(number, &bytes).await.expect("an answer"), None);
+    assert_eq!(site.app.open_key(number, &bytes).await.expect("an answer"), None);
     let lines = site.app.store.logbook(Some(workspace), None, 10).await.expect("a logbook");
     let told: Vec<_> = lines.iter().map(|line| line.what.as_str()).collect();
     assert_eq!(told, ["key.revoked", "key.created"], "each is told once");

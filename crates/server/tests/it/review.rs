@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use scrip::app::LinkRole;
+use scrip::store::calls::{About, Call, Heard};
 use scrip::store::jobs::{Act, Definition, JobKind, NewJob, StepText};
 use scrip::store::leads::{EmailState, Lead};
 use scrip::store::messages::{Message, MessageFilter};
@@ -160,12 +161,76 @@ async fn senders_are_added_and_turned_off_and_a_password_is_never_shown() {
         let now = site.app.store.sender(workspace, senders[0].id).await.expect("a sender");
         assert_eq!(now.active, active);
     }
+    let (_, page) = admin.get(&sender).await;
+    assert!(page.contains("value=\"09:00-17:00\"") && !page.contains("checked"), "{page}");
+    let limits = |hours, days: &[&'static str]| {
+        let form = [("daily_limit", "7"), ("hours", hours), ("spacing", "30")];
+        form.into_iter().chain(days.iter().map(|day| ("day", *day))).collect::<Vec<_>>()
+    };
+    for (form, word) in [
+        (limits("17:00-09:00", &["mon"]), "Hours: "),
+        (limits("", &["someday"]), "Hours: "),
+        (vec![("daily_limit", "0")], "Sends a day: "),
+    ] {
+        let answer = admin.send(Method::POST, &sender, &form).await;
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{form:?}");
+        let page = answer.text().await.expect("text");
+        assert!(page.contains(&format!("role=\"alert\">{word}")), "{form:?}: {page}");
+    }
+    for (form, hours) in [
+        (limits("08:30-12:00", &["mon", "fri"]), Some((510, 720, 0b001_0001))),
+        (limits("", &["sun"]), Some((0, 1_440, 0b100_0000))),
+        (limits("", &[]), None),
+    ] {
+        assert_eq!(admin.post(&sender, &form).await.0, StatusCode::SEE_OTHER, "{form:?}");
+        let now = site.app.store.sender(workspace, senders[0].id).await.expect("a sender");
+        assert_eq!((now.daily_limit, now.spacing), (7, 30));
+        assert_eq!(now.hours.map(|hours| (hours.from, hours.to, hours.days)), hours, "{form:?}");
+        let (_, page) = admin.get(&sender).await;
+        let chosen = form.iter().filter(|(name, _)| *name == "day").count();
+        assert_eq!(page.matches(" checked").count(), chosen, "{page}");
+    }
     let member = site.sign_in(Some(workspace), LinkRole::Member).await;
     assert_eq!(member.get(path).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(member.get(&sender).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(member.post(&sender, &limits("", &[])).await.0, StatusCode::FORBIDDEN);
     assert_eq!(member.post(&format!("{sender}/off"), &[]).await.0, StatusCode::FORBIDDEN);
     let other = site.workspace("Workspace 0002").await;
     let stranger = site.sign_in(Some(other), LinkRole::Admin).await;
     assert_eq!(stranger.post(&format!("{sender}/off"), &[]).await.0, StatusCode::NOT_FOUND);
     assert!(site.app.store.sender(workspace, senders[0].id).await.expect("a sender").active);
     site.audit();
+}
+
+#[tokio::test]
+async fn a_leads_page_says_whom_it_was_looked_up_with() {
+    let site = Site::open().await;
+    let (workspace, other) = (site.workspace("Workspace 0001").await, site.workspace("Workspace 0002").await);
+    let lead =
+        Lead { external_id: Some("<x>".to_owned()), name: "Lead <0001>".to_owned(), ..Lead::default() };
+    site.app.store.import_leads(workspace, vec![lead]).await.expect("an import");
+    let lead = site.app.store.leads(workspace, None, 1).await.expect("leads")[0].id;
+    let path = format!("/leads/{}", id::inside("lead", workspace, lead));
+    let member = site.sign_in(Some(workspace), LinkRole::Member).await;
+    let (_, page) = member.get(&path).await;
+    assert!(page.contains("Nobody was asked") && page.contains("Lead &#60;0001&#62;"), "{page}");
+    assert!(member.get("/leads").await.1.contains(&format!("href=\"{path}\"")));
+    for (number, provider, heard) in [(1, "first<>", Heard::Nothing), (2, "second", Heard::Found)] {
+        let (operation, field) = ("contact_enrichment".to_owned(), "contact".to_owned());
+        let about = About { hold: billing::Seq(3), job: 0, lead, operation, field };
+        let (provider, detail) = (provider.to_owned(), String::new());
+        let call = Call { number, provider, heard, units: 0, cost: 71_234_567, detail, kept: None };
+        site.app.store.note_call(workspace, about, call).await.expect("noted");
+    }
+    let (_, page) = member.get(&path).await;
+    let places =
+        ["second</td><td class=\"roomy\">found", "first&#60;&#62;</td><td class=\"roomy\">nothing found"];
+    let [second, first] = places.map(|words| page.find(words).unwrap_or_else(|| panic!("{words} in {page}")));
+    assert!(second < first, "the newest first: {page}");
+    assert!(
+        !page.contains("71.23") && !page.contains("71234567"),
+        "what a call costs is the operator's: {page}"
+    );
+    let stranger = site.sign_in(Some(other), LinkRole::Admin).await;
+    assert_eq!(stranger.get(&path).await.0, StatusCode::NOT_FOUND);
 }

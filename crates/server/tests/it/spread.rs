@@ -19,8 +19,17 @@ use crate::sample::{self, START};
 use crate::temp::{self, Directory};
 
 /// Small tables that every machine has a copy of: what belongs to no workspace, or must be unique among all.
-const EVERYWHERE: &[&str] =
-    &["meta", "external_id", "provider_object", "api_key", "session", "member", "sign_in"];
+const EVERYWHERE: &[&str] = &[
+    "meta",
+    "external_id",
+    "provider_object",
+    "api_key",
+    "session",
+    "member",
+    "sign_in",
+    "password",
+    "sign_in_attempt",
+];
 
 /// Statements that look at all partitions, by how they begin: what is due, and lists for the operator. None of them is waited
 /// for by a charge.

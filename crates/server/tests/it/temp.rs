@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use scrip::store::{Place, Store, postgres::schema};
-use tokio::sync::broadcast::error::RecvError;
 
 /// How many entries the tables have.
 pub const ENTRIES: &str = "select cast(coalesce(sum(seq - first_seq + 1), 0) as bigint) from page";
@@ -189,7 +189,9 @@ pub fn administer(url: &str, statements: &[String]) -> Option<String> {
 
 /// Drops the last handle of a store and waits until its writer has ended: only then is the database nobody's.
 pub async fn close(store: Store) {
-    let mut changes = store.changes();
+    let changes = Arc::downgrade(store.changes());
     drop(store);
-    while !matches!(changes.recv().await, Err(RecvError::Closed)) {}
+    while changes.strong_count() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

@@ -58,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "server/payments/",
         &["crate::store", "crate::app", "crate::api", "crate::pages", "billing::ledger", "values!["],
     ),
+    ("server/oidc", &["crate::store", "crate::app", "crate::api", "crate::pages"]),
     ("server/reconcile.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/money.rs", &["crate::api", "crate::pages", "rusqlite", "values!["]),
     ("server/app.rs", &["crate::api", "crate::pages", "crate::runner", "crate::scheduler"]),

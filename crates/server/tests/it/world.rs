@@ -11,8 +11,8 @@ use reqwest::{Client, Method, StatusCode};
 use scrip::app::{App, Start};
 use scrip::catalog::Catalog;
 use scrip::config::{
-    Config, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, Network, PaymentsConfig,
-    ProvidersConfig, Secret, WebhooksConfig,
+    Config, Cost, EnrichmentConfig, HttpConfig, MailConfig, MessagesConfig, Network, PaymentsConfig,
+    ProvidersConfig, Secret, Trust, WebhooksConfig,
 };
 use scrip::demo::http_fakes::HttpFakes;
 use scrip::demo::smtp_sink::{SinkMessage, SmtpSink};
@@ -35,6 +35,8 @@ pub struct Habits {
     pub payments: PaymentsConfig,
     /// Where all of them are, if not with the world's own stand-ins.
     pub elsewhere: Option<String>,
+    /// Who looks fields up, if not one of them alone.
+    pub enrichers: Vec<EnrichmentConfig>,
 }
 
 impl Default for Habits {
@@ -45,6 +47,7 @@ impl Default for Habits {
             query: false,
             payments: PaymentsConfig::Sandbox,
             elsewhere: None,
+            enrichers: Vec::new(),
         }
     }
 }
@@ -145,7 +148,7 @@ impl World {
     }
 
     fn config(&self) -> Config {
-        let Habits { timeout, idempotent, query, payments, elsewhere } = self.habits.clone();
+        let Habits { timeout, idempotent, query, payments, elsewhere, enrichers } = self.habits.clone();
         let place = elsewhere.unwrap_or_else(|| self.fakes.url.clone());
         let token = || Some(Secret::new(self.fakes.token.clone()));
         let http = |path: &str| HttpConfig {
@@ -163,14 +166,14 @@ impl World {
         let enrichment = EnrichmentConfig {
             name: "local".to_owned(),
             fields: None,
-            cost_micros: 0,
+            cost: Cost::default(),
             http: http("enrichment"),
         };
         Config {
             catalogs: vec![Catalog::builtin()],
             providers: ProvidersConfig {
                 discovery: Some(http("discovery")),
-                enrichment: vec![enrichment],
+                enrichment: if enrichers.is_empty() { vec![enrichment] } else { enrichers },
                 linkedin: Some(http("linkedin")),
                 messages: Some(MessagesConfig {
                     base_url: format!("{place}/v1"),
@@ -179,12 +182,15 @@ impl World {
                     timeout,
                 }),
                 email: Some(mail(&self.sink)),
+                ..ProvidersConfig::default()
             },
             payments: Some(payments),
             mail: Some(mail(&self.notices)),
             webhooks: WebhooksConfig { allow: vec![Network::parse("127.0.0.1").expect("a network")] },
+            oidc: None,
             public_url: None,
             seal_key: None,
+            trust: Trust::default(),
         }
     }
 

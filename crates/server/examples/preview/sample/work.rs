@@ -103,6 +103,7 @@ pub(crate) fn campaign(case: Case, standing: Standing) -> Campaign {
 
 pub(crate) fn leads() -> Leads {
     let row = |number: u32, email_verified, stage: &str| LeadRow {
+        id: format!("lead_{number:04}"),
         name: format!("Lead {number:04}"),
         title: text("Head of sales"),
         company: format!("Company {number:04}"),
@@ -269,5 +270,144 @@ pub(crate) fn error(shell: Option<Shell>) -> ErrorPage {
         detail: text("The link may be old, or it belongs to another workspace."),
         action: text("Go to billing"),
         action_url: text("/billing"),
+    }
+}
+
+pub(crate) fn review() -> Review {
+    let row = |lead: i64, step: i64| ReviewRow {
+        id: format!("msg_{lead:04}"),
+        name: format!("Lead {lead:04}"),
+        company: format!("Company {lead:04}"),
+        step,
+        subject: (step == 1).then(|| text("A question about Company growth")),
+        text: format!("Hello Lead {lead:04},\n\ntwo sentences that were written for you.\n\nSender 0001"),
+        since: moment(22, 9, 30),
+    };
+    Review {
+        shell: shell(Case::Healthy, Role::Member, Tab::Campaigns),
+        campaign: text("camp_0003"),
+        name: text("Campaign 0003"),
+        waiting: 41,
+        rows: vec![row(412, 1), row(398, 2)],
+        next: Some(text("398")),
+    }
+}
+
+fn sender_row(id: &str, email: bool, from: &str, active: bool) -> SenderRow {
+    SenderRow {
+        id: text(id),
+        email,
+        from: text(from),
+        through: text(if email { "mail.example.com:587" } else { "account-0002" }),
+        sent_today: 38,
+        daily_limit: 200,
+        hours: text(if email { "09:00 to 17:00, mon tue wed thu fri" } else { "at any hour" }),
+        spacing: if email { 90 } else { 0 },
+        active,
+        mailbox: None,
+    }
+}
+
+fn sender_form() -> SenderForm {
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].into_iter().enumerate();
+    SenderForm {
+        email: true,
+        daily_limit: text("200"),
+        hours: text("09:00-17:00"),
+        days: days.map(|(index, day)| (day, index < 5)).collect(),
+        spacing: text("90"),
+        ..SenderForm::default()
+    }
+}
+
+pub(crate) fn senders() -> Senders {
+    Senders {
+        shell: shell(Case::Healthy, Role::Admin, Tab::Account),
+        rows: vec![
+            sender_row("sender_0001", true, "Team <team@example.com>", true),
+            sender_row("sender_0002", false, "Sender 0002", false),
+        ],
+        form: SenderForm {
+            days: sender_form().days.into_iter().map(|(day, _)| (day, false)).collect(),
+            ..sender_form()
+        },
+        form_key: text("form-0002"),
+    }
+}
+
+pub(crate) fn sender() -> SenderPage {
+    SenderPage {
+        shell: shell(Case::Healthy, Role::Admin, Tab::Account),
+        row: sender_row("sender_0001", true, "Team <team@example.com>", true),
+        form: sender_form(),
+    }
+}
+
+pub(crate) fn margin() -> Margin {
+    let row = |label: &str, units, price: i64, value: &str, cost: &str, margin: &str| MarginRow {
+        label: text(label),
+        units,
+        credits: units * price,
+        value: text(value),
+        listed: None,
+        others: vec![],
+        cost: text(cost),
+        margin: text(margin),
+    };
+    let provider = |provider: &str, label: &str, calls, found, cost: &str| CostRow {
+        provider: text(provider),
+        label: text(label),
+        calls,
+        found,
+        percent: found * 100 / calls,
+        cost: text(cost),
+    };
+    Margin {
+        flash: None,
+        from: text("2026-10-24"),
+        to: text("2026-11-23"),
+        rows: vec![
+            MarginRow {
+                listed: Some(text("€4.50")),
+                others: vec![text("$12.00")],
+                ..row("E-mail/contact enrichment", 430, 6, "€64.50", "€31.97", "€32.53")
+            },
+            row("E-mail send", 360, 2, "€18.00", "€0.144", "€17.856"),
+        ],
+        value: text("€82.50"),
+        cost: text("€32.114"),
+        margin: text("€50.386"),
+        providers: vec![
+            provider("contacts", "E-mail/contact enrichment", 612, 281, "€14.05"),
+            provider("companies", "E-mail/contact enrichment", 331, 149, "€17.92"),
+            provider("email", "E-mail send", 366, 360, "€0.144"),
+        ],
+    }
+}
+
+pub(crate) fn lead() -> LeadPage {
+    let call = |minute, what: &str, provider: &str, heard: &str, detail: &str| LeadCall {
+        at: moment(22, 15, minute),
+        what: text(what),
+        provider: text(provider),
+        heard: text(heard),
+        detail: text(detail),
+    };
+    LeadPage {
+        shell: shell(Case::Healthy, Role::Member, Tab::Leads),
+        id: text("lead_0412"),
+        name: text("Lead 0412"),
+        title: text("Head of Sales"),
+        company: text("Company 0412"),
+        linkedin_url: Some(text("https://www.linkedin.com/in/lead-0412")),
+        email: Some(text("lead0412@example.com")),
+        email_verified: true,
+        fields: vec![(text("company_size"), text("120"))],
+        calls: vec![
+            call(4, "contact", "companies", "found", ""),
+            call(3, "contact", "contacts", "nothing found", ""),
+            call(1, "company size", "companies", "to be tried again", "companies answered 503"),
+        ],
+        next: None,
     }
 }

@@ -65,18 +65,25 @@ pub struct StepView {
     template: Option<String>,
     generate: bool,
     #[serde(flatten)]
+    #[schema(value_type = StepCounts)]
     counts: Option<StepCounts>,
 }
 
 /// How many leads wait for a step or have it behind them. Not in lists.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct StepCounts {
+    #[schema(required = false)]
     waiting: i64,
     /// Those of `waiting` whose message a person must approve first.
+    #[schema(required = false)]
     awaiting_approval: i64,
+    #[schema(required = false)]
     sent: i64,
+    #[schema(required = false)]
     skipped: i64,
+    #[schema(required = false)]
     failed: i64,
+    #[schema(required = false)]
     in_doubt: i64,
 }
 

@@ -15,6 +15,8 @@ pub enum Section {
     Webhooks,
     Senders,
     Sessions,
+    /// A page that is reached from the first.
+    Inner,
 }
 
 /// The links between the pages under Account. Members have the first and the last.
@@ -38,9 +40,26 @@ pub struct SenderForm {
     pub account: String,
     pub daily_limit: String,
     pub hours: String,
+    /// Each day of the week, and whether it is chosen; none is all of them.
+    pub days: Vec<(&'static str, bool)>,
     pub spacing: String,
     /// `Hours: must be times of the day like 09:00 and 17:00.`
     pub wrong: Option<String>,
+}
+
+impl SenderForm {
+    /// A day of the week in full.
+    fn in_full(&self, day: &str) -> &'static str {
+        match day {
+            "mon" => "Monday",
+            "tue" => "Tuesday",
+            "wed" => "Wednesday",
+            "thu" => "Thursday",
+            "fri" => "Friday",
+            "sat" => "Saturday",
+            _ => "Sunday",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Template)]
@@ -52,6 +71,15 @@ pub struct Senders {
     pub form_key: String,
 }
 
+/// One sender, whose limits are changed.
+#[derive(Debug, Clone, Template)]
+#[template(path = "account/sender.html")]
+pub struct SenderPage {
+    pub shell: Shell,
+    pub row: SenderRow,
+    pub form: SenderForm,
+}
+
 #[derive(Debug, Clone)]
 pub struct SenderRow {
     pub id: String,
@@ -59,6 +87,7 @@ pub struct SenderRow {
     pub from: String,
     /// Its mail server or its account.
     pub through: String,
+    pub mailbox: Option<MailboxRow>,
     pub sent_today: i64,
     pub daily_limit: i64,
     /// `09:00 to 17:00, mon tue`
@@ -66,6 +95,15 @@ pub struct SenderRow {
     /// Seconds between two sends.
     pub spacing: i64,
     pub active: bool,
+}
+
+/// Where a sender's answers come in.
+#[derive(Debug, Clone)]
+pub struct MailboxRow {
+    pub server: String,
+    /// The last look.
+    pub looked: Option<Moment>,
+    pub trouble: Option<String>,
 }
 
 /// A form that was sent and not taken keeps what was typed, and says what is wrong beside the field.

@@ -11,7 +11,9 @@ use super::shell::{Flash, Moment, State};
 pub enum Desk {
     Workspaces,
     Doubts,
+    Margin,
     Deliveries,
+    Health,
     Log,
 }
 
@@ -168,9 +170,85 @@ pub struct EndpointRow {
 }
 
 #[derive(Debug, Clone, Template)]
+#[template(path = "console/health.html")]
+pub struct HealthPage {
+    pub flash: Option<Flash>,
+    pub providers: Vec<ProviderHealth>,
+    pub failing: Vec<FailingRow>,
+    pub queues: Vec<QueueRow>,
+    /// Why the last mail that was not taken was not.
+    pub mail_trouble: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ProviderHealth {
+    pub label: String,
+    pub configured: bool,
+    /// For how many workspaces it did not answer the last time, and for how many it is left alone.
+    pub failing: i64,
+    pub away: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct FailingRow {
+    pub workspace: String,
+    pub name: String,
+    pub provider: String,
+    pub failures: i64,
+    pub until: Option<Moment>,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueueRow {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub value: i64,
+    pub oldest: Option<Moment>,
+}
+
+#[derive(Debug, Clone, Template)]
 #[template(path = "console/log.html")]
 pub struct Logbook {
     pub flash: Option<Flash>,
     pub rows: Vec<LogRow>,
     pub next: Option<String>,
+}
+
+/// What operations brought and what providers cost. Money is text already, because it is in millionths.
+#[derive(Debug, Clone, Template)]
+#[template(path = "console/margin.html")]
+pub struct Margin {
+    pub flash: Option<Flash>,
+    /// `2026-11-01`
+    pub from: String,
+    pub to: String,
+    pub rows: Vec<MarginRow>,
+    pub value: String,
+    pub cost: String,
+    pub margin: String,
+    pub providers: Vec<CostRow>,
+}
+
+#[derive(Debug, Clone)]
+pub struct MarginRow {
+    pub label: String,
+    pub units: i64,
+    pub credits: i64,
+    pub value: String,
+    /// How much of it is by the price list.
+    pub listed: Option<String>,
+    /// In other currencies.
+    pub others: Vec<String>,
+    pub cost: String,
+    pub margin: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct CostRow {
+    pub provider: String,
+    pub label: String,
+    pub calls: i64,
+    pub found: i64,
+    pub percent: i64,
+    pub cost: String,
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here rounds a credit. The one figure that may be rounded, a price per credit, says "about".
 
+use crate::catalog::decimal_places;
+
 /// U+2212: as wide as a digit and a plus, so that signed columns line up. A hyphen is neither.
 const MINUS: char = '\u{2212}';
 
@@ -40,6 +42,22 @@ pub fn money(minor: i64, currency: &str) -> String {
     }
 }
 
+/// Millionths of a currency: `20000, "USD"` is `$0.02`, `125` is `$0.000125`.
+pub fn micros(sum: i64, currency: &str) -> String {
+    let code = currency.to_ascii_uppercase();
+    let (whole, rest) = (sum.unsigned_abs() / 1_000_000, sum.unsigned_abs() % 1_000_000);
+    let mut places = format!("{rest:06}");
+    while places.len() > decimal_places(&code) as usize && places.ends_with('0') {
+        places.pop();
+    }
+    let point = if places.is_empty() { "" } else { "." };
+    let (sign, figure) = (if sum < 0 { "\u{2212}" } else { "" }, thousands(whole));
+    match symbol(&code) {
+        Some(symbol) => format!("{sign}{symbol}{figure}{point}{places}"),
+        None => format!("{sign}{figure}{point}{places} {code}"),
+    }
+}
+
 /// What one credit of a pack costs, in the smallest unit: `$55` for 5,000 is `1.1¢`. Two decimals at most;
 /// a price that does not fit them is marked "about".
 pub fn money_per_credit(minor: i64, currency: &str, credits: i64) -> String {
@@ -59,15 +77,6 @@ pub fn money_per_credit(minor: i64, currency: &str, credits: i64) -> String {
         "GBP" => format!("{about}{figure}p"),
         code if decimal_places(code) == 0 => format!("{about}{figure} {code}"),
         code => format!("{about}{figure}/100 {code}"),
-    }
-}
-
-/// ISO 4217: most currencies have two decimals; these have none, these three.
-fn decimal_places(code: &str) -> u32 {
-    match code {
-        "CLP" | "ISK" | "JPY" | "KRW" | "PYG" | "UGX" | "VND" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => 3,
-        _ => 2,
     }
 }
 
@@ -167,6 +176,21 @@ mod tests {
         ];
         for (minor, currency, text) in cases {
             assert_eq!(money(minor, currency), text);
+        }
+    }
+
+    #[test]
+    fn a_call_may_cost_less_than_a_cent() {
+        let cases = [
+            (20_000, "USD", "$0.02"),
+            (125, "eur", "€0.000125"),
+            (-1_234_500_000, "USD", "−$1,234.50"),
+            (0, "USD", "$0.00"),
+            (3_000_000, "JPY", "¥3"),
+            (1_500_000, "CHF", "1.50 CHF"),
+        ];
+        for (sum, currency, text) in cases {
+            assert_eq!(micros(sum, currency), text);
         }
     }
 

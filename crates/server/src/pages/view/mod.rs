@@ -21,8 +21,8 @@ mod shell;
 mod workspace;
 
 pub use account::{
-    DeliveryRow, DeliveryWord, Section, Sections, SenderForm, SenderRow, Senders, Webhook, WebhookForm,
-    WebhookRow, WebhookState, Webhooks,
+    DeliveryRow, DeliveryWord, MailboxRow, Section, Sections, SenderForm, SenderPage, SenderRow, Senders,
+    Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
@@ -33,17 +33,23 @@ pub use campaigns::{
     ReviewRow, Standing, StepRow, Why,
 };
 pub use console::{
-    Console, ConsoleForm, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, HoldRow, LogRow, Logbook,
-    MailRow, PaidRow,
+    Console, ConsoleForm, CostRow, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, FailingRow,
+    HealthPage, HoldRow, LogRow, Logbook, MailRow, Margin, MarginRow, PaidRow, ProviderHealth, QueueRow,
 };
 pub use embed::{EmbeddedChip, Theme};
 pub use limits::{Limit, LimitForm, Limits};
 pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
-pub use outreach::{Import, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow, Searches};
+pub use outreach::{
+    Import, LeadCall, LeadPage, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow,
+    Searches,
+};
 pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,
     StatementPage, StatementRow,
 };
-pub use people::{Browser, Invite, KeyRow, Keys, People, Person, Sessions, SignIn, WorkspaceRow, Workspaces};
+pub use people::{
+    Browser, Invite, KeyRow, Keys, Password, People, Person, Sessions, SignIn, SignInForm, SignUp,
+    WorkspaceRow, Workspaces,
+};
 pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};
 pub use workspace::{Notice, NoticeTone, Notices, Settings};

@@ -19,6 +19,7 @@ pub struct Leads {
 
 #[derive(Debug, Clone)]
 pub struct LeadRow {
+    pub id: String,
     pub name: String,
     pub title: String,
     pub company: String,
@@ -26,6 +27,43 @@ pub struct LeadRow {
     pub email_verified: bool,
     /// `Discovered`, `E-mail found`, `In a campaign`, `Replied`
     pub stage: String,
+}
+
+/// One lead.
+#[derive(Debug, Clone, Template)]
+#[template(path = "lead.html")]
+pub struct LeadPage {
+    pub shell: Shell,
+    pub id: String,
+    pub name: String,
+    pub title: String,
+    pub company: String,
+    pub linkedin_url: Option<String>,
+    pub email: Option<String>,
+    pub email_verified: bool,
+    pub fields: Vec<(String, String)>,
+    pub calls: Vec<LeadCall>,
+    /// Where older calls are.
+    pub next: Option<String>,
+}
+
+impl LeadPage {
+    /// Its name, or what it is known by.
+    fn title_text(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
+    }
+}
+
+/// A provider that was asked about a lead.
+#[derive(Debug, Clone)]
+pub struct LeadCall {
+    pub at: Moment,
+    /// `contact`
+    pub what: String,
+    pub provider: String,
+    /// `found`, `nothing found`
+    pub heard: String,
+    pub detail: String,
 }
 
 #[derive(Debug, Clone)]

@@ -10,14 +10,57 @@ use super::shell::{Flash, Moment, Shell, State, Tab};
 #[derive(Debug, Clone, Template)]
 #[template(path = "sign_in.html")]
 pub enum SignIn {
-    /// What was typed stays.
-    Ask { email: String, wrong: Option<String> },
+    Ask(SignInForm),
     /// The same words whether the address is known or not.
-    Sent { email: String },
+    Sent {
+        email: String,
+    },
     /// The token of a mailed link.
-    Confirm { link: String },
+    Confirm {
+        link: String,
+    },
     /// Nothing can be mailed.
-    NotConfigured,
+    NoMail,
+}
+
+/// The form for a person who is here already; what was typed stays, but for the password.
+#[derive(Debug, Clone, Default)]
+pub struct SignInForm {
+    pub email: String,
+    pub wrong_email: Option<&'static str>,
+    pub wrong_password: Option<&'static str>,
+    /// Whether links can be mailed.
+    pub mails: bool,
+    /// Whether there is an identity provider.
+    pub provider: bool,
+}
+
+/// The form for the first Admin of a new server.
+#[derive(Debug, Clone, Default, Template)]
+#[template(path = "sign_up.html")]
+pub struct SignUp {
+    pub name: String,
+    pub email: String,
+    pub wrong_name: Option<&'static str>,
+    pub wrong_email: Option<&'static str>,
+    pub wrong_password: Option<&'static str>,
+}
+
+/// A person's own password.
+#[derive(Debug, Clone, Template)]
+#[template(path = "account/password.html")]
+pub struct Password {
+    pub shell: Shell,
+    pub email: String,
+    /// Whether there is one.
+    pub there: bool,
+    /// Whether it is asked for before it is changed.
+    pub asks: bool,
+    /// Whether there is another way in.
+    pub removable: bool,
+    pub wrong_current: Option<&'static str>,
+    pub wrong_new: Option<&'static str>,
+    pub wrong_removing: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Template)]
@@ -28,6 +71,8 @@ pub struct People {
     pub invite: Invite,
     /// Whether anything can be mailed.
     pub mails: bool,
+    /// Whether there is an identity provider.
+    pub provider: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -55,15 +100,26 @@ pub struct Keys {
     pub rows: Vec<KeyRow>,
     /// A new secret, shown this once.
     pub secret: Option<String>,
+    /// The form for another, as it was typed.
     pub label: String,
+    pub scope: &'static str,
     pub wrong: Option<String>,
     pub form_key: String,
+}
+
+impl Keys {
+    fn gives(&self, scope: &str) -> bool {
+        self.scope == scope
+    }
 }
 
 #[derive(Debug, Clone)]
 pub struct KeyRow {
     pub id: String,
     pub label: String,
+    /// `read`, `charge` or `manage`.
+    pub scope: &'static str,
+    pub used: Option<Moment>,
     pub since: Moment,
     pub revoked: Option<Moment>,
 }
@@ -82,8 +138,8 @@ pub struct Browser {
     pub name: String,
     /// Whether it is the one that is looking.
     pub here: bool,
-    /// Whether it came by a link of the host product.
-    pub link: bool,
+    /// `by mail`
+    pub came: &'static str,
     pub since: Moment,
     pub seen: Moment,
 }

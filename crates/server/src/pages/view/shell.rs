@@ -6,7 +6,6 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 
-use super::campaigns::CampaignState;
 use super::format::Figure;
 
 /// A moment, in the workspace's zone and in UTC.
@@ -169,15 +168,13 @@ pub enum Banner {
 #[template(path = "part/unread.html")]
 pub struct Unread(pub i64);
 
-/// One message of the live stream: every part replaces the element of its id, where the page has one.
+/// What every page has, in the live stream: every part replaces the element of its id, where the page has one.
 #[derive(Debug, Clone, Template)]
 #[template(path = "part/live.html")]
 pub struct Live {
     pub chip: Chip,
     pub banner: Banner,
     pub unread: Unread,
-    /// The campaigns whose state has changed.
-    pub campaigns: Vec<CampaignState>,
 }
 
 // Their output is markup that has escaped its own values.

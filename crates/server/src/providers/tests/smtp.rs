@@ -1,7 +1,7 @@
 //! The SMTP client against the sink: what is certain, and what is in doubt.
 
 use super::*;
-use crate::config::MailConfig;
+use crate::config::{MailConfig, Network, Trust, WebhooksConfig};
 use crate::demo::smtp_sink::{SinkMode, SmtpSink};
 
 fn smtp(url: &str) -> Smtp {
@@ -10,7 +10,7 @@ fn smtp(url: &str) -> Smtp {
 
 fn with_timeout(url: &str, timeout: Duration) -> Smtp {
     let from = "Sales <sales@example.com>".into();
-    Smtp::new(&MailConfig { url: Secret::new(url), from, timeout }).unwrap()
+    Smtp::new(&MailConfig { url: Secret::new(url), from, timeout }, &Reach::ours(&Trust::default())).unwrap()
 }
 
 fn email(to: &str) -> Email {
@@ -132,12 +132,34 @@ async fn passwords_and_encryption_that_the_server_does_not_offer_are_refused() {
     }
     assert_eq!(sink.accepted(), 0);
     let refused = |url: &str| {
-        Smtp::new(&MailConfig { url: Secret::new(url), from: "sales@example.com".into(), timeout: PATIENT })
-            .unwrap_err()
+        let config = MailConfig { url: Secret::new(url), from: "sales@example.com".into(), timeout: PATIENT };
+        Smtp::new(&config, &Reach::ours(&Trust::default())).unwrap_err()
     };
     for url in ["http://mail.example.com", "smtp://mail.example.com?tls=perhaps", "nonsense"] {
         assert!(refused(url).starts_with("the SMTP address"), "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_a_customer_named_is_public_or_allowed() {
+    let sink = SmtpSink::start().await.unwrap();
+    let port = sink.url.rsplit(':').next().unwrap();
+    let allow = |networks: &[&str]| WebhooksConfig {
+        allow: networks.iter().filter_map(|name| Network::parse(name)).collect(),
+    };
+    let named = |host: &str, networks: &[&str]| {
+        let url = Secret::new(format!("smtp://{host}:{port}"));
+        let config = MailConfig { url, from: "sales@example.com".into(), timeout: PATIENT };
+        Smtp::new(&config, &Reach::theirs(&Trust::default(), Guard::new(&allow(networks))))
+    };
+    assert!(named("127.0.0.1", &[]).unwrap_err().contains("public"));
+    // A name is looked at when the connection is made.
+    let hidden = named("localhost", &["10.0.0.0/8"]).unwrap();
+    assert_eq!(word(&hidden.send(&email("lead0001@example.com")).await), "unavailable");
+    assert_eq!(sink.accepted(), 0);
+    let allowed = named("127.0.0.1", &["127.0.0.0/8"]).unwrap();
+    assert_eq!(word(&allowed.send(&email("lead0001@example.com")).await), "done");
+    assert_eq!(sink.accepted(), 1);
 }
 
 #[tokio::test]

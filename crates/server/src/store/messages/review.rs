@@ -124,7 +124,7 @@ fn go_on(tx: &Tx<'_>, workspace: i64, message: &Message, now: Time) -> Result<()
         "update work set state = 0, due = ?5 where workspace = ?1 and job = ?2 and lead = ?3 and position = ?4 and state = 6",
         values![workspace, message.job, message.lead, position, job.run.running_time(now)],
     )?;
-    work::wake(tx, workspace, message.job)
+    work::wake(tx, workspace, message.job, now)
 }
 
 /// Whether a message can still be changed.

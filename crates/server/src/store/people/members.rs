@@ -103,7 +103,7 @@ impl Store {
             let name = workspaces::find(&batch.tx, workspace)?.name;
             let subject = format!("You were invited to {name}");
             let body = format!(
-                "{actor} added you to {name} as {}.\n\nSign in with this address, without a password:\n{url}\n",
+                "{actor} added you to {name} as {}.\n\nSign in with this address; a link is mailed to it:\n{url}\n",
                 word(*role)
             );
             outbox::mail(&batch.tx, workspace, batch.now, (email, &subject, &body))
@@ -132,7 +132,7 @@ impl Store {
                 values![workspace, &email, code],
             )?;
             batch.tx.execute(
-                "update session set role = ?3 where owner = ?1 and email = ?2 and way = 1",
+                "update session set role = ?3 where owner = ?1 and email = ?2 and way <> 0",
                 values![workspace, &email, code],
             )?;
             let words = (Some(word(now)), Some(word(role)));
@@ -183,7 +183,7 @@ fn insert(batch: &Batch<'_>, workspace: i64, email: &str, role: Role) -> Result<
 fn delete(batch: &Batch<'_>, workspace: i64, email: &str) -> Result<(), Error> {
     let of = values![workspace, email];
     batch.tx.execute("delete from member where owner = ?1 and email = ?2", of)?;
-    batch.tx.execute("delete from session where owner = ?1 and email = ?2 and way = 1", of)?;
+    batch.tx.execute("delete from session where owner = ?1 and email = ?2 and way <> 0", of)?;
     Ok(())
 }
 

@@ -37,13 +37,23 @@ impl Role {
 pub enum Way {
     /// By a link that the host product, or the server, signed.
     Link = 0,
-    /// By themselves: they showed that the address is theirs.
-    Person = 1,
+    /// By a link that was mailed to them.
+    Mail = 1,
+    /// By their password.
+    Password = 2,
+    /// By the identity provider, which says whose the address is.
+    Provider = 3,
 }
 
 impl Way {
     fn of(code: i64) -> Way {
-        if code == Way::Person as i64 { Way::Person } else { Way::Link }
+        let ways = [Way::Mail, Way::Password, Way::Provider];
+        ways.into_iter().find(|way| *way as i64 == code).unwrap_or(Way::Link)
+    }
+
+    /// Whether they came by themselves: they showed that the address is theirs.
+    pub fn is_person(self) -> bool {
+        self != Way::Link
     }
 }
 
@@ -92,7 +102,7 @@ impl Whose {
     pub fn of(known: &KnownSession) -> Whose {
         let Session { workspace, email, way, .. } = &known.session;
         match (way, email, workspace) {
-            (Way::Person, Some(email), _) => Whose::Person(email.clone()),
+            (way, Some(email), _) if way.is_person() => Whose::Person(email.clone()),
             (Way::Link, Some(email), Some(workspace)) => Whose::Guest(*workspace, email.clone()),
             _ => Whose::Only(known.id),
         }
@@ -101,7 +111,7 @@ impl Whose {
     /// A condition on `session`, with its three parameters.
     fn condition(&self) -> (&'static str, i64, &str) {
         match self {
-            Whose::Person(email) => ("way = 1 and email = ?2 and ?1 = 0", 0, email),
+            Whose::Person(email) => ("way <> 0 and email = ?2 and ?1 = 0", 0, email),
             Whose::Guest(workspace, email) => ("way = 0 and email = ?2 and owner = ?1", *workspace, email),
             Whose::Only(id) => ("id = ?1 and ?2 = ''", *id, ""),
         }

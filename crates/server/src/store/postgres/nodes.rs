@@ -2,21 +2,21 @@
 //!
 //! Nothing depends on it but how soon a page on another node is drawn again: what is read then comes from the database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::Server;
 use crate::store::accounts::Workspaces;
+use crate::store::changes::Changes;
 
 const CHANNEL: &str = "scrip_changed";
 /// How long changes gather before they are told.
 const GATHER: Duration = Duration::from_millis(50);
-/// How many workspaces one notification names at most; more are told as "any".
+/// How many workspaces one notification names at most: it has less than 8,000 bytes.
 const NAMED: usize = 300;
-/// Any workspace may have changed.
-const ANY: &str = "*";
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,11 +27,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub fn listen(
     server: Server,
     mut told: mpsc::UnboundedReceiver<Workspaces>,
-    changes: broadcast::Sender<i64>,
+    changes: Arc<Changes>,
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    let changes = changes.downgrade();
+    let changes = Arc::downgrade(&changes);
     let work = move || {
         runtime.block_on(async {
             while !told.is_closed() || !told.is_empty() {
@@ -50,11 +50,12 @@ pub fn listen(
 async fn serve(
     server: &Server,
     told: &mut mpsc::UnboundedReceiver<Workspaces>,
-    changes: broadcast::Sender<i64>,
+    changes: Arc<Changes>,
 ) -> Result<(), tokio_postgres::Error> {
     let (client, mut connection) = server.config.connect(NoTls).await?;
     let own: u64 = u64::from_le_bytes(crate::clock::random());
-    let weak = changes.downgrade();
+    let weak = Arc::downgrade(&changes);
+    let heard = weak.clone();
     drop(changes);
     let hear = async move {
         while let Some(message) = std::future::poll_fn(|context| connection.poll_message(context)).await {
@@ -67,6 +68,10 @@ async fn serve(
     };
     let tell = async {
         client.batch_execute(&format!("listen {CHANNEL}")).await?;
+        // Whatever changed while nobody listened was not heard.
+        if let Some(changes) = heard.upgrade() {
+            changes.tell_all();
+        }
         while let Some(mut changed) = told.recv().await {
             tokio::time::sleep(GATHER).await;
             while let Ok(more) = told.try_recv() {
@@ -83,20 +88,18 @@ async fn serve(
 }
 
 async fn say(client: &Client, own: u64, changed: &Workspaces) -> Result<(), tokio_postgres::Error> {
-    let names: Vec<String> = changed.iter().take(NAMED).map(ToString::to_string).collect();
-    let names = if changed.len() > NAMED { ANY.to_owned() } else { names.join(",") };
-    client.execute("select pg_notify($1, $2)", &[&CHANNEL, &format!("{own} {names}")]).await.map(drop)
+    let names: Vec<String> = changed.iter().map(ToString::to_string).collect();
+    for names in names.chunks(NAMED) {
+        let told = format!("{own} {}", names.join(","));
+        client.execute("select pg_notify($1, $2)", &[&CHANNEL, &told]).await?;
+    }
+    Ok(())
 }
 
-fn hear(payload: &str, own: u64, changes: &broadcast::Sender<i64>) {
+fn hear(payload: &str, own: u64, changes: &Changes) {
     let Some((from, names)) = payload.split_once(' ') else { return };
     if from.parse() == Ok(own) {
         return;
     }
-    if names == ANY {
-        let _ = changes.send(super::super::ANY_WORKSPACE);
-    }
-    names.split(',').filter_map(|name| name.parse().ok()).for_each(|workspace| {
-        let _ = changes.send(workspace);
-    });
+    names.split(',').filter_map(|name| name.parse().ok()).for_each(|workspace| changes.tell(workspace));
 }

@@ -72,7 +72,11 @@ pub fn with_partitions(sql: &str) -> String {
         return text;
     }
     // The workspace is the first value of what is inserted.
-    let Some((head, values)) = text.split_once("values (?") else { return text };
+    let splits = ["values (", "select "].map(|word| (word, text.split_once(&format!("{word}?"))));
+    let Some((word, (head, values))) = splits.into_iter().find_map(|(word, split)| Some((word, split?)))
+    else {
+        return text;
+    };
     let digits = values.find(|c: char| !c.is_ascii_digit()).unwrap_or(values.len());
-    format!("{head}values (?p{}, ?{values}", &values[..digits])
+    format!("{head}{word}?p{}, ?{values}", &values[..digits])
 }

@@ -282,17 +282,21 @@ create table outbox (
 ) without rowid;
 create index outbox_due on outbox (due_at) where status = 0;
 
+-- `scope`: 0 read, 1 charge, 2 manage. `used_at` is written now and then, not with every use.
 create table api_key (
   id integer not null primary key,
   owner integer not null,
   hash blob not null,
   label text not null,
+  scope integer not null,
   created_at integer not null,
+  used_at integer,
   revoked_at integer
 );
 create index api_key_owner on api_key (owner);
 
--- `way`: 0 by a signed link of the host product or the server, 1 by a link that was mailed to the person.
+-- `way`: 0 by a signed link of the host product or the server; by themselves: 1 by a mailed link, 2 by a password, 3 by the
+-- identity provider.
 create table session (
   hash blob not null primary key,
   id integer not null,
@@ -357,7 +361,9 @@ create table job (
   ended_at integer,
   constraint job_key primary key (workspace, id)
 ) without rowid;
-create index job_running on job (workspace, served) where running_since is not null;
+create index job_running on job (workspace) where running_since is not null;
+-- Whose turn it is: of those that do not rest, the one that was looked at longest ago.
+create index job_turn on job (rests_until, served) where running_since is not null;
 
 create table pause (
   workspace integer not null,
@@ -391,9 +397,10 @@ create table work (
 create index work_due on work (workspace, job, due) where due is not null;
 create index work_hold on work (workspace, hold) where hold is not null;
 create index work_lead on work (workspace, lead);
--- Where a lead stands, and whose turn it is to send to it; what is at work under a sender's limits; what waits for a person.
+-- Where a lead stands, and whose turn it is to send to it; what is at work; what waits for credits, or for a person.
 create index work_place on work (workspace, job, position, sender, due) where due is not null;
 create index work_slot on work (workspace, job) where slot_day is not null;
+create index work_cost on work (workspace, job, due) where cost is not null;
 create index work_person on work (workspace, job, lead) where state in (1, 6);
 
 create table step_result (
@@ -561,3 +568,88 @@ create table zone (
   time_zone text not null,
   constraint zone_key primary key (workspace, until)
 ) without rowid;
+
+-- Tokens that show a balance in a host product's pages, with their sites between spaces. One that is revoked is deleted.
+create table embed_token (
+  workspace integer not null,
+  id integer not null,
+  origins text not null,
+  created_at integer not null,
+  expires_at integer not null,
+  constraint embed_token_key primary key (workspace, id)
+) without rowid;
+create index embed_token_ends on embed_token (workspace, expires_at);
+
+-- How people sign in without a mail: a hash, which says its salt and cost.
+create table password (
+  email text not null primary key,
+  hash text not null,
+  changed_at integer not null
+) without rowid;
+
+-- Who tried a password lately: the digest of an address or of a network.
+create table sign_in_attempt (
+  subject blob not null,
+  id integer not null,
+  expires_at integer not null,
+  constraint sign_in_attempt_key primary key (subject, id)
+) without rowid;
+create index sign_in_attempt_ends on sign_in_attempt (expires_at);
+
+-- Names that leads have among their fields: a text of a campaign that names another one has a gap for everybody.
+create table lead_field (
+  workspace integer not null,
+  name text not null,
+  constraint lead_field_key primary key (workspace, name)
+) without rowid;
+
+-- What providers were asked under a hold, by the number in the idempotency key. `heard`: 0 found, 1 nothing, 2 failed, 3 refused, 4 later,
+-- 5 unknown, 6 not asked. `cost` is in millionths of the operator's currency. `kept` is what may serve if nobody has better.
+create table call (
+  workspace integer not null,
+  hold integer not null,
+  number integer not null,
+  job integer not null,
+  lead integer not null,
+  operation text not null,
+  field text not null,
+  provider text not null,
+  heard integer not null,
+  units integer not null,
+  cost integer not null,
+  detail text not null,
+  kept text,
+  at integer not null,
+  constraint call_key primary key (workspace, hold, number)
+) without rowid;
+create index call_lead on call (workspace, lead, hold) where lead > 0;
+
+-- The sums of calls, by days of UTC since 1970.
+create table call_day (
+  workspace integer not null,
+  day integer not null,
+  operation text not null,
+  provider text not null,
+  calls integer not null,
+  found integer not null,
+  cost integer not null,
+  constraint call_day_key primary key (workspace, day, operation, provider)
+) without rowid;
+create index call_day_day on call_day (day);
+
+-- Where answers and bounces to a sender's mail come in. `validity` and `last`: the server's numbering, and the last mail of it that
+-- was read.
+create table mailbox (
+  workspace integer not null,
+  sender integer not null,
+  server text not null,
+  access blob not null,
+  due_at integer not null,
+  validity integer not null,
+  last integer not null,
+  looked_at integer,
+  failures integer not null,
+  detail text,
+  constraint mailbox_key primary key (workspace, sender)
+) without rowid;
+create index mailbox_due on mailbox (due_at);

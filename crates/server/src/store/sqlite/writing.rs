@@ -2,7 +2,8 @@
 //! is decided.
 //!
 //! Owns the connection that writes, on whichever of the two threads it is. A batch that must read has the connection brought
-//! over, once all before it is written, and is written where it is decided. It does *not* sync: `syncer` does.
+//! over, once all before it is written, and is written where it is decided. Whoever wrote it has it synced
+//! and answered.
 //!
 //! Invariant: batches are committed in the order in which they were decided; after one that failed none is, until the writer
 //! has taken all of them back.
@@ -19,7 +20,7 @@ use tokio::sync::mpsc::WeakSender;
 use super::super::Error;
 use super::super::committer::{LaneState, Request};
 use super::super::db::Value;
-use super::super::syncer::{DISK_FAILED, Done};
+use super::super::syncer::{DISK_FAILED, Done, Syncer};
 
 /// How many decided batches may wait while others are written: they become one transaction.
 const WAITING: usize = 1;
@@ -42,7 +43,7 @@ pub struct Writing {
     back: Receiver<Back>,
     failed: Arc<AtomicBool>,
     taken_back: RefCell<Option<TakenBack>>,
-    syncer: SyncSender<Done>,
+    syncer: Arc<Syncer>,
     state: Arc<LaneState>,
 }
 
@@ -76,7 +77,7 @@ impl Writing {
     /// When no thread can be started.
     pub fn start(
         connection: Connection,
-        syncer: SyncSender<Done>,
+        syncer: Arc<Syncer>,
         state: Arc<LaneState>,
         queue: WeakSender<Request>,
     ) -> std::io::Result<Writing> {
@@ -189,7 +190,7 @@ impl Writing {
         let statements = self.statements.take();
         if statements.is_empty() && self.here.get().is_some() {
             self.state.set(ends);
-            return sync(&self.syncer, done);
+            return self.syncer.answer(vec![done]);
         }
         let message = Message::Write(Box::new(Decided { statements, done, ends }), self.here.take());
         match self.decided.send(message) {
@@ -220,23 +221,12 @@ impl Writing {
     }
 }
 
-/// Has a committed batch synced and answered.
-fn sync(syncer: &SyncSender<Done>, done: Done) -> bool {
-    match syncer.send(done) {
-        Ok(()) => true,
-        Err(error) => {
-            error.0.fail(DISK_FAILED);
-            false
-        }
-    }
-}
-
 /// What the thread that writes has.
 struct Scribe {
     connection: Option<Connection>,
     failure: Option<TakenBack>,
     failed: Arc<AtomicBool>,
-    syncer: SyncSender<Done>,
+    syncer: Arc<Syncer>,
     state: Arc<LaneState>,
     queue: WeakSender<Request>,
 }
@@ -258,11 +248,9 @@ impl Scribe {
         if self.failure.is_none() && !batches.is_empty() {
             match self.write(&batches) {
                 Ok(()) => {
-                    for Decided { done, ends, .. } in batches {
-                        self.state.set(ends);
-                        if !sync(&self.syncer, done) {
-                            self.fail(Error::Broken(DISK_FAILED.to_owned()));
-                        }
+                    let _ = batches.last().map(|last| self.state.set(last.ends));
+                    if !self.syncer.answer(batches.into_iter().map(|decided| decided.done).collect()) {
+                        self.fail(Error::Broken(DISK_FAILED.to_owned()));
                     }
                     return back;
                 }

@@ -68,11 +68,22 @@ impl Kind {
     }
 }
 
-/// Writes an event for every endpoint that wants it.
-pub fn tell(tx: &Tx<'_>, workspace: i64, now: Time, kind: Kind, data: &Json) -> Result<(), Error> {
+/// Whether any endpoint wants events of a kind: who would have to write many of them looks once.
+pub fn is_wanted(tx: &Tx<'_>, workspace: i64, kind: Kind) -> Result<bool, Error> {
+    Ok(!wanting(tx, workspace, kind)?.is_empty())
+}
+
+/// The endpoints that want events of a kind.
+fn wanting(tx: &Tx<'_>, workspace: i64, kind: Kind) -> Result<Vec<i64>, Error> {
     let enabled = "select id, events from webhook_endpoint where workspace = ?1 and status = 0";
     let mut endpoints = tx.query(enabled, values![workspace], |row| Ok((row.int(0)?, row.text(1)?)))?;
     endpoints.retain(|(_, kinds)| kinds.is_empty() || kinds.split(',').any(|name| name == kind.name()));
+    Ok(endpoints.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Writes an event for every endpoint that wants it.
+pub fn tell(tx: &Tx<'_>, workspace: i64, now: Time, kind: Kind, data: &Json) -> Result<(), Error> {
+    let endpoints = wanting(tx, workspace, kind)?;
     if endpoints.is_empty() {
         return Ok(());
     }
@@ -82,7 +93,7 @@ pub fn tell(tx: &Tx<'_>, workspace: i64, now: Time, kind: Kind, data: &Json) -> 
         "insert into webhook_event (workspace, seq, kind, at, data) values (?1, ?2, ?3, ?4, ?5)",
         values![workspace, seq, kind.name(), now, data.to_string()],
     )?;
-    for (endpoint, _) in endpoints {
+    for endpoint in endpoints {
         tx.execute(
             "insert into webhook_delivery (workspace, endpoint, seq, status, attempts, due_at) values (?1, ?2, ?3, 0, 0, ?4)",
             values![workspace, endpoint, seq, now],

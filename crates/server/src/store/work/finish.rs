@@ -12,6 +12,7 @@ use super::lead::{Way, advance};
 use super::{Claim, Ending, StepOutcome, lead_id, owns, stored_text};
 use crate::store::Error;
 use crate::store::batch::Batch;
+use crate::store::calls;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, Pause};
@@ -36,7 +37,10 @@ pub(super) fn finish_piece(
     ending: &Ending,
 ) -> Result<bool, Error> {
     let open = match hold {
-        Some(id) => batch.hold(claim.workspace, id)?.filter(Hold::is_open),
+        Some(id) => {
+            calls::note_piece(batch, claim, id, &claim.heard)?;
+            batch.hold(claim.workspace, id)?.filter(Hold::is_open)
+        }
         None => None,
     };
     if hold.is_some() && open.is_none() {
@@ -100,7 +104,12 @@ fn end_hold(
             attempted: Some(attempted.min(open.price.quantity)),
         },
     };
-    batch.post(&Post::new(claim.workspace, command, "campaign")).map(drop)
+    let mut post = Post::new(claim.workspace, command, "campaign");
+    if matches!(ending, Ending::LookedUp { .. }) && settled > 0 {
+        let finder = claim.heard.iter().find(|call| call.heard == calls::Heard::Found);
+        post.reason = finder.map(|call| format!("found by {}", call.provider).into());
+    }
+    batch.post(&post).map(drop)
 }
 
 /// Leaves the lead where it is, after the endings that call for it. `false`: it goes on.
@@ -123,7 +132,7 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
         }
         Ending::Unavailable(reason) => {
             forget_hold(tx, claim)?;
-            give_back(tx, claim, None)?;
+            give_back(tx, claim, None, now)?;
             detail(tx, claim, reason)?;
             let why = Pause {
                 reason: Reason::Provider,
@@ -136,7 +145,7 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
         }
         Ending::Failed(reason) if rewrites(claim) => {
             forget_hold(tx, claim)?;
-            give_back(tx, claim, None)?;
+            give_back(tx, claim, None, now)?;
             tx.execute(
                 "update work set attempts = attempts + 1, detail = ?4 where workspace = ?1 and job = ?2 and lead = ?3",
                 values![workspace, job.id, lead_id(claim), reason],
@@ -145,7 +154,7 @@ fn stays(batch: &Batch<'_>, claim: &Claim, job: &mut Job, ending: &Ending) -> Re
         Ending::Wrote(_) => {
             // The message is there; the same step is still to be sent, at once.
             forget_hold(tx, claim)?;
-            give_back(tx, claim, None)?;
+            give_back(tx, claim, None, now)?;
         }
         _ => return Ok(false),
     }
@@ -176,7 +185,7 @@ fn go_on(
     }
     let tx = &batch.tx;
     if claim.lead.is_none() {
-        give_back(tx, claim, None)?;
+        give_back(tx, claim, None, now)?;
         return end_search(tx, workspace, job, Stage::Failed, now);
     }
     let sender = claim.sender.as_ref().map(|sender| sender.id);
@@ -231,7 +240,9 @@ fn store_result(
         Ending::Page { leads: found, next_cursor } => {
             let room = hold.map_or(0, |hold| hold.price.quantity);
             let (mut new, mut known) = (0, 0);
-            for lead in found.iter().take(usize::try_from(room).unwrap_or(0)) {
+            let found = &found[..found.len().min(usize::try_from(room).unwrap_or(0))];
+            leads::learn_fields(tx, workspace, found)?;
+            for lead in found {
                 let (_, created) = leads::merge(tx, workspace, lead, now)?;
                 new += i64::from(created);
                 known += i64::from(!created);
@@ -253,7 +264,7 @@ fn store_result(
 fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<bool, Error> {
     let Some(mut lead) = leads::find(tx, workspace, found.id)? else { return Ok(false) };
     if let Some(email) = &found.email
-        && found.email_state > lead.email_state
+        && lead.improves(email, found.email_state)
     {
         let taken = "select 1 from lead where workspace = ?1 and email = ?2 and id <> ?3";
         if tx.one(taken, values![workspace, email, lead.id], |row| row.int(0))?.is_some() {
@@ -261,6 +272,7 @@ fn save_found(tx: &Tx<'_>, workspace: i64, found: &Lead) -> Result<bool, Error> 
         }
         (lead.email, lead.email_state) = (Some(email.clone()), found.email_state);
     }
+    leads::learn_fields(tx, workspace, [found])?;
     lead.fields.extend(found.fields.clone());
     if !found.title.is_empty() {
         lead.title.clone_from(&found.title);
@@ -281,7 +293,7 @@ fn count(tx: &Tx<'_>, workspace: i64, job: i64, column: &str, by: i64) -> Result
 }
 
 fn turn_page(batch: &mut Batch<'_>, claim: &Claim, job: &Job, more: bool) -> Result<(), Error> {
-    give_back(&batch.tx, claim, None)?;
+    give_back(&batch.tx, claim, None, batch.now)?;
     if more && job.delivered < job.requested && job.duplicates < MOST_KNOWN {
         batch.tx.execute(
             "update work set attempts = 0 where workspace = ?1 and job = ?2 and lead = 0",

@@ -1,6 +1,6 @@
-//! Who may send now: the pieces of jobs that keep their senders' limits, and of jobs whose provider is away.
+//! Which pieces of a job can be done now: what is due, under the limits of its senders, and without whoever is away.
 //!
-//! Owns the choice of pieces where not everything that is due can be done. Each position of a plan is asked for by itself, so
+//! Owns the choice of pieces, and until when a job rests that has none. Each position of a plan is asked for by itself, so
 //! that what cannot go does not stand in the way of what can, however much of it there is.
 //!
 //! Invariant: of one sender a job gets one place at a time, so jobs that share a sender get as many places as each other.
@@ -23,28 +23,56 @@ pub(super) const NO_PLACE: i64 = -1;
 /// How long a job rests at most when nothing says when it may go on.
 const REST_SECONDS: i64 = 86_400;
 
-/// Whom a piece of work needs.
+/// Whom a piece of work needs. Providers of fields are known by the number that is in their keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
 pub enum Need {
     Discovery,
-    Enrichment,
+    Enrichment(usize),
     Messages,
     Email,
     Linkedin,
 }
 
 /// Who is away for one workspace, and until when.
-pub type Closed = HashMap<Need, Time>;
+#[derive(Clone, Debug, Default)]
+pub struct Closed {
+    /// By whom a piece needs.
+    pub until: HashMap<Need, Time>,
+    /// The fields that each of the enrichment providers looks up; `None`: all.
+    pub fields: Vec<Option<Vec<String>>>,
+}
+
+impl Closed {
+    /// Until when nobody looks a field up, although somebody else would.
+    fn field(&self, field: &str) -> Option<Time> {
+        let mut opens: Option<Time> = None;
+        for (number, fields) in (1..).zip(&self.fields) {
+            if fields.as_ref().is_none_or(|fields| fields.iter().any(|handled| handled == field)) {
+                let until = *self.until.get(&Need::Enrichment(number))?;
+                opens = opens.into_iter().chain([until]).min();
+            }
+        }
+        opens
+    }
+}
 
 /// Who is away, by workspace.
 #[derive(Clone, Debug, Default)]
-pub struct Away(pub HashMap<i64, Closed>);
+pub struct Away {
+    /// Until when, by whom a piece needs.
+    pub until: HashMap<i64, HashMap<Need, Time>>,
+    /// The fields that each of the enrichment providers looks up; `None`: all.
+    pub fields: Vec<Option<Vec<String>>>,
+}
 
 impl Away {
     /// Who is away for this workspace.
     pub fn of(&self, workspace: i64) -> Closed {
-        self.0.get(&workspace).cloned().unwrap_or_default()
+        match self.until.get(&workspace) {
+            Some(until) => Closed { until: until.clone(), fields: self.fields.clone() },
+            None => Closed::default(),
+        }
     }
 }
 
@@ -58,6 +86,9 @@ struct Senders {
 
 impl Senders {
     fn load(tx: &Tx<'_>, workspace: i64, job: &Job) -> Result<Senders, Error> {
+        if job.definition.senders.is_empty() {
+            return Ok(Senders { zone: String::new(), all: Vec::new(), used: HashSet::new() });
+        }
         let zone = "select time_zone from workspace where workspace = ?1";
         let zone = tx.one(zone, values![workspace], |row| row.text(0))?.unwrap_or_default();
         let mut all = Vec::with_capacity(job.definition.senders.len());
@@ -160,7 +191,7 @@ pub(super) fn due(
         }
     }
     if !found.is_empty() {
-        return Ok((found, Time(0)));
+        return Ok((found, now));
     }
     let rests = at.rests(&batch.tx, opens)?;
     Ok((found, rests))
@@ -186,10 +217,10 @@ fn kind(job: &Job, position: Position) -> Option<SenderKind> {
 
 /// Until when a position cannot be worked on, because somebody whom it needs is away.
 fn away(job: &Job, position: Position, closed: &Closed) -> Option<Time> {
-    let until = |need| closed.get(&need).copied();
+    let until = |need| closed.until.get(&need).copied();
     match position {
         Position::Enrich(_) if job.definition.search.is_some() => until(Need::Discovery),
-        Position::Enrich(_) => until(Need::Enrichment),
+        Position::Enrich(index) => closed.field(job.definition.enrich.get(index)?),
         Position::Step(index) => {
             let step = job.definition.steps.get(index)?;
             let send = match SenderKind::of(step.channel()) {
@@ -208,23 +239,49 @@ fn sends(tx: &Tx<'_>, workspace: i64, job: &Job, piece: &Due) -> Result<bool, Er
     Ok(matches!(campaign::next(&job.definition.plan(), piece.position, facts), Next::Send(_)))
 }
 
+/// Pieces of a job that may not go on whose claim ended without a word and left a hold: that has to end all the same.
+pub(super) fn left(batch: &Batch<'_>, workspace: i64, job: &Job, limit: usize) -> Result<Vec<Due>, Error> {
+    let left = broken_off(batch, workspace, job, limit)?;
+    let held = left.into_iter().filter(|(piece, ..)| piece.hold.is_some());
+    held.map(|(piece, sender, day)| with_place(batch, workspace, piece, sender, day)).collect()
+}
+
+/// A piece with the sender and the place that its claim had taken.
+fn with_place(
+    batch: &Batch<'_>,
+    workspace: i64,
+    mut piece: Due,
+    sender: i64,
+    day: i64,
+) -> Result<Due, Error> {
+    piece.sender = senders::find(&batch.tx, workspace, sender)?;
+    piece.slot = Some(Slot { sender, day }).filter(|_| day != NO_PLACE);
+    Ok(piece)
+}
+
+/// Pieces whose lease has lapsed, with the sender and the day of their place.
+fn broken_off(
+    batch: &Batch<'_>,
+    workspace: i64,
+    job: &Job,
+    limit: usize,
+) -> Result<Vec<(Due, i64, i64)>, Error> {
+    batch.tx.query(
+        "select lead, position, epoch, hold, attempts, sender, slot_day from work
+         where workspace = ?1 and job = ?2 and slot_day is not null and lease_until <= ?3 order by lead limit ?4",
+        values![workspace, job.id, batch.now, limit],
+        |row| Ok((read(row)?, row.int(5)?, row.int(6)?)),
+    )
+}
+
 /// Pieces whose claim ended without a word. What was certainly not sent gives its place back; the rest is looked into at once.
 fn lapsed(batch: &mut Batch<'_>, workspace: i64, job: &Job, limit: usize) -> Result<Vec<Due>, Error> {
     use billing::account::HoldStatus;
-    let now = batch.now;
-    let left = batch.tx.query(
-        "select lead, position, epoch, hold, attempts, sender, slot_day from work
-         where workspace = ?1 and job = ?2 and slot_day is not null and due is not null and lease_until <= ?3 order by lead limit ?4",
-        values![workspace, job.id, now, limit],
-        |row| Ok((read(row)?, row.int(5)?, row.int(6)?)),
-    )?;
     let mut found = Vec::new();
-    for (mut piece, sender, day) in left {
+    for (piece, sender, day) in broken_off(batch, workspace, job, limit)? {
         let hold = piece.hold.map(|hold| batch.hold(workspace, billing::Seq(hold))).transpose()?.flatten();
         if hold.is_some_and(|hold| hold.status == HoldStatus::Dispatched) {
-            piece.sender = senders::find(&batch.tx, workspace, sender)?;
-            piece.slot = Some(Slot { sender, day }).filter(|_| day != NO_PLACE);
-            found.push(piece);
+            found.push(with_place(batch, workspace, piece, sender, day)?);
             continue;
         }
         if day != NO_PLACE {
@@ -301,7 +358,8 @@ impl Place<'_> {
         let next = "select min(due) from work where workspace = ?1 and job = ?2 and due > ?3";
         let next = tx.one(next, values![workspace, job, running], |row| row.opt_int(0))?.flatten();
         let next = next.filter(|due| *due < super::ON_APPROVAL).map(|due| Time(now.0 + due - running));
-        let out = "select min(lease_until) from work where workspace = ?1 and job = ?2 and slot_day is not null and due is not null";
+        let out =
+            "select min(lease_until) from work where workspace = ?1 and job = ?2 and slot_day is not null";
         let out = tx.one(out, values![workspace, job], |row| row.opt_time(0))?.flatten();
         let out = out.map(|lapses| lapses.min(now.plus_seconds(LEASE_SECONDS)));
         let until = opens.into_iter().chain(next).chain(out).min();

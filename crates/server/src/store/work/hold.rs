@@ -3,17 +3,18 @@
 //! Invariant: no call goes out for a lead, a job or a lease that changed since it was claimed.
 
 use billing::Refusal;
-use billing::Seq;
 use billing::account::HoldStatus;
 use billing::campaign::{Reason, Stage};
 use billing::ledger::{Command, HoldTerms};
+use billing::{Seq, Time};
 
 use super::finish::give_place_back;
-use super::{Claim, Held, lead_id, owns};
+use super::{Claim, Held, lead_id, owns, wake};
 use crate::store::batch::Batch;
 use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, JobKind, Pause};
+use crate::store::leads::EmailState;
 use crate::store::{Error, budgets, leads};
 use crate::values;
 
@@ -26,11 +27,11 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
     let needed = terms.price.amount();
     return_left(batch, claim)?;
     if job.run.running_since.is_none() {
-        give_back(&batch.tx, claim, None)?;
+        give_back(&batch.tx, claim, None, batch.now)?;
         return Ok(Held::No);
     }
     if over_cap(batch, &mut job, workspace, needed)? {
-        give_back(&batch.tx, claim, None)?;
+        give_back(&batch.tx, claim, None, batch.now)?;
         return Ok(Held::No);
     }
     let mut post = Post::new(workspace, Command::Hold(terms.clone()), "campaign");
@@ -50,15 +51,15 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
         }
         Err(Error::OverBudget(over)) => {
             if !over.may_pass {
-                budgets::pause(batch, workspace, &mut job, needed)?;
+                budgets::pause(batch, workspace, &mut job, &over)?;
             }
-            give_back(&batch.tx, claim, None)?;
+            give_back(&batch.tx, claim, None, batch.now)?;
             Ok(Held::No)
         }
         Err(Error::Refused(refusal)) => {
             let cost =
                 if let Refusal::InsufficientCredits { needed, .. } = refusal { Some(needed) } else { None };
-            give_back(&batch.tx, claim, cost)?;
+            give_back(&batch.tx, claim, cost, batch.now)?;
             Ok(Held::No)
         }
         Err(error) => Err(error),
@@ -80,6 +81,7 @@ fn over_cap(batch: &Batch<'_>, job: &mut Job, workspace: i64, needed: i64) -> Re
             by: None,
         };
         jobs::pause(&batch.tx, workspace, job, &why, batch.now)?;
+        budgets::notice::cap(batch, workspace, job, needed)?;
     }
     Ok(true)
 }
@@ -100,14 +102,14 @@ pub(super) fn dispatch_piece(batch: &mut Batch<'_>, claim: &Claim, hold: Seq) ->
             let released = batch.post(&Post::new(workspace, Command::Release(hold), "campaign"));
             released.map(drop).or_else(|error| if error.is_answer() { Ok(()) } else { Err(error) })?;
             forget_hold(&batch.tx, claim)?;
-            give_back(&batch.tx, claim, None)?;
+            give_back(&batch.tx, claim, None, batch.now)?;
             Ok(false)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Whether the call of a held piece may still be made: reply, blocklist and pauses are looked at once more.
+/// Whether the call of a held piece may still be made: reply, bounce, blocklist and pauses are looked at once more.
 fn may_go(batch: &Batch<'_>, claim: &Claim) -> Result<bool, Error> {
     let workspace = claim.workspace;
     // A hold that took the last credits has paused everything, its own job included. It is paid for, so its call goes out.
@@ -118,10 +120,11 @@ fn may_go(batch: &Batch<'_>, claim: &Claim) -> Result<bool, Error> {
     if !running {
         return Ok(false);
     }
-    let Some(lead) = &claim.lead else { return Ok(true) };
-    let Some(lead) = leads::find(&batch.tx, workspace, lead.id)? else { return Ok(false) };
+    let Some(known) = &claim.lead else { return Ok(true) };
+    let Some(lead) = leads::find(&batch.tx, workspace, known.id)? else { return Ok(false) };
     let replied = lead.replied_at.is_some() && claim.job.kind == JobKind::Campaign;
-    Ok(!replied && !leads::blocked(&batch.tx, workspace, &lead)?)
+    let bounced = lead.email_state == EmailState::Bounced && known.email_state != EmailState::Bounced;
+    Ok(!replied && !bounced && !leads::blocked(&batch.tx, workspace, &lead)?)
 }
 
 /// An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back before anything else.
@@ -139,18 +142,18 @@ pub(in crate::store) fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Res
 /// Ends a claim that has nothing to do.
 pub(in crate::store) fn put_back(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
     return_left(batch, claim)?;
-    give_back(&batch.tx, claim, None)
+    give_back(&batch.tx, claim, None, batch.now)
 }
 
 /// Ends a claim without moving the lead. A job that ended meanwhile has nothing due any more.
-pub(super) fn give_back(tx: &Tx<'_>, claim: &Claim, cost: Option<i64>) -> Result<(), Error> {
+pub(super) fn give_back(tx: &Tx<'_>, claim: &Claim, cost: Option<i64>, now: Time) -> Result<(), Error> {
     give_place_back(tx, claim)?;
     tx.execute(
         "update work set lease_until = 0, cost = ?4, slot_day = null, due = case when (select stage from job where workspace = ?1 and id = ?2) = 1
            then due end where workspace = ?1 and job = ?2 and lead = ?3",
         values![claim.workspace, claim.job.id, lead_id(claim), cost],
     )?;
-    Ok(())
+    wake(tx, claim.workspace, claim.job.id, now)
 }
 
 pub(super) fn forget_hold(tx: &Tx<'_>, claim: &Claim) -> Result<(), Error> {

@@ -48,7 +48,7 @@ pub(super) fn pass_piece(batch: &mut Batch<'_>, claim: &Claim, next: campaign::N
             end_lead(tx, workspace, job.id, lead_id(claim), state)?;
             finish_if_done(tx, workspace, job.id, now)
         }
-        _ => give_back(tx, claim, None),
+        _ => give_back(tx, claim, None, now),
     }
 }
 
@@ -90,8 +90,10 @@ pub(super) fn advance(
            sender = ?7, slot_day = null where workspace = ?1 and job = ?2 and lead = ?3",
         values![workspace, job.id, lead, position_code(to), due, state as i64, next_sender],
     )?;
-    if !job.definition.senders.is_empty() {
-        wake(tx, workspace, job.id)?;
+    // A place may be free again at once; otherwise there is nothing new before the next step.
+    let next = if job.definition.senders.is_empty() { due } else { Some(0) };
+    if let Some(due) = next {
+        wake(tx, workspace, job.id, Time(now.0 + (due - job.run.running_time(now)).max(0)))?;
     }
     finish_if_done(tx, workspace, job.id, now)
 }
@@ -108,7 +110,7 @@ fn end_lead(tx: &Tx<'_>, workspace: i64, job: i64, lead: i64, state: WorkState) 
 pub fn finish_if_done(tx: &Tx<'_>, workspace: i64, id: i64, now: Time) -> Result<(), Error> {
     let left = tx.one(
         "select 1 from work where workspace = ?1 and job = ?2 and due is not null
-         union all select 1 from work where workspace = ?1 and job = ?2 and hold is not null limit 1",
+         union all select 1 from work where workspace = ?1 and job = ?2 and state in (1, 6) and hold is not null limit 1",
         values![workspace, id],
         |row| row.int(0),
     )?;
@@ -163,7 +165,7 @@ pub fn hold_changed(batch: &mut Batch<'_>, workspace: i64, entry: &Entry) -> Res
     if !matches!(entry.kind, EntryKind::Charge | EntryKind::Release) {
         return Ok(());
     }
-    count_credits(tx, workspace, id, entry, price.amount())?;
+    count_credits(tx, workspace, id, entry, price.amount(), now)?;
     if state != WorkState::InDoubt as i64 {
         return Ok(());
     }
@@ -207,14 +209,21 @@ fn begin_doubt(
 }
 
 /// Keeps what a job has used and holds. A late charge takes nothing out of held: the release before it already did.
-fn count_credits(tx: &Tx<'_>, workspace: i64, job: i64, entry: &Entry, amount: i64) -> Result<(), Error> {
+fn count_credits(
+    tx: &Tx<'_>,
+    workspace: i64,
+    job: i64,
+    entry: &Entry,
+    amount: i64,
+    now: Time,
+) -> Result<(), Error> {
     let from_held = entry.postings.iter().filter(|posting| posting.from == Bucket::Held);
     let held: i64 = from_held.map(|posting| posting.credits).sum();
     let used = if entry.kind == EntryKind::Charge { amount } else { 0 };
     tx.execute(
-        "update job set credits_held = credits_held - ?3, credits_used = credits_used + ?4, rests_until = 0
-         where workspace = ?1 and id = ?2",
-        values![workspace, job, held, used],
+        "update job set credits_held = credits_held - ?3, credits_used = credits_used + ?4,
+           rests_until = case when rests_until > ?5 then ?5 else rests_until end where workspace = ?1 and id = ?2",
+        values![workspace, job, held, used, now],
     )?;
     Ok(())
 }

@@ -21,6 +21,13 @@ async fn used(world: &World) -> Vec<i64> {
         .collect()
 }
 
+/// What people were told of limits, oldest first.
+async fn told(world: &World) -> Vec<String> {
+    let mut told = world.items("notifications").await;
+    told.reverse();
+    told.iter().filter(|notice| notice["kind"] == "credit_cap").map(|notice| text(notice, "title")).collect()
+}
+
 fn each_campaign(per: &str, credits: i64) -> Value {
     json!({ "scope": "campaign", "per": per, "credits": credits })
 }
@@ -59,6 +66,53 @@ async fn a_campaign_pauses_at_its_budget_and_goes_on_when_it_is_raised() {
     assert_eq!(world.recipients().len(), 5);
     assert_eq!(world.view(&campaign).await["status"], "completed");
     world.comes_to(190, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_limit_that_stops_work_is_told_once_in_its_time() {
+    let world = World::with(1_000, json!({ "admin_email": "admin@example.com" }), Habits::default()).await;
+    set(&world, json!([{ "scope": "workspace", "per": "day", "credits": 6 }])).await;
+    let leads = world.leads(12).await;
+    let campaigns = [world.campaign(emails(&[0]), &leads).await, world.campaign(emails(&[0]), &leads).await];
+    world.advance(0).await;
+    let day = "Limit reached: 6 credits a day for the workspace.";
+    assert_eq!(told(&world).await, [day], "both stopped, and one notice says so");
+    world.post(&format!("/v1/campaigns/{}/resume", campaigns[0]), Value::Null).await;
+    world.advance(0).await;
+    assert_eq!(told(&world).await, [day], "it is the same crossing");
+    let notices = world.items("notifications").await;
+    let notice = notices.iter().find(|notice| notice["kind"] == "credit_cap").expect("a notice");
+    let body = text(notice, "body");
+    assert!(body.starts_with("6 of 6 are used or reserved, and the next step needs 2. Campaign "), "{body}");
+    assert!(body.ends_with("00:00 or when the limit is raised."), "{body}");
+    world.advance(DAY).await;
+    assert_eq!(told(&world).await, [day, day], "the next day is another crossing");
+    let total = json!({ "scope": "campaign", "label": campaigns[0], "per": "total", "credits": 12 });
+    set(&world, json!([total])).await;
+    world.advance(DAY).await;
+    let name = text(&world.view(&campaigns[0]).await, "name");
+    let total = format!("Limit reached: 12 credits in total for {name}.");
+    assert_eq!(told(&world).await, [day, day, total.as_str()]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_campaign_that_reaches_its_own_cap_is_told_of() {
+    let world = World::new(1_000).await;
+    let mut capped = emails(&[0]);
+    capped["credit_cap"] = json!(5);
+    let campaign = world.campaign(capped, &world.leads(4).await).await;
+    world.advance(0).await;
+    let name = text(&world.view(&campaign).await, "name");
+    let first = format!("Limit reached: 5 credits for {name}.");
+    assert_eq!(
+        (reasons(&world.view(&campaign).await), told(&world).await),
+        (vec!["credit_cap".to_owned()], vec![first.clone()])
+    );
+    world.post(&format!("/v1/campaigns/{campaign}/resume"), Value::Null).await;
+    world.advance(0).await;
+    assert_eq!(told(&world).await, [first]);
     world.end().await;
 }
 

@@ -90,6 +90,37 @@ async fn a_sender_with_a_server_of_its_own_uses_that_one_also_after_a_restart() 
 }
 
 #[tokio::test]
+async fn a_server_of_a_sender_is_looked_for_among_public_addresses_only() {
+    let world = World::new(100).await;
+    let leads = world.leads(1).await;
+    // Only 127.0.0.1 is allowed here.
+    let canary = tokio::net::TcpListener::bind("127.0.0.2:0").await.expect("a free port");
+    let port = canary.local_addr().expect("an address").port();
+    for host in ["127.0.0.2", "10.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]"] {
+        for scheme in ["smtp", "smtps"] {
+            let new = json!({ "kind": "email", "from": "own@example.com", "daily_limit": 5,
+                "smtp_url": format!("{scheme}://{host}:{port}") });
+            let (status, answer) = world.send(reqwest::Method::POST, &world.here("senders"), new).await;
+            assert_eq!((status.as_u16(), &answer["field"]), (422, &json!("smtp_url")), "{host}: {answer}");
+        }
+    }
+    // What is a name to us may be an address to the machine: it is looked at where it is connected to.
+    for url in [format!("smtp://127.2:{port}?tls=off"), format!("smtps://127.2:{port}")] {
+        let sender = sender(&world, json!({ "smtp_url": url })).await;
+        let campaign = from(&world, &sender, &[0], &leads).await;
+        world.advance(0).await;
+        let view = world.view(&campaign).await;
+        assert_eq!(crate::world::reasons(&view), ["provider"], "{url}: {view}");
+        let detail = text(&view["pause_reasons"][0], "detail");
+        assert!(detail.contains("not public"), "{url}: {detail}");
+    }
+    let knock = tokio::time::timeout(std::time::Duration::from_millis(200), canary.accept()).await;
+    assert!(knock.is_err(), "nobody connected");
+    world.comes_to(100, 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_server_of_a_sender_that_is_away_delays_and_nothing_is_lost_or_paid_twice() {
     let world = World::new(100).await;
     let own = SmtpSink::start().await.expect("a free port");

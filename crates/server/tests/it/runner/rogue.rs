@@ -163,6 +163,30 @@ fn bad_manners() -> Vec<(Manner, &'static str, &'static str, usize)> {
         (answer("200 OK", "idempotency-key: another:1\r\n", FOUND), "unknown", "try later", 3),
         (answer("429 Too Many Requests", "", ""), "try later", "try later", 3),
         (answer("429 Too Many Requests", "retry-after: 3600\r\n", ""), "try later", "try later", 1),
+        // A moment, by a clock that is years behind.
+        (
+            answer(
+                "429 Too Many Requests",
+                "date: Sun, 06 Nov 1994 08:49:37 GMT\r\nretry-after: Sun, 06 Nov 1994 09:49:37 GMT\r\n",
+                "",
+            ),
+            "try later",
+            "try later",
+            1,
+        ),
+        // One that has passed, and one that is none, ask for nothing.
+        (
+            answer("429 Too Many Requests", "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""),
+            "try later",
+            "try later",
+            3,
+        ),
+        (
+            answer("429 Too Many Requests", "retry-after: Sun, 99 Nov 1994\r\n", ""),
+            "try later",
+            "try later",
+            3,
+        ),
         (
             answer("503 Service Unavailable", "retry-after: 99999999999999\r\n", "no"),
             "try later",
@@ -293,6 +317,27 @@ async fn who_asks_to_be_left_alone_for_an_hour_is() {
     assert_eq!((rogue.calls(), &world.get(&job).await["status"]), (2, &json!("completed")));
     world.comes_to(97, 0).await;
     world.end().await;
+}
+
+#[tokio::test]
+async fn a_moment_to_come_back_at_is_kept_up_to_a_day() {
+    let dated = |until: &str| {
+        let headers = format!("date: Sun, 06 Nov 1994 08:49:37 GMT\r\nretry-after: {until}\r\n");
+        answer("429 Too Many Requests", &headers, "")
+    };
+    for (until, seconds) in [("Sun, 06 Nov 1994 10:49:37 GMT", 7_200), ("Fri, 31 Dec 9999 23:59:59 GMT", DAY)]
+    {
+        let rogue = Rogue::start(dated(until)).await;
+        let world = world(&rogue, 100, true).await;
+        let job = look_up(&world, 1).await;
+        world.advance(0).await;
+        rogue.behave(ok(FOUND));
+        world.advance(seconds - 1).await;
+        assert_eq!(rogue.calls(), 1, "{until}");
+        world.advance(1).await;
+        assert_eq!((rogue.calls(), &world.get(&job).await["status"]), (2, &json!("completed")), "{until}");
+        world.end().await;
+    }
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ async fn a_step_has_one_message_id_and_no_other_step_has_it() {
     let mut ids: Vec<String> = world.sink.messages().into_iter().map(|mail| mail.message_id).collect();
     let mut expected: Vec<String> = (0..2)
         .flat_map(|step| leads.iter().map(move |lead| (step, lead)))
-        .map(|(step, lead)| format!("{campaign}.{lead}.{step}@"))
+        .map(|(step, lead)| format!("{campaign}.{lead}.{step}."))
         .collect();
     ids.sort();
     expected.sort();

@@ -124,3 +124,21 @@ async fn bad_input_names_the_field_and_leaves_nothing() {
         assert_eq!(got.status, 422, "{query}");
     }
 }
+
+#[tokio::test]
+async fn what_is_secret_in_an_address_stays_out_of_the_logbook() {
+    let server = Server::at(Directory::new("webhooks"), None).await;
+    let ws = server.workspace("One").await;
+    let url = |secret: &str| format!("https://hooks.example.com/in/7?token={secret}#{secret}");
+    let (path, _) = endpoint(&server, &ws, &url("s3cret-one"), json!([])).await;
+    assert_eq!(server.get(&path).await.body["url"], url("s3cret-one"), "who may change it sees it");
+    let change = json!({ "url": url("s3cret-two"), "enabled": false }).to_string();
+    assert_eq!(server.send(OPERATOR, "PATCH", &path, "", change).await.status, 200);
+    assert_eq!(server.send(OPERATOR, "DELETE", &path, "", String::new()).await.status, 204);
+    let id = scrip::id::parse_workspace(ws.rsplit('/').next().expect("an id"));
+    let lines = server.app.store.logbook(id, None, 10).await.expect("a logbook");
+    assert_eq!(lines.len(), 3);
+    let told = format!("{lines:?}");
+    assert!(!told.contains("s3cret"), "{told}");
+    assert!(told.contains("https://hooks.example.com/in/7?…, off, all events"), "{told}");
+}
