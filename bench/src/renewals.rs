@@ -12,7 +12,7 @@ use crate::rng::Rng;
 use crate::server::{Server, Site};
 use crate::stats::{Measured, milliseconds, ratio, thousands};
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
@@ -189,7 +189,7 @@ async fn do_step(connection: &mut Connection, workspace: &str, step: Step) -> Re
         Step::Look(wanted) => {
             let balance = connection.get(&format!("/v1/workspaces/{workspace}/balance")).await?;
             let is = &balance["available"];
-            ensure!(*is == Value::from(wanted), "{workspace} has {is} credits, and must have {wanted}");
+            ensure!(is.as_i64() == Some(wanted), "{workspace} has {is} credits, and must have {wanted}");
         }
     }
     Ok(())

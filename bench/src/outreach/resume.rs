@@ -208,7 +208,7 @@ async fn ask(
             break;
         }
         tokio::time::sleep_until(due.into()).await;
-        let status = if (number + lane) % 2 == 0 {
+        let status = if (number + lane).is_multiple_of(2) {
             connection.send("GET", balance, None, "").await?.status
         } else {
             connection.send("POST", charges, Some(&format!("{lane}-{number}")), &body).await?.status

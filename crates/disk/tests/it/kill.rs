@@ -44,7 +44,7 @@ fn a_kill_at_any_change_of_a_file_loses_nothing() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
 async fn lived() -> (Day, Vec<Operation>) {

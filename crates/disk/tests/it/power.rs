@@ -87,7 +87,7 @@ fn lives(seed: u64, count: u64, honest: Honest) -> Outcome {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
         let mut outcome = Outcome::default();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         loop {
             let first = next.fetch_add(IMAGES, Ordering::SeqCst);
             if first >= count {
