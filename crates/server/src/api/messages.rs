@@ -13,6 +13,9 @@ use crate::clock::rfc3339;
 use crate::store::messages::{Message, MessageFilter, Place, Writing};
 use crate::{id, outreach};
 
+/// The longest text that is sent here, in characters: an e-mail's.
+const MAX_TEXT: usize = 10_000;
+
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewMessage)]
@@ -173,6 +176,10 @@ pub async fn update(
     Json(body): Json<Update>,
 ) -> Answer {
     let (workspace, number) = caller.inside("msg", &message)?;
+    // As it was sent: what is not shown counts too.
+    if body.text.chars().count() > MAX_TEXT {
+        return Err(Error::field("text", format!("has at most {MAX_TEXT} characters")));
+    }
     let text = outreach::edited(&app, workspace, number, &body.text).await?;
     let message = app.store.edit_message(workspace, number, text).await?;
     about(&app, workspace, StatusCode::OK, &view(workspace, message)).await

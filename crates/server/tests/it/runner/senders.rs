@@ -84,6 +84,16 @@ async fn nothing_goes_before_a_person_has_approved_it() {
     assert_eq!(messages.len(), 2);
     let message = messages.iter().find(|message| message["lead"] == json!(leads[0])).expect("a message");
     let path = format!("/v1/messages/{}", text(message, "id"));
+    // What is not shown is left out, and counts all the same.
+    let unseen = format!("a{}", "\u{89}".repeat(10_000));
+    for wrong in ["", "\u{89}", unseen.as_str()] {
+        let (status, answer) = world.send(Method::PATCH, &path, json!({ "text": wrong })).await;
+        assert_eq!(
+            (status, &answer["field"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("text")),
+            "{answer}"
+        );
+    }
     let (status, _) = world.send(Method::PATCH, &path, json!({ "text": "In my own words" })).await;
     assert_eq!(status, StatusCode::OK);
     world.post(&format!("{path}/approve"), Value::Null).await;
