@@ -5,7 +5,7 @@ use billing::{Command, HoldStatus, Seq};
 use scrip::store::Store;
 use scrip::store::committer::Post;
 use scrip::store::jobs::{Act, Job, JobKind};
-use scrip::store::work::{Claim, Ending, Held, StepOutcome, WorkState};
+use scrip::store::work::{Away, Claim, Ending, Held, Need, StepOutcome, WorkState};
 
 use crate::sample::{self, START};
 use crate::temp::{self, Directory};
@@ -106,6 +106,20 @@ async fn what_a_lost_claim_held_comes_back_when_the_provider_is_missing() {
     world.claim = world.store.claim(10).await.expect("claims").remove(0);
     let ending = Ending::Unavailable("no provider".into());
     assert!(world.store.finish_piece(&world.claim, None, ending).await.expect("an answer"));
+    world.comes_to(0, 0).await;
+}
+
+#[tokio::test]
+async fn what_a_lost_claim_held_comes_back_while_the_piece_cannot_go_on() {
+    let world = AtWork::new().await;
+    let hold = world.hold().await;
+    world.pass(400).await;
+    let needs = [Need::Email, Need::Enrichment(1), Need::Messages, Need::Linkedin];
+    let closed = needs.map(|need| (need, START.plus_seconds(10_000)));
+    let away = Away { until: [(world.workspace, closed.into())].into(), fields: vec![None] };
+    assert!(world.store.claim_but(10, &away).await.expect("claims").is_empty(), "nobody is there");
+    let hold = world.store.hold(world.workspace, hold).await.expect("the hold");
+    assert_eq!(hold.status, HoldStatus::Released);
     world.comes_to(0, 0).await;
 }
 

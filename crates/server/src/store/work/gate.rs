@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use billing::Time;
 use billing::campaign::{self, Next, Position};
 
+use super::hold::end_open;
 use super::{Due, LEASE_SECONDS, facts, position_code};
 use crate::store::batch::Batch;
 use crate::store::db::Tx;
@@ -274,15 +275,20 @@ fn broken_off(
     )
 }
 
-/// Pieces whose claim ended without a word. What was certainly not sent gives its place back; the rest is looked into at once.
+/// Pieces whose claim ended without a word. What was certainly not sent gives its credits and its place back, for nobody knows when
+/// it goes on; the rest is looked into at once.
 fn lapsed(batch: &mut Batch<'_>, workspace: i64, job: &Job, limit: usize) -> Result<Vec<Due>, Error> {
     use billing::account::HoldStatus;
     let mut found = Vec::new();
     for (piece, sender, day) in broken_off(batch, workspace, job, limit)? {
         let hold = piece.hold.map(|hold| batch.hold(workspace, billing::Seq(hold))).transpose()?.flatten();
-        if hold.is_some_and(|hold| hold.status == HoldStatus::Dispatched) {
-            found.push(with_place(batch, workspace, piece, sender, day)?);
-            continue;
+        match hold.map(|hold| (hold.id, hold.status)) {
+            Some((_, HoldStatus::Dispatched)) => {
+                found.push(with_place(batch, workspace, piece, sender, day)?);
+                continue;
+            }
+            Some((hold, HoldStatus::Open)) => end_open(batch, workspace, hold)?,
+            _ => {}
         }
         if day != NO_PLACE {
             senders::give_back(&batch.tx, workspace, Slot { sender, day })?;

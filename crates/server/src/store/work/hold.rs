@@ -129,14 +129,22 @@ fn may_go(batch: &Batch<'_>, claim: &Claim) -> Result<bool, Error> {
 
 /// An earlier claim ended between its hold and its dispatch: nothing went out, so its credits come back before anything else.
 pub(in crate::store) fn return_left(batch: &mut Batch<'_>, claim: &Claim) -> Result<(), Error> {
-    let Some(left) = claim.hold.as_ref().filter(|hold| hold.status == HoldStatus::Open) else {
-        return Ok(());
-    };
-    match batch.post(&Post::new(claim.workspace, Command::Release(left.id), "campaign")) {
-        Err(error) if !error.is_answer() => Err(error),
-        // It may have ended otherwise since it was claimed; then there is nothing to return.
-        _ => forget_hold(&batch.tx, claim),
+    match &claim.hold {
+        Some(left) if left.status == HoldStatus::Open => end_open(batch, claim.workspace, left.id),
+        _ => Ok(()),
     }
+}
+
+/// Ends a hold that no call was made for.
+pub(super) fn end_open(batch: &mut Batch<'_>, workspace: i64, hold: Seq) -> Result<(), Error> {
+    match batch.post(&Post::new(workspace, Command::Release(hold), "campaign")) {
+        Err(error) if !error.is_answer() => return Err(error),
+        // It may have ended otherwise meanwhile; then there is nothing to return.
+        _ => {}
+    }
+    let forget = "update work set hold = null where workspace = ?1 and hold = ?2";
+    batch.tx.execute(forget, values![workspace, hold])?;
+    Ok(())
 }
 
 /// Ends a claim that has nothing to do.
