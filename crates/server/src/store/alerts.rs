@@ -65,6 +65,18 @@ pub fn look(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -
     Ok(())
 }
 
+/// A piece of work finds everything paused and says what it would have cost: nobody knows it when the last credits are set aside
+/// and nothing was refused.
+pub fn misses(batch: &mut Batch<'_>, workspace: i64, needed: i64) -> Result<(), Error> {
+    let watch = &mut batch.cached(workspace).watch;
+    if watch.out_since.is_some() && watch.needed.is_none() {
+        watch.refused(needed);
+        jobs::say_needed(&batch.tx, workspace, needed)?;
+        batch.touch(workspace);
+    }
+    Ok(())
+}
+
 struct Words {
     workspace: i64,
     available: i64,

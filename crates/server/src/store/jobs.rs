@@ -6,7 +6,7 @@
 mod definition;
 mod pauses;
 pub use definition::{Definition, StepText};
-pub use pauses::{lift, lift_all, pause, pause_all};
+pub use pauses::{lift, lift_all, pause, pause_all, say_needed};
 
 use billing::Time;
 use billing::campaign::{self, Reason, Run, Stage};

@@ -157,23 +157,14 @@ pub fn add(
     Ok(added as i64)
 }
 
-/// What the oldest due piece costs that waits only for credits, where that is known.
+/// What the oldest due piece costs among those that credits were missing for and that wait for nothing else.
 pub fn oldest_due_cost(tx: &Tx<'_>, workspace: i64) -> Result<Option<i64>, Error> {
-    // Of each job the first piece by an index, however many there are.
-    let oldest = tx.one(
-        "select max(j.ran - (select min(w.due) from work w where w.workspace = j.workspace and w.job = j.id and w.due is not null))
-         from job j where j.workspace = ?1 and j.stage = 1
-           and not exists (select 1 from pause p where p.workspace = j.workspace and p.job = j.id and p.reason <> 0)",
-        values![workspace],
-        |row| row.opt_int(0),
-    )?;
-    let Some(oldest) = oldest.flatten().filter(|waited| *waited >= 0) else { return Ok(None) };
     tx.one(
-        "select w.cost from work w join job j on j.workspace = w.workspace and j.id = w.job
-         where w.workspace = ?1 and w.cost is not null and w.due = j.ran - ?2 and j.stage = 1
+        "select w.cost from job j join work w on w.workspace = j.workspace and w.job = j.id
+         where j.workspace = ?1 and j.stage = 1 and w.cost is not null and w.due <= j.ran
            and not exists (select 1 from pause p where p.workspace = j.workspace and p.job = j.id and p.reason <> 0)
-         order by w.job, w.lead limit 1",
-        values![workspace, oldest],
+         order by j.ran - w.due desc, w.job, w.lead limit 1",
+        values![workspace],
         |row| row.int(0),
     )
 }

@@ -80,6 +80,15 @@ pub fn pause_all(
     Ok(campaigns)
 }
 
+/// Says what credits are missing for, where nobody knew when everything paused.
+pub fn say_needed(tx: &Tx<'_>, workspace: i64, needed: i64) -> Result<(), Error> {
+    tx.execute(
+        "update pause set needed = ?2 where workspace = ?1 and reason = ?3 and needed is null",
+        values![workspace, needed, Reason::OutOfCredits as i64],
+    )?;
+    Ok(())
+}
+
 /// Takes a reason away from everything. Answers how many campaigns run again.
 pub fn lift_all(tx: &Tx<'_>, workspace: i64, reason: Reason, now: Time) -> Result<i64, Error> {
     const FREE: &str = "workspace = ?1 and stage = 1 and running_since is null

@@ -15,7 +15,7 @@ use crate::store::committer::Post;
 use crate::store::db::Tx;
 use crate::store::jobs::{self, Job, JobKind, Pause};
 use crate::store::leads::EmailState;
-use crate::store::{Error, budgets, leads};
+use crate::store::{Error, alerts, budgets, leads};
 use crate::values;
 
 pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms) -> Result<Held, Error> {
@@ -27,7 +27,11 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
     let needed = terms.price.amount();
     return_left(batch, claim)?;
     if job.run.running_since.is_none() {
-        give_back(&batch.tx, claim, None, batch.now)?;
+        let misses = job.run.reasons.keys().eq(&[Reason::OutOfCredits]);
+        give_back(&batch.tx, claim, misses.then_some(needed), batch.now)?;
+        if misses {
+            alerts::misses(batch, workspace, needed)?;
+        }
         return Ok(Held::No);
     }
     if over_cap(batch, &mut job, workspace, needed)? {

@@ -70,6 +70,25 @@ async fn a_pause_says_what_is_needed_and_what_is_there() {
 }
 
 #[tokio::test]
+async fn a_pause_says_what_is_needed_also_when_the_last_credit_was_set_aside() {
+    let world = World::new(6).await;
+    let lead = |id: &str| json!({ "external_id": id, "name": "Lead" });
+    let leads = world.import(vec![lead("lead-0001"), lead("lead-0002")]).await;
+    let mut campaign = emails(&[0]);
+    campaign["enrich"] = json!(["contact"]);
+    let campaign = world.campaign(campaign, &leads).await;
+    world.advance(0).await;
+    let pause = world.view(&campaign).await["pause_reasons"][0].clone();
+    assert_eq!((&pause["reason"], &pause["needed"]), (&json!("out_of_credits"), &json!(6)));
+    let balance = world.balance().await;
+    assert_eq!((&balance["available"], &balance["needed"]), (&json!(0), &json!(6)));
+    world.grant(5).await;
+    world.advance(0).await;
+    assert_eq!(world.fakes.calls().len(), 1, "five are not enough");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_renewal_resumes() {
     let world = World::with(0, json!({ "plan": "starter" }), Habits::default()).await;
     world.post(&world.here("adjustments"), json!({ "credits": -1_997, "reason": "spent elsewhere" })).await;
