@@ -26,6 +26,8 @@ export async function buyLive(browser, server) {
   const made = await workspace(server, "Live", 1_000);
   const context = await signIn(browser, await made.link("admin"));
   const [watching, buying] = [await tab(context), await tab(context)];
+  // A slow network: the script that listens comes long after the one that it extends.
+  await watching.page.route("**/hx-sse.min.js", (route) => setTimeout(() => void route.continue(), 300));
   await watching.page.goto(`${server.url}/campaigns`);
   await watching.page.evaluate(() => { window.untouched = true; });
   await buying.page.goto(`${server.url}/billing`);
