@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { check } from "./report.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const WIDTHS = [1280, 360];
+const WIDTHS = [1440, 360];
 const THEMES = ["light", "dark"];
 
 /** A tab that collects what the browser complains of. */
