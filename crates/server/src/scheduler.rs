@@ -5,9 +5,11 @@
 //!
 //! Invariant: however late it runs, every missed period is granted once, in order.
 
+use std::time::Duration;
+
 use billing::ledger::Command;
 use billing::{Time, units::SECOND};
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 
 use crate::app::App;
 use crate::money::{self, Trouble};
@@ -16,17 +18,22 @@ use crate::store::committer::Post;
 use crate::store::payments::Purpose;
 use crate::{delivery, mailboxes, reconcile, runner, webhooks};
 
-/// How many workspaces are looked at in one go.
+/// How many periods are begun in one go: asking what else is due looks through every account, so it is not asked often.
+const PERIODS: i64 = 4_096;
+/// How many of everything else, of which each may wait for others' servers.
 const BATCH: i64 = 256;
 /// How many of what is due is done at once: enough to share commits, and few enough that nobody else waits long for one.
 const AT_ONCE: usize = 16;
+/// What is due waits so long after so many, because those who ask meanwhile would notice the load before anybody notices that a
+/// renewal is some seconds late.
+const REST: Duration = Duration::from_millis(5);
 
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
     let mut done = 0;
     app.write_key_uses().await?;
     loop {
-        let periods = app.store.due_periods(BATCH).await?;
+        let periods = app.store.due_periods(PERIODS).await?;
         let payments = if app.payments.is_some() { app.store.due_payments(BATCH).await? } else { Vec::new() };
         let buys = if app.payments.is_some() { app.store.due_auto_buys(BATCH).await? } else { Vec::new() };
         let accounts = app.store.due_accounts().await?;
@@ -73,10 +80,18 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
     }
 }
 
-/// Does what is due side by side; answers what could not be done.
-async fn failures<E>(due: impl Iterator<Item = impl Future<Output = Result<(), E>>>) -> Vec<E> {
-    let done = stream::iter(due).buffer_unordered(AT_ONCE);
-    done.filter_map(async |done| done.err()).collect().await
+/// Does what is due, some side by side and then the next; answers what could not be done.
+async fn failures<E>(mut due: impl Iterator<Item = impl Future<Output = Result<(), E>>>) -> Vec<E> {
+    let mut failed = Vec::new();
+    loop {
+        let some: Vec<_> = due.by_ref().take(AT_ONCE).collect();
+        let are_all = some.len() < AT_ONCE;
+        failed.extend(join_all(some).await.into_iter().filter_map(Result::err));
+        if are_all {
+            return failed;
+        }
+        tokio::time::sleep(REST).await;
+    }
 }
 
 /// Runs the loop until the server stops. Only for the system's clock.
@@ -93,7 +108,7 @@ pub async fn run(app: App) {
 
 /// Waits until something may be due: a nudge, or half a second.
 pub async fn pause(app: &App) {
-    let _ = tokio::time::timeout(std::time::Duration::from_millis(500), app.wake.notified()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), app.wake.notified()).await;
 }
 
 /// Lets a manual clock's time pass: from due moment to due moment, everything due happens, and nothing is in flight when it
