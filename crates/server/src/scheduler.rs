@@ -9,24 +9,26 @@ use std::time::Duration;
 
 use billing::ledger::Command;
 use billing::{Time, units::SECOND};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 
 use crate::app::App;
 use crate::money::{self, Trouble};
 use crate::store::Error;
 use crate::store::committer::Post;
 use crate::store::payments::Purpose;
+use crate::store::subscriptions::periods::Due;
 use crate::{delivery, mailboxes, reconcile, runner, webhooks};
 
 /// How many periods are begun in one go: asking what else is due looks through every account, so it is not asked often.
-const PERIODS: i64 = 4_096;
+const PERIODS: i64 = 16_384;
 /// How many of everything else, of which each may wait for others' servers.
 const BATCH: i64 = 256;
 /// How many of what is due is done at once: enough to share commits, and few enough that nobody else waits long for one.
 const AT_ONCE: usize = 16;
-/// What is due waits so long after so many, because those who ask meanwhile would notice the load before anybody notices that a
-/// renewal is some seconds late.
-const REST: Duration = Duration::from_millis(5);
+/// Of periods it is fewer, and then none for a while: whoever asks meanwhile would notice the load before anybody noticed that a
+/// renewal came some seconds late.
+const RENEWED: usize = 8;
+const REST: Duration = Duration::from_millis(2);
 
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
@@ -40,11 +42,7 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         let budgets = app.store.due_budgets(BATCH).await?;
         let due = periods.len() + payments.len() + buys.len() + accounts.len() + budgets.len();
         // One that cannot be done must not keep the others waiting.
-        let renewals = periods.into_iter().map(|due| async move {
-            let terms = money::at_renewal(app.catalog(), &due);
-            app.store.renew(due, terms).await
-        });
-        let mut failed = failures(renewals).await;
+        let mut failed = renew(app, periods).await;
         let buys = buys.into_iter().map(|(workspace, pack)| async move {
             let catalog = app.catalog();
             let pack = catalog.pack(&pack);
@@ -80,18 +78,29 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
     }
 }
 
-/// Does what is due, some side by side and then the next; answers what could not be done.
-async fn failures<E>(mut due: impl Iterator<Item = impl Future<Output = Result<(), E>>>) -> Vec<E> {
+/// Begins what periods are due: a few at once, then a rest.
+async fn renew(app: &App, mut due: Vec<Due>) -> Vec<Error> {
     let mut failed = Vec::new();
-    loop {
-        let some: Vec<_> = due.by_ref().take(AT_ONCE).collect();
-        let are_all = some.len() < AT_ONCE;
-        failed.extend(join_all(some).await.into_iter().filter_map(Result::err));
-        if are_all {
-            return failed;
+    while !due.is_empty() {
+        let few = due.drain(..RENEWED.min(due.len()));
+        failed.extend(
+            failures(few.map(|due| async {
+                let terms = money::at_renewal(app.catalog(), &due);
+                app.store.renew(due, terms).await
+            }))
+            .await,
+        );
+        if !due.is_empty() {
+            tokio::time::sleep(REST).await;
         }
-        tokio::time::sleep(REST).await;
     }
+    failed
+}
+
+/// Does what is due side by side; answers what could not be done.
+async fn failures<E>(due: impl Iterator<Item = impl Future<Output = Result<(), E>>>) -> Vec<E> {
+    let done = stream::iter(due).buffer_unordered(AT_ONCE);
+    done.filter_map(async |done| done.err()).collect().await
 }
 
 /// Runs the loop until the server stops. Only for the system's clock.
