@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 import { playDemo } from "./demo.mjs";
 import { embedded } from "./embed.mjs";
 import { byMail, firstAdmin, mailbox } from "./mail.mjs";
-import { buyByForms, buyLive, member } from "./people.mjs";
+import { buildByForms, buyByForms, buyLive, member } from "./people.mjs";
 import { look, signIn } from "./pages.mjs";
 import { check, close, part } from "./report.mjs";
 import { buyWithStripe } from "./stripe.mjs";
@@ -39,7 +39,7 @@ async function everyPage(server, made, operator) {
   const context = await signIn(browser, await made.link("admin"));
   const balance = await made.balance();
   const pages = ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`,
-    `/campaigns/${made.draft}`, "/leads", `/leads/${made.lead}`, "/searches", "/notifications", "/settings", "/settings/people", "/settings/keys", "/settings/sessions", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/settings/senders", `/settings/senders/${made.sender}`, `/campaigns/${made.campaign}/messages`, "/billing/plan", "/billing/plan?plan=scale",
+    `/campaigns/${made.draft}`, "/campaigns/new", `/campaigns/${made.draft}/edit`, "/leads", `/leads/${made.lead}`, "/searches", "/notifications", "/settings", "/settings/people", "/settings/keys", "/settings/sessions", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/settings/senders", `/settings/senders/${made.sender}`, `/campaigns/${made.campaign}/messages`, "/billing/plan", "/billing/plan?plan=scale",
     "/billing/payments", "/billing/payments?below=90000000&pack=pack_1000&most=3", "/billing/statements/1"];
   for (const path of pages) await look(context, path.replace(/(camp|whe|sender|lead)_[^/]*/, "{id}"), server.url + path, { balance });
   await look(context, "404", `${server.url}/nothing-here`, { balance, status: 404 });
@@ -79,6 +79,7 @@ try {
   await part("a charge shows at once, a purchase too", () => buyLive(browser, server));
   await part("members", () => member(browser, server));
   await part("without JavaScript", () => buyByForms(browser, server));
+  await part("a campaign built without JavaScript", () => buildByForms(browser, server));
   let chipPage;
   await part("in another product's page", async () => { chipPage = await embedded(browser, server); });
   await look(await browser.newContext(), "embedded chip", chipPage);

@@ -77,6 +77,8 @@ pub struct Campaign {
     pub leads: LeadCounts,
     pub credits_used: i64,
     pub credit_cap: Option<i64>,
+    /// Of the form that adds leads.
+    pub form_key: String,
     /// How many messages wait for a person.
     pub to_review: i64,
     /// What the rest of the sequence will use at most; None when completed.
