@@ -11,6 +11,7 @@ use super::forecast;
 use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
 use super::session::{self, Visitor};
+use super::timeline::timeline;
 use super::view::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
     Standing, StepRow, Tab, Why,
@@ -95,6 +96,7 @@ pub async fn page(
         form_key: session::form_key(),
         to_review: progress.state(WorkState::Review),
         estimate,
+        timeline: timeline(&app, &scene, &job).await?,
         steps: steps(&job, &progress),
         rows: leads.iter().map(|lead| lead_row(&scene, &job, &names, lead)).collect(),
         next,

@@ -37,6 +37,7 @@ mod session;
 mod sessions;
 mod settings;
 mod sign_in;
+mod timeline;
 mod unsubscribe;
 mod upkeep;
 mod usage;

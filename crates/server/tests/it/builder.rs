@@ -1,8 +1,11 @@
 //! The campaign builder: a form that is drawn again until it is saved, and refused by the words of the API.
 
+use billing::ledger::{Command, GrantTerms};
+use billing::{Amount, GrantKind, Time};
 use reqwest::{Method, StatusCode};
 use scrip::app::LinkRole;
 use scrip::outreach;
+use scrip::store::committer::Post;
 use scrip::store::jobs::{Job, JobKind};
 use serde_json::json;
 
@@ -151,4 +154,41 @@ async fn a_campaign_is_made_once_changed_and_launched() {
     assert_eq!(member.get(&edit).await.0, StatusCode::CONFLICT, "only a draft is changed");
     assert_eq!(member.post(&edit, &form).await.0, StatusCode::CONFLICT);
     site.audit();
+}
+
+#[tokio::test]
+async fn the_page_tells_when_a_campaign_was_paused_and_went_on() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let member = site.sign_in(Some(workspace), LinkRole::Member).await;
+    let form: Vec<(&str, &str)> =
+        STEP.iter().chain(&[("name", "Spring"), ("form_key", "k1"), ("press", "save")]).copied().collect();
+    let (_, to) = member.post("/campaigns/new", &form).await;
+    assert!(!member.get(&to).await.1.contains("What happened"), "a draft has no past");
+    with_leads(&site, workspace, 1).await;
+    member.post(&format!("{to}/leads"), &[("leads", "1"), ("form_key", "k2")]).await;
+    for act in ["launch", "pause", "resume"] {
+        assert_eq!(member.post(&format!("{to}/{act}"), &[]).await.0, StatusCode::SEE_OTHER, "{act}");
+    }
+    let expected =
+        ["No longer paused by a person", "Paused: by a member", "Paused: out of credits", "Launched"];
+    check(&member, &to, &expected).await;
+    let (credits, effective_at) = (Amount::new(9).expect("credits"), Time(0));
+    let terms =
+        GrantTerms { credits, kind: GrantKind::Goodwill, priority: 0, effective_at, expires_at: None };
+    site.app.store.post(Post::new(workspace, Command::Grant(terms), "test")).await.expect("a grant");
+    check(&member, &to, &["No longer out of credits", expected[0], expected[2], expected[1], expected[3]])
+        .await;
+    site.audit();
+}
+
+/// The timeline of a campaign's page has these and no others, in any order of what happened at one moment.
+async fn check(browser: &Browser<'_>, to: &str, expected: &[&str]) {
+    let (_, page) = browser.get(to).await;
+    let timeline =
+        page.split("What happened").nth(1).expect("a timeline").split("</table>").next().expect("it");
+    assert_eq!(timeline.matches("<tr><td").count(), expected.len(), "{timeline}");
+    for words in expected {
+        assert_eq!(timeline.matches(words).count(), 1, "{words} in {timeline}");
+    }
 }

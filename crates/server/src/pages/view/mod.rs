@@ -32,7 +32,7 @@ pub use billing::{
 pub use builder::{Builder, SenderChoice, StepForm};
 pub use campaigns::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason, Review,
-    ReviewRow, Standing, StepRow, Why,
+    ReviewRow, Standing, StepRow, Timeline, Why,
 };
 pub use console::{
     Console, ConsoleForm, CostRow, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, FailingRow,
