@@ -97,3 +97,36 @@ export async function buyByForms(browser, server) {
   }
   await context.close();
 }
+
+/** A campaign is built and launched by forms alone. */
+export async function buildByForms(browser, server) {
+  const made = await workspace(server, "Builder", 500);
+  await server.api("POST", `${made.path}/leads`, { leads: [1, 2, 3].map((n) => ({ name: `Lead 000${n}`, email: `lead.000${n}@example.com`, email_verified: true })) });
+  const context = await signIn(browser, await made.link("member"), { javaScriptEnabled: false });
+  const { page } = await tab(context);
+  const press = async (name) => { await page.getByRole("button", { name }).click(); await page.waitForLoadState(); };
+  await page.goto(`${server.url}/campaigns`);
+  await page.getByRole("link", { name: "New campaign" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("Built by forms");
+  await page.getByLabel("Text, or instructions").fill("Hello {{name");
+  await press("Add a step");
+  check("builder: a second step is there", (await page.locator("fieldset.step").count()) === 2);
+  check("builder: and its day", /day 4/.test(await page.locator("fieldset.step legend").last().innerText()));
+  await press("Remove step 2");
+  check("builder: and gone again", (await page.locator("fieldset.step").count()) === 1);
+  await press("Save as a draft");
+  check("builder: what is wrong is said", /not closed/.test(await page.locator("#wrong").innerText()));
+  check("builder: what was typed is kept", (await page.getByLabel("Name", { exact: true }).inputValue()) === "Built by forms");
+  await page.getByLabel("Text, or instructions").fill("Hello {{name}}");
+  await page.getByLabel("Name", { exact: true }).press("Enter");
+  await page.waitForLoadState();
+  check("builder: Enter shows the estimate", /for 3 leads/.test(await page.locator("main").innerText()));
+  await press("Save as a draft");
+  await page.waitForURL(/\/campaigns\/camp_/);
+  check("builder: the leads are in it", /Lead 0003/.test(await page.locator("#leads").innerText()));
+  await press("Launch: free");
+  check("builder: it is launched", /launched/.test(await page.locator("main").innerText()));
+  const { items } = await server.api("GET", `${made.path}/campaigns`);
+  check("builder: the API agrees", items.length === 1 && items[0].name === "Built by forms" && items[0].status !== "draft", items[0]?.status);
+  await context.close();
+}

@@ -7,12 +7,11 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
-use super::error::Error;
 use super::extract::{self, Items, Json, Page, Path, Query};
 use super::{Answer, Fresh, about, leads as lead_ids, with_available};
 use crate::app::App;
-use crate::store::jobs::{Act, Definition, Job, JobKind, NewJob, StepText};
-use crate::{id, outreach};
+use crate::outreach;
+use crate::store::jobs::{Act, Definition, Job, JobKind, StepText};
 use view::{LeadView, View, lead_view, view};
 
 pub use view::{PauseView, pause_views};
@@ -95,33 +94,6 @@ async fn show(app: &App, workspace: i64, status: StatusCode, job: Job) -> Answer
     Ok(with_available(status, &view, available, Fresh::Yes))
 }
 
-/// What a campaign is made of, checked.
-fn checked(name: String, definition: Definition, credit_cap: Option<i64>) -> Result<NewJob, Error> {
-    outreach::check_name(&name)?;
-    outreach::check_definition(&definition)?;
-    outreach::check_cap(credit_cap)?;
-    let (kind, requested, leads) = (JobKind::Campaign, 0, Vec::new());
-    Ok(NewJob { kind, name, definition, credit_cap, requested, leads })
-}
-
-/// The numbers of senders of this workspace, each once.
-fn sender_numbers(workspace: i64, senders: Option<Vec<String>>) -> Result<Option<Vec<i64>>, Error> {
-    let Some(senders) = senders else { return Ok(None) };
-    if senders.len() > outreach::MAX_SENDERS {
-        return Err(Error::field("senders", format!("names at most {} senders", outreach::MAX_SENDERS)));
-    }
-    let mut numbers = Vec::with_capacity(senders.len());
-    for (index, sender) in senders.iter().enumerate() {
-        let parsed = id::parse_inside("sender", sender).filter(|(owner, _)| *owner == workspace);
-        let unknown = || Error::field(format!("senders[{index}]"), "there is no such sender here");
-        let (_, number) = parsed.ok_or_else(unknown)?;
-        if !numbers.contains(&number) {
-            numbers.push(number);
-        }
-    }
-    Ok(Some(numbers))
-}
-
 /// Make a campaign, as a draft.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/campaigns", params(("ws" = String, Path)), request_body = Create, responses((status = 201, body = View)))]
 pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) -> Answer {
@@ -129,10 +101,10 @@ pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) 
         enrich: body.enrich.unwrap_or_default(),
         steps: body.steps.into_iter().map(StepText::from).collect(),
         approve: body.approve.unwrap_or(false),
-        senders: sender_numbers(here.workspace, body.senders)?.unwrap_or_default(),
+        senders: outreach::senders(here.workspace, &body.senders.unwrap_or_default())?,
         ..Definition::default()
     };
-    let new = checked(body.name, definition, body.credit_cap)?;
+    let new = outreach::campaign(body.name, definition, body.credit_cap)?;
     let job = app.store.create_job(here.workspace, new).await?;
     show(&app, here.workspace, StatusCode::CREATED, job).await
 }
@@ -164,7 +136,7 @@ pub async fn update(
     Json(body): Json<Update>,
 ) -> Answer {
     let (workspace, number) = caller.inside("camp", &campaign)?;
-    let senders = sender_numbers(workspace, body.senders)?;
+    let senders = body.senders.map(|senders| outreach::senders(workspace, &senders)).transpose()?;
     let old = app.store.job(workspace, number, JobKind::Campaign).await?;
     let mut definition = old.definition;
     if let Some(enrich) = body.enrich {
@@ -175,7 +147,8 @@ pub async fn update(
     }
     definition.approve = body.approve.unwrap_or(definition.approve);
     definition.senders = senders.unwrap_or(definition.senders);
-    let new = checked(body.name.unwrap_or(old.name), definition, body.credit_cap.unwrap_or(old.credit_cap))?;
+    let credit_cap = body.credit_cap.unwrap_or(old.credit_cap);
+    let new = outreach::campaign(body.name.unwrap_or(old.name), definition, credit_cap)?;
     let job = app.store.update_campaign(workspace, number, new).await?;
     show(&app, workspace, StatusCode::OK, job).await
 }

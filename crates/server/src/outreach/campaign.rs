@@ -6,7 +6,8 @@ use billing::units::MAX_CREDITS;
 
 use super::template::MAX_SUBJECT;
 use super::{Fault, check_template, line};
-use crate::store::jobs::{Definition, StepText};
+use crate::id;
+use crate::store::jobs::{Definition, JobKind, NewJob, StepText};
 use crate::store::queries::Progress;
 use crate::store::work::STEPS;
 
@@ -15,7 +16,7 @@ pub const MAX_STEPS: usize = 20;
 /// How many fields are filled for a lead at most.
 pub const MAX_ENRICH: usize = 20;
 /// How many senders a campaign names at most.
-pub const MAX_SENDERS: usize = 20;
+const MAX_SENDERS: usize = 20;
 /// The longest name, in characters.
 const MAX_NAME: usize = 200;
 /// The longest template, in characters.
@@ -23,8 +24,33 @@ const MAX_TEMPLATE: usize = 10_000;
 /// The longest wait before a step, in days.
 const MAX_DAYS: i64 = 365;
 
+/// What a campaign is made of, checked.
+pub fn campaign(name: String, definition: Definition, credit_cap: Option<i64>) -> Result<NewJob, Fault> {
+    check_name(&name)?;
+    check_definition(&definition)?;
+    check_cap(credit_cap)?;
+    Ok(NewJob { kind: JobKind::Campaign, name, definition, credit_cap, requested: 0, leads: Vec::new() })
+}
+
+/// The numbers of senders of this workspace, each once.
+pub fn senders(workspace: i64, senders: &[String]) -> Result<Vec<i64>, Fault> {
+    if senders.len() > MAX_SENDERS {
+        return Err(Fault::new("senders", format!("names at most {MAX_SENDERS} senders")));
+    }
+    let mut numbers = Vec::with_capacity(senders.len());
+    for (index, sender) in senders.iter().enumerate() {
+        let parsed = id::parse_inside("sender", sender).filter(|(owner, _)| *owner == workspace);
+        let unknown = || Fault::new(format!("senders[{index}]"), "there is no such sender here");
+        let (_, number) = parsed.ok_or_else(unknown)?;
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+    Ok(numbers)
+}
+
 /// A campaign's name: one line, because it is the subject of e-mails that have none.
-pub fn check_name(name: &str) -> Result<(), Fault> {
+fn check_name(name: &str) -> Result<(), Fault> {
     if name.trim().is_empty() {
         return Err(Fault::new("name", "must not be empty"));
     }
@@ -32,7 +58,7 @@ pub fn check_name(name: &str) -> Result<(), Fault> {
 }
 
 /// What a campaign may spend at most.
-pub fn check_cap(cap: Option<i64>) -> Result<(), Fault> {
+fn check_cap(cap: Option<i64>) -> Result<(), Fault> {
     match cap {
         Some(cap) if !(1..=MAX_CREDITS).contains(&cap) => {
             Err(Fault::new("credit_cap", format!("must be a whole number from 1 to {MAX_CREDITS}")))
@@ -42,7 +68,7 @@ pub fn check_cap(cap: Option<i64>) -> Result<(), Fault> {
 }
 
 /// A campaign's fields and steps.
-pub fn check_definition(definition: &Definition) -> Result<(), Fault> {
+fn check_definition(definition: &Definition) -> Result<(), Fault> {
     check_fields("enrich", &definition.enrich)?;
     if !(1..=MAX_STEPS).contains(&definition.steps.len()) {
         return Err(Fault::new("steps", format!("a campaign has 1 to {MAX_STEPS} steps")));

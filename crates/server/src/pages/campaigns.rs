@@ -10,13 +10,14 @@ use serde::Deserialize;
 use super::forecast;
 use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
-use super::session::Visitor;
+use super::session::{self, Visitor};
+use super::timeline::timeline;
 use super::view::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
     Standing, StepRow, Tab, Why,
 };
 use crate::app::App;
-use crate::store::jobs::{Act, Job, JobKind, StepText};
+use crate::store::jobs::{Act, Definition, Job, JobKind, StepText};
 use crate::store::queries::{CampaignLead as StoredLead, Progress};
 use crate::store::summary::Names;
 use crate::store::work::{self, StepOutcome, WorkState};
@@ -80,7 +81,9 @@ pub async fn page(
     let ids = leads.iter().map(|lead| lead.lead).collect();
     let names = app.store.names(visitor.workspace, HashSet::new(), ids).await?;
     let estimate = match job.run.stage {
-        Stage::Draft | Stage::Launched => Some(estimate(&app, &scene, &job, &progress).await?),
+        Stage::Draft | Stage::Launched => {
+            Some(estimate(&app, &scene, &job.definition, Some(job.id), &progress).await?)
+        }
         _ => None,
     };
     draw(&Campaign {
@@ -90,8 +93,10 @@ pub async fn page(
         leads: counts(&progress),
         credits_used: job.credits_used,
         credit_cap: job.credit_cap,
+        form_key: session::form_key(),
         to_review: progress.state(WorkState::Review),
         estimate,
+        timeline: timeline(&app, &scene, &job).await?,
         steps: steps(&job, &progress),
         rows: leads.iter().map(|lead| lead_row(&scene, &job, &names, lead)).collect(),
         next,
@@ -176,12 +181,17 @@ fn counts(progress: &Progress) -> LeadCounts {
 }
 
 /// What the leads that are left use at most, and what the other active campaigns may use meanwhile.
-async fn estimate(app: &App, scene: &Scene, job: &Job, progress: &Progress) -> Result<Estimate, Trouble> {
-    let plan = job.definition.plan();
+pub async fn estimate(
+    app: &App,
+    scene: &Scene,
+    definition: &Definition,
+    campaign: Option<i64>,
+    progress: &Progress,
+) -> Result<Estimate, Trouble> {
     let unit = |operation: &str| app.unit(operation, 1).unit_price;
-    let credits = outreach::estimate(&job.definition, progress, &unit);
+    let credits = outreach::estimate(definition, progress, &unit);
     let waiting = app.store.waiting(scene.workspace.id).await?;
-    let others = forecast::all(app, &waiting, forecast::days(&plan), Some(job.id));
+    let others = forecast::all(app, &waiting, forecast::days(&definition.plan()), campaign);
     Ok(Estimate { credits, available: scene.balance.available, others })
 }
 
@@ -204,7 +214,7 @@ fn steps(job: &Job, progress: &Progress) -> Vec<StepRow> {
     job.definition.steps.iter().enumerate().map(row).collect()
 }
 
-fn channel(name: &str) -> &str {
+pub fn channel(name: &str) -> &str {
     match name {
         "email" => "E-mail",
         "linkedin_invite" => "LinkedIn invite",
@@ -213,7 +223,7 @@ fn channel(name: &str) -> &str {
     }
 }
 
-fn timing(index: usize, step: &StepText) -> String {
+pub fn timing(index: usize, step: &StepText) -> String {
     let days = match step.after_days {
         1 => "1 day".to_owned(),
         days => format!("{days} days"),

@@ -25,6 +25,12 @@ pub fn words(value: &str) -> Option<Flash> {
         "auto-off" => done("Auto-buy is off."),
         "asked" => done("The admins were asked for credits."),
         "asked-before" => done("The admins were asked within the last hour already."),
+        "campaign-made" => done("The campaign is a draft. Nothing happens before it is launched."),
+        "campaign-changed" => done("The draft is changed."),
+        "leads-added" => Some(Flash::Done(match number {
+            0 => "No lead was added: all are in this campaign already.".to_owned(),
+            number => format!("{} added.", number.of("lead", "leads")),
+        })),
         "launched" => done("The campaign is launched. Launching was free."),
         "paused" => done("The campaign is paused. Every lead keeps its place."),
         "resumed" => done("The pause is lifted."),

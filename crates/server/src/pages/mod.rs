@@ -5,6 +5,7 @@
 mod admin;
 mod assets;
 mod billing;
+mod builder;
 mod campaigns;
 mod checkout;
 mod csv_file;
@@ -36,6 +37,7 @@ mod session;
 mod sessions;
 mod settings;
 mod sign_in;
+mod timeline;
 mod unsubscribe;
 mod upkeep;
 mod usage;
@@ -89,7 +91,10 @@ pub fn router(app: &App) -> Router<App> {
         .route("/unsubscribe/{token}", get(unsubscribe::page).post(unsubscribe::end))
         .route("/checkout/{topup}", get(checkout::page).post(checkout::end))
         .route("/campaigns", get(campaigns::list))
+        .route("/campaigns/new", get(builder::new).post(builder::create))
         .route("/campaigns/{id}", get(campaigns::page))
+        .route("/campaigns/{id}/edit", get(builder::edit).post(builder::change))
+        .route("/campaigns/{id}/leads", post(builder::add_leads))
         .route("/campaigns/{id}/messages", get(review::page).post(review::decide))
         .route("/campaigns/{id}/{act}", post(campaigns::act))
         .route("/leads", get(leads::list))

@@ -5,8 +5,10 @@
 
 mod definition;
 mod pauses;
+mod timeline;
 pub use definition::{Definition, StepText};
 pub use pauses::{lift, lift_all, pause, pause_all, say_needed};
+pub use timeline::PastPause;
 
 use billing::Time;
 use billing::campaign::{self, Reason, Run, Stage};
@@ -111,7 +113,7 @@ pub fn save_run(tx: &Tx<'_>, workspace: i64, id: i64, run: &Run, now: Time) -> R
         values![workspace, id, run.stage as i64, run.ran, run.running_since, now, ended],
     )?;
     if ended {
-        tx.execute("delete from pause where workspace = ?1 and job = ?2", values![workspace, id])?;
+        timeline::over(tx, workspace, &timeline::Ending::Job(id), now)?;
         // A piece that is at work now ends under its claim: what its provider does is still paid and kept.
         tx.execute(
             "update work set due = null where workspace = ?1 and job = ?2 and lease_until = 0 and lead in

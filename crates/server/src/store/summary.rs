@@ -198,6 +198,13 @@ impl Store {
             .await
     }
 
+    /// The newest leads that are not in this campaign.
+    pub async fn leads_outside(&self, workspace: i64, campaign: i64, limit: i64) -> Result<Vec<i64>, Error> {
+        let outside = "select l.id from lead l where l.workspace = ?1 and not exists (select 1 from work w
+            where w.workspace = l.workspace and w.job = ?2 and w.lead = l.id) order by l.id desc limit ?3";
+        self.read(move |tx| tx.query(outside, values![workspace, campaign, limit], |row| row.int(0))).await
+    }
+
     /// Which of these leads are in a campaign.
     pub async fn in_campaigns(&self, workspace: i64, leads: Vec<i64>) -> Result<HashSet<i64>, Error> {
         self.read(move |tx| {

@@ -4,6 +4,7 @@ mod account;
 mod api_keys;
 mod audit;
 mod budgets;
+mod builder;
 mod calendar;
 mod cluster;
 mod console;

@@ -77,14 +77,25 @@ pub struct Campaign {
     pub leads: LeadCounts,
     pub credits_used: i64,
     pub credit_cap: Option<i64>,
+    /// Of the form that adds leads.
+    pub form_key: String,
     /// How many messages wait for a person.
     pub to_review: i64,
     /// What the rest of the sequence will use at most; None when completed.
     pub estimate: Option<Estimate>,
+    pub timeline: Timeline,
     pub steps: Vec<StepRow>,
     pub rows: Vec<CampaignLead>,
     /// The cursor of the next page of leads.
     pub next: Option<String>,
+}
+
+/// What became of a campaign, newest first.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    pub turns: Vec<(Moment, String)>,
+    /// Whether there are older ones that are not shown.
+    pub more: bool,
 }
 
 /// The messages of a campaign that wait for a person.

@@ -7,6 +7,7 @@
 
 mod account;
 mod billing;
+mod builder;
 mod campaigns;
 pub mod chart;
 mod console;
@@ -28,9 +29,10 @@ pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
     Reach, ReachCampaign, Share, Usage, UsageRow,
 };
+pub use builder::{Builder, SenderChoice, StepForm};
 pub use campaigns::{
     Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason, Review,
-    ReviewRow, Standing, StepRow, Why,
+    ReviewRow, Standing, StepRow, Timeline, Why,
 };
 pub use console::{
     Console, ConsoleForm, CostRow, Deliveries, Desk, Desks, DoubtRow, Doubts, EndpointRow, FailingRow,

@@ -5,6 +5,7 @@
 use billing::Time;
 use billing::campaign::Reason;
 
+use super::timeline::{Ending, over};
 use super::{JOB, Job, Pause, read, save_run, with_pauses};
 use crate::store::db::Tx;
 use crate::store::{Error, webhooks};
@@ -30,10 +31,7 @@ pub fn pause(tx: &Tx<'_>, workspace: i64, job: &mut Job, why: &Pause, now: Time)
 pub fn lift(tx: &Tx<'_>, workspace: i64, job: &mut Job, reason: Reason, now: Time) -> Result<bool, Error> {
     let there = job.run.lift(reason, now);
     if there {
-        tx.execute(
-            "delete from pause where workspace = ?1 and job = ?2 and reason = ?3",
-            values![workspace, job.id, reason as i64],
-        )?;
+        over(tx, workspace, &Ending::One(job.id, reason), now)?;
         save_run(tx, workspace, job.id, &job.run, now)?;
     }
     if there && job.run.running_since.is_some() {
@@ -93,7 +91,7 @@ pub fn say_needed(tx: &Tx<'_>, workspace: i64, needed: i64) -> Result<(), Error>
 pub fn lift_all(tx: &Tx<'_>, workspace: i64, reason: Reason, now: Time) -> Result<i64, Error> {
     const FREE: &str = "workspace = ?1 and stage = 1 and running_since is null
         and not exists (select 1 from pause where pause.workspace = job.workspace and pause.job = job.id)";
-    tx.execute("delete from pause where workspace = ?1 and reason = ?2", values![workspace, reason as i64])?;
+    over(tx, workspace, &Ending::Every(reason), now)?;
     let campaigns =
         tx.int(&format!("select count(*) from job where kind = 0 and {FREE}"), values![workspace])?;
     let resumed = if webhooks::is_wanted(tx, workspace, webhooks::Kind::CampaignResumed)? {

@@ -653,3 +653,15 @@ create table mailbox (
   constraint mailbox_key primary key (workspace, sender)
 ) without rowid;
 create index mailbox_due on mailbox (due_at);
+
+-- Pauses that are over. A job's own history, read by nobody who decides.
+create table past_pause (
+  workspace integer not null,
+  job integer not null,
+  since integer not null,
+  reason integer not null,
+  lifted_at integer not null,
+  needed integer,
+  by text,
+  constraint past_pause_key primary key (workspace, job, since, reason)
+) without rowid;
