@@ -18,16 +18,15 @@ pub async fn timeline(app: &App, scene: &Scene, job: &Job) -> Result<Timeline, T
     let (mut past, ended) = app.store.past_pauses(scene.workspace.id, job.id, PAST + 1).await?;
     let more = past.len() > PAST as usize;
     past.truncate(PAST as usize);
-    // In the order of what is written at one moment: a lift after its pause, an end after all.
+    // In the order of what is written at one moment: a lift after its pause, a pause that lasts after both, an end after all.
     let mut turns: Vec<(Time, i64, String)> = Vec::new();
     turns.extend(job.launched_at.map(|at| (at, 0, "Launched".to_owned())));
-    turns.extend(
-        past.iter().map(|past| &past.pause).chain(&job.pauses).map(|pause| (pause.since, 1, paused(pause))),
-    );
+    turns.extend(past.iter().map(|past| (past.pause.since, 1, paused(&past.pause))));
+    turns.extend(job.pauses.iter().map(|pause| (pause.since, 3, paused(pause))));
     // What ends with the campaign was not lifted.
     let lifted = past.iter().filter(|past| ended != Some(past.lifted_at));
     turns.extend(lifted.map(|past| (past.lifted_at, 2, lift(&past.pause).to_owned())));
-    turns.extend(ended.map(|at| (at, 3, end(job.run.stage).to_owned())));
+    turns.extend(ended.map(|at| (at, 4, end(job.run.stage).to_owned())));
     turns.sort_by(|one, other| other.cmp(one));
     let turns = turns.into_iter().map(|(at, _, what)| (scene.moment(at), what)).collect();
     Ok(Timeline { turns, more })

@@ -85,7 +85,9 @@ pub(crate) fn campaign(case: Case, standing: Standing) -> Campaign {
         leads: counts(120, 96, 13, 8),
         credits_used: 4_212,
         credit_cap: Some(6_000),
+        form_key: text("00ff"),
         to_review: 0,
+        timeline: Timeline { turns: vec![(moment(22, 15, 4), text("Launched"))], more: false },
         steps: vec![
             step(1, "E-mail", 1, "at once", 6, 100),
             step(2, "LinkedIn invite", 4, "3 days after step 1, if no reply", 41, 52),
