@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use crate::units::{DAY, SECOND, Time};
+use crate::units::{DAY, MAX_CREDITS, SECOND, Time};
 
 /// A warning threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,14 @@ pub enum Threshold {
 }
 
 impl Threshold {
+    /// Whether it can be one: 0 to 100 percent, or 0 to [`MAX_CREDITS`] credits.
+    pub fn is_valid(self) -> bool {
+        match self {
+            Threshold::Percent(percent) => (0..=100).contains(&percent),
+            Threshold::Credits(credits) => (0..=MAX_CREDITS).contains(&credits),
+        }
+    }
+
     /// The threshold in credits. A workspace is below it when less than this is available.
     pub fn credits(self, basis: i64) -> i64 {
         match self {

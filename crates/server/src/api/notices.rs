@@ -80,14 +80,19 @@ fn line(stored: &str) -> Line {
 }
 
 fn parse(field: &str, line: &Line) -> Result<Threshold, Error> {
-    match (line.percent, line.credits) {
-        (Some(percent @ 0..=100), None) => Ok(Threshold::Percent(percent)),
-        (None, Some(credits @ 0..=billing::units::MAX_CREDITS)) => Ok(Threshold::Credits(credits)),
-        (Some(_), None) => {
+    let threshold = match (line.percent, line.credits) {
+        (Some(percent), None) => Threshold::Percent(percent),
+        (None, Some(credits)) => Threshold::Credits(credits),
+        _ => return Err(Error::field(field, "has either percent or credits")),
+    };
+    match threshold {
+        _ if threshold.is_valid() => Ok(threshold),
+        Threshold::Percent(_) => {
             Err(Error::field(format!("{field}.percent"), "must be a whole number from 0 to 100"))
         }
-        (None, Some(_)) => Err(Error::field(format!("{field}.credits"), "must be a whole number, 0 or more")),
-        _ => Err(Error::field(field, "has either percent or credits")),
+        Threshold::Credits(_) => {
+            Err(Error::field(format!("{field}.credits"), "must be a whole number, 0 or more"))
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub fn words(value: &str) -> Option<Flash> {
         "plan-changed" => done("Done. The plan is as you chose it."),
         "plan-canceled" => done("Canceled. Credits that are left stay."),
         "plan-resumed" => done("It renews again."),
+        "alerts-set" => done("Saved. Warnings go out by these lines from now on."),
         "limit-set" => done("The limit is set. Work that it stops pauses in its place."),
         "limit-removed" => done("The limit is gone. What it paused goes on."),
         "auto-on" => done("Auto-buy is on."),

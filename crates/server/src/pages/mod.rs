@@ -125,6 +125,7 @@ pub fn router(app: &App) -> Router<App> {
 fn about_account() -> Router<App> {
     Router::new()
         .route("/settings", get(settings::page))
+        .route("/settings/alerts", post(settings::alert))
         .route("/settings/people", get(people::list).post(people::invite))
         .route("/settings/people/{act}", post(people::act))
         .route("/settings/keys", get(keys::list).post(keys::create))

@@ -1,20 +1,31 @@
 //! The account page: the workspace, who is looking, and when warnings go out.
 
+use axum::Form;
 use axum::extract::State;
+use axum::http::StatusCode;
 use billing::alerts::Threshold;
+use serde::Deserialize;
 
-use super::frame::{Page, page as draw};
+use super::frame::{Page, go, html};
 use super::scene::Scene;
 use super::session::Visitor;
-use super::view::{Settings, Tab};
+use super::view::{AlertForm, Settings, Tab};
 use crate::app::App;
-use crate::id;
+use crate::store::codec::threshold_text;
 use crate::store::people::Role;
 use crate::store::workspaces::thresholds;
+use crate::{id, outreach};
+
+/// How many people can be told by e-mail who are named.
+const MAX_EMAILS: usize = 20;
 
 /// Account.
 pub async fn page(State(app): State<App>, visitor: Visitor) -> Page {
-    let scene = Scene::load(&app, &visitor).await?;
+    shown(&app, visitor, StatusCode::OK, None).await
+}
+
+async fn shown(app: &App, visitor: Visitor, status: StatusCode, typed: Option<AlertForm>) -> Page {
+    let scene = Scene::load(app, &visitor).await?;
     let workspace = &scene.workspace;
     let basis = workspace.plan_credits.unwrap_or(scene.standing.granted_month);
     let of = match workspace.plan_credits {
@@ -31,7 +42,14 @@ pub async fn page(State(app): State<App>, visitor: Visitor) -> Page {
         let members = app.store.members(workspace.id).await?.into_iter();
         alert_emails.extend(members.filter(|it| it.role == Role::Admin).map(|it| it.email));
     }
-    draw(&Settings {
+    let as_it_is = || AlertForm {
+        low: workspace.low.clone(),
+        critical: workspace.critical.clone(),
+        emails: workspace.emails.join(", "),
+        ..AlertForm::default()
+    };
+    let view = Settings {
+        alerts: typed.unwrap_or_else(as_it_is),
         shell: scene.shell(Some(Tab::Account)),
         workspace_id: id::workspace(workspace.id),
         time_zone: workspace.time_zone.clone(),
@@ -42,5 +60,67 @@ pub async fn page(State(app): State<App>, visitor: Visitor) -> Page {
         critical_below: levels.critical.credits(basis),
         critical_rule: rule(levels.critical),
         alert_emails,
-    })
+    };
+    html(status, &view)
+}
+
+#[derive(Deserialize)]
+pub struct Change {
+    #[serde(default)]
+    low: String,
+    #[serde(default)]
+    critical: String,
+    #[serde(default)]
+    emails: String,
+}
+
+impl Change {
+    /// Both thresholds and the addresses; or the form, with what is wrong.
+    fn read(self) -> Result<(Threshold, Threshold, Vec<String>), AlertForm> {
+        const RULE: &str = "A percentage from 0% to 100%, or a whole number of credits.";
+        let (low, critical) = (threshold(&self.low), threshold(&self.critical));
+        let named = self.emails.split([',', ';', ' ', '\n', '\r']).filter(|named| !named.is_empty());
+        let emails: Result<Vec<String>, _> = named.map(outreach::address).collect();
+        let wrong_emails = match &emails {
+            Ok(emails) if emails.len() > MAX_EMAILS => Some("At most 20 addresses."),
+            Ok(_) => None,
+            Err(_) => Some("E-mail addresses, with commas between them."),
+        };
+        match (low, critical, emails, wrong_emails) {
+            (Some(low), Some(critical), Ok(emails), None) => Ok((low, critical, emails)),
+            _ => Err(AlertForm {
+                wrong_low: low.is_none().then_some(RULE),
+                wrong_critical: critical.is_none().then_some(RULE),
+                wrong_emails,
+                low: self.low,
+                critical: self.critical,
+                emails: self.emails,
+            }),
+        }
+    }
+}
+
+/// What somebody typed: `20%`, `1,500`.
+fn threshold(typed: &str) -> Option<Threshold> {
+    let typed: String = typed.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
+    let threshold = match typed.strip_suffix('%') {
+        Some(percent) => Threshold::Percent(percent.parse().ok()?),
+        None => Threshold::Credits(typed.parse().ok()?),
+    };
+    threshold.is_valid().then_some(threshold)
+}
+
+/// Changes when warnings go out, and to whom.
+pub async fn alert(State(app): State<App>, visitor: Visitor, Form(change): Form<Change>) -> Page {
+    visitor.settings()?;
+    let (low, critical, emails) = match change.read() {
+        Ok(alerts) => alerts,
+        Err(typed) => return shown(&app, visitor, StatusCode::UNPROCESSABLE_ENTITY, Some(typed)).await,
+    };
+    let mut workspace = app.store.workspace(visitor.workspace).await?;
+    (workspace.low, workspace.critical, workspace.emails) =
+        (threshold_text(low), threshold_text(critical), emails);
+    app.store.update_workspace(workspace, visitor.name()).await?;
+    app.nudge();
+    Ok(go(&app, "/settings", "alerts-set"))
 }

@@ -79,3 +79,39 @@ async fn an_admin_adds_a_webhook_endpoint_sees_its_secret_once_and_its_log() {
     assert_eq!(admin.post(&format!("{one}/delete"), &[]).await.1, "/settings/webhooks");
     assert_eq!(admin.get(&one).await.0, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn an_admin_says_when_warnings_go_out_and_to_whom() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
+    let (_, page) = admin.get("/settings").await;
+    assert!(page.contains("name=\"low\" value=\"20%\"") && page.contains("<dd>2,000</dd>"), "{page}");
+    for (low, critical, emails, wrong) in [
+        ("101%", "5%", "", "wrong-low"),
+        ("-1", "5%", "", "wrong-low"),
+        ("half", "5%", "", "wrong-low"),
+        ("20%", "1.5", "", "wrong-critical"),
+        ("20%", "9000000000000000000", "", "wrong-critical"),
+        ("20%", "5%", "\"><script>", "wrong-emails"),
+        ("20%", "5%", &"a@example.com,".repeat(21), "wrong-emails"),
+    ] {
+        let form = [("low", low), ("critical", critical), ("emails", emails)];
+        let answer = admin.send(Method::POST, "/settings/alerts", &form).await;
+        assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{form:?}");
+        let page = answer.text().await.expect("text");
+        assert_eq!(page.matches("class=\"wrong\"").count(), 1, "{page}");
+        assert!(page.contains(&format!("id=\"{wrong}\"")) && !page.contains("<script>"), "{page}");
+        assert!(page.contains(&format!("value=\"{low}\"")), "what was typed is kept: {page}");
+    }
+    let form = [("low", "1,500"), ("critical", "3 %"), ("emails", "ana@example.com; ben@example.com")];
+    let member = site.sign_in(Some(workspace), LinkRole::Member).await;
+    assert_eq!(member.post("/settings/alerts", &form).await.0, StatusCode::FORBIDDEN);
+    assert!(!member.get("/settings").await.1.contains("name=\"low\""));
+    assert_eq!(admin.post("/settings/alerts", &form).await.0, StatusCode::SEE_OTHER);
+    let (_, page) = admin.get("/settings").await;
+    assert!(page.contains("<dd>1,500</dd>") && page.contains("<dd>300</dd>"), "{page}");
+    let is = site.app.store.workspace(workspace).await.expect("a workspace");
+    assert_eq!((is.low.as_str(), is.critical.as_str()), ("1500", "3%"));
+    assert_eq!(is.emails, ["ana@example.com", "ben@example.com"]);
+}

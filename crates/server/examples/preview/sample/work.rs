@@ -221,6 +221,12 @@ pub(crate) fn settings() -> Settings {
         critical_below: 500,
         critical_rule: text("5% of the plan's credits"),
         alert_emails: vec![text("admin@example.com"), text("finance@example.com")],
+        alerts: AlertForm {
+            low: text("20%"),
+            critical: text("500"),
+            emails: text("admin@example.com, finance@example.com"),
+            ..AlertForm::default()
+        },
     }
 }
 

@@ -54,4 +54,4 @@ pub use people::{
     WorkspaceRow, Workspaces,
 };
 pub use shell::{Banner, Chip, Flash, Live, Moment, Renewal, Role, Shell, State, Tab, Unread};
-pub use workspace::{Notice, NoticeTone, Notices, Settings};
+pub use workspace::{AlertForm, Notice, NoticeTone, Notices, Settings};

@@ -49,4 +49,17 @@ pub struct Settings {
     pub critical_below: i64,
     pub critical_rule: String,
     pub alert_emails: Vec<String>,
+    /// What an admin changes of it.
+    pub alerts: AlertForm,
+}
+
+/// When warnings go out and to whom, as it is typed.
+#[derive(Debug, Clone, Default)]
+pub struct AlertForm {
+    pub low: String,
+    pub critical: String,
+    pub emails: String,
+    pub wrong_low: Option<&'static str>,
+    pub wrong_critical: Option<&'static str>,
+    pub wrong_emails: Option<&'static str>,
 }
