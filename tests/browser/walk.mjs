@@ -39,7 +39,7 @@ const pagesOf = (made) => [
   ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`, `/campaigns/${made.draft}`,
     "/campaigns/new", `/campaigns/${made.draft}/edit`,
     `/campaigns/${made.campaign}/messages`, "/leads", `/leads/${made.lead}`, "/searches", "/notifications", "/settings", "/settings/sessions"],
-  ["/settings/people", "/settings/keys", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/settings/senders", `/settings/senders/${made.sender}`,
+  ["/settings/people", "/settings/keys", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/settings/strategy", "/settings/senders", `/settings/senders/${made.sender}`,
     "/billing/plan", "/billing/plan?plan=scale", "/billing/payments", "/billing/payments?below=90000000&pack=pack_1000&most=3", "/billing/statements/1"],
 ];
 const OPERATORS = ["/admin", "/admin/unconfirmed", "/admin/margin", "/admin/deliveries", "/admin/health", "/admin/log"];

@@ -27,6 +27,7 @@ mod money;
 mod notices;
 mod searches;
 mod senders;
+mod strategy;
 mod stripe;
 mod subscription;
 mod system;
@@ -85,6 +86,7 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(notices::list))
         .routes(routes!(notices::read))
         .routes(routes!(notices::alerts, notices::set_alerts))
+        .routes(routes!(strategy::get, strategy::set))
         .merge(that_asks())
         .merge(that_charges())
         .merge(about_money())

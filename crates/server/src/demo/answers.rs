@@ -75,7 +75,9 @@ pub(super) fn completion(call: &Value) -> Option<(Value, &'static str)> {
     let topic: String = prompt.lines().next().unwrap_or_default().chars().take(120).collect();
     let openings = ["A short note about", "I have been reading about", "One thought on"];
     let opening = openings[(hash(prompt) % openings.len() as u64) as usize];
-    let text = format!("Hello,\n\n{opening} {topic}\n\nWould a short call next week suit you?");
+    let asked = prompt.lines().find_map(|line| line.strip_prefix("Our call to action: "));
+    let asked = asked.unwrap_or("Would a short call next week suit you?");
+    let text = format!("Hello,\n\n{opening} {topic}\n\n{asked}");
     let answer = json!({
         "id": format!("chatcmpl-{:016x}", hash(prompt)),
         "object": "chat.completion",

@@ -122,8 +122,9 @@ async fn write_message_now(
         ..Labels::default()
     };
     let terms = terms(app, operation, labels);
+    let strategy = app.store.strategy(workspace).await?;
     let begun = app.store.begin_message(workspace, place, writing, terms, actor).await?;
-    let (instructions, text) = prompt(&begun.job, place.step, &begun.lead);
+    let (instructions, text) = prompt(&begun.job, place.step, &begun.lead, &strategy);
     let hold = begun.hold;
     let channel = begun.job.definition.steps.get(place.step).map_or(Channel::Email, |step| step.channel());
     let written = usable(channel, provider.write(&instructions, &text, &key(workspace, hold)).await);

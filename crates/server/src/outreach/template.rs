@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::store::jobs::Job;
 use crate::store::leads::Lead;
+use crate::store::strategy::Strategy;
 
 /// The longest name of a placeholder, in characters.
 const MAX_NAME: usize = 64;
@@ -51,8 +52,8 @@ pub fn subject(job: &Job, step: usize, lead: &Lead) -> String {
     one_line(&text).chars().take(MAX_SUBJECT).collect()
 }
 
-/// What a model is told to write the message of a step: its instructions, and the prompt about this lead.
-pub fn prompt(job: &Job, step: usize, lead: &Lead) -> (String, String) {
+/// What a model is told to write the message of a step: its instructions, and the prompt about this lead and this workspace.
+pub fn prompt(job: &Job, step: usize, lead: &Lead, strategy: &Strategy) -> (String, String) {
     let text = job.definition.steps.get(step);
     let channel = text.map_or("email", |step| step.channel.as_str());
     let kind = match channel {
@@ -71,6 +72,9 @@ pub fn prompt(job: &Job, step: usize, lead: &Lead) -> (String, String) {
     }
     for name in lead.fields.keys() {
         let _ = writeln!(prompt, "{}: {}", one_line(name), one_line(&value(lead, name)));
+    }
+    for (name, text) in strategy.texts().into_iter().filter(|(_, text)| !text.is_empty()) {
+        let _ = writeln!(prompt, "Our {}: {}", name.replace('_', " "), one_line(text));
     }
     if let Some(template) = text.and_then(|step| step.template.as_deref()) {
         let _ = write!(prompt, "\nWhat to write:\n{}", render(template, lead));

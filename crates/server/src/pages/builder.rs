@@ -254,7 +254,7 @@ async fn save(app: &App, visitor: &Visitor, campaign: Option<i64>, mut typed: Ty
         let chosen = app.store.leads_outside(workspace, job.id, leads).await?;
         app.store.add_leads(workspace, job.id, chosen).await?;
     }
-    let flash = if campaign.is_some() { "campaign-changed" } else { "campaign-made" };
+    let flash = if campaign.is_some() { "saved" } else { "campaign-made" };
     Ok(go(app, &format!("/campaigns/{}", id::inside("camp", workspace, job.id)), flash))
 }
 

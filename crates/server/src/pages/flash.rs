@@ -19,7 +19,7 @@ pub fn words(value: &str) -> Option<Flash> {
         "plan-changed" => done("Done. The plan is as you chose it."),
         "plan-canceled" => done("Canceled. Credits that are left stay."),
         "plan-resumed" => done("It renews again."),
-        "alerts-set" => done("Saved. Warnings go out by these lines from now on."),
+        "saved" => done("Saved. It holds from now on."),
         "limit-set" => done("The limit is set. Work that it stops pauses in its place."),
         "limit-removed" => done("The limit is gone. What it paused goes on."),
         "auto-on" => done("Auto-buy is on."),
@@ -27,7 +27,6 @@ pub fn words(value: &str) -> Option<Flash> {
         "asked" => done("The admins were asked for credits."),
         "asked-before" => done("The admins were asked within the last hour already."),
         "campaign-made" => done("The campaign is a draft. Nothing happens before it is launched."),
-        "campaign-changed" => done("The draft is changed."),
         "leads-added" => Some(Flash::Done(match number {
             0 => "No lead was added: all are in this campaign already.".to_owned(),
             number => format!("{} added.", number.of("lead", "leads")),

@@ -37,6 +37,7 @@ mod session;
 mod sessions;
 mod settings;
 mod sign_in;
+mod strategy;
 mod timeline;
 mod unsubscribe;
 mod upkeep;
@@ -138,6 +139,7 @@ fn about_account() -> Router<App> {
         .route("/settings/senders", get(senders::list).post(senders::create))
         .route("/settings/senders/{sender}", get(senders::page).post(senders::change))
         .route("/settings/senders/{sender}/{act}", post(senders::act))
+        .route("/settings/strategy", get(strategy::page).post(strategy::change))
         .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/settings/webhooks/{endpoint}", get(webhooks::page))
         .route("/settings/webhooks/{endpoint}/{act}", post(webhooks::act))

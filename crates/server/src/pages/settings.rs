@@ -122,5 +122,5 @@ pub async fn alert(State(app): State<App>, visitor: Visitor, Form(change): Form<
         (threshold_text(low), threshold_text(critical), emails);
     app.store.update_workspace(workspace, visitor.name()).await?;
     app.nudge();
-    Ok(go(&app, "/settings", "alerts-set"))
+    Ok(go(&app, "/settings", "saved"))
 }

@@ -76,11 +76,18 @@ fn ending<T>(outcome: Outcome<T>, done: impl FnOnce(T) -> Ending) -> Ending {
     }
 }
 
+/// When a message is written for which the database did not say what is known of the workspace, in seconds.
+const LATER: i64 = 10;
+
 async fn write(app: &App, claim: &Claim, lead: &Lead, index: usize, key: &str) -> Called {
     let Some(writer) = &app.providers.messages else {
         return Called::nobody(Ending::Unavailable("no message provider is configured".to_owned()));
     };
-    let (instructions, prompt) = prompt(&claim.job, index, lead);
+    let strategy = match app.store.strategy(claim.workspace).await {
+        Ok(strategy) => strategy,
+        Err(error) => return Called::nobody(Ending::Later(error.to_string(), LATER)),
+    };
+    let (instructions, prompt) = prompt(&claim.job, index, lead, &strategy);
     let written = writer.write(&instructions, &prompt, &format!("{key}:1")).await;
     let channel = claim.job.definition.steps.get(index).map_or(Channel::Email, |step| step.channel());
     let asked = who(app, claim, "message_generation");

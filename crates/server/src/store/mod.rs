@@ -41,6 +41,7 @@ pub mod queues;
 pub mod senders;
 pub mod sqlite;
 pub mod statements;
+pub mod strategy;
 pub mod subscriptions;
 pub mod summary;
 pub mod syncer;

@@ -115,3 +115,27 @@ async fn an_admin_says_when_warnings_go_out_and_to_whom() {
     assert_eq!((is.low.as_str(), is.critical.as_str()), ("1500", "3%"));
     assert_eq!(is.emails, ["ana@example.com", "ben@example.com"]);
 }
+
+#[tokio::test]
+async fn an_admin_says_what_messages_know_of_the_workspace() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
+    let long = "x".repeat(1_001);
+    let wrong = [("offer", "</textarea><b>"), ("tone", long.as_str())];
+    let answer = admin.send(Method::POST, "/settings/strategy", &wrong).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let page = answer.text().await.expect("text");
+    assert!(page.contains("&#60;/textarea&#62;&#60;b&#62;") && page.contains(&long), "{page}");
+    assert!(page.matches("class=\"wrong\"").count() == 1 && page.contains("id=\"wrong-tone\""), "{page}");
+    assert_eq!(site.app.store.strategy(workspace).await.expect("one").offer, "", "nothing is half kept");
+    let right = [("offer", " Two\r\nlines "), ("tone", "calm")];
+    assert_eq!(admin.post("/settings/strategy", &right).await.0, StatusCode::SEE_OTHER);
+    let kept = site.app.store.strategy(workspace).await.expect("one");
+    assert_eq!((kept.offer.as_str(), kept.tone.as_str(), kept.proof.as_str()), ("Two\nlines", "calm", ""));
+    let (_, page) = admin.get("/settings/strategy").await;
+    assert!(page.contains("Two\nlines</textarea>"), "{page}");
+    let member = site.sign_in(Some(workspace), LinkRole::Member).await;
+    assert_eq!(member.get("/settings/strategy").await.0, StatusCode::FORBIDDEN);
+    assert_eq!(member.post("/settings/strategy", &right).await.0, StatusCode::FORBIDDEN);
+}

@@ -48,6 +48,8 @@ GET /v1/workspaces/{ws}/notifications read
 POST /v1/notifications/{id}/read manage
 GET /v1/workspaces/{ws}/alerts read
 PUT /v1/workspaces/{ws}/alerts manage {"low": {"percent": 20}, "critical": {"percent": 5}}
+GET /v1/workspaces/{ws}/strategy read
+PUT /v1/workspaces/{ws}/strategy manage {"tone": "calm"}
 POST /v1/workspaces/{ws}/topups manage {"pack": "x"}
 GET /v1/workspaces/{ws}/topups read
 GET /v1/topups/{id} read

@@ -14,6 +14,7 @@ pub enum Section {
     Keys,
     Webhooks,
     Senders,
+    Strategy,
     Sessions,
     /// A page that is reached from the first.
     Inner,
@@ -176,4 +177,23 @@ pub enum DeliveryWord {
     Pending,
     Delivered,
     Failed,
+}
+
+/// What a workspace says of itself in its messages.
+#[derive(Debug, Clone, Template)]
+#[template(path = "account/strategy.html")]
+pub struct Strategy {
+    pub shell: Shell,
+    pub texts: Vec<StrategyText>,
+    /// The most characters of a text.
+    pub longest: usize,
+}
+
+/// One of its texts.
+#[derive(Debug, Clone)]
+pub struct StrategyText {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub text: String,
+    pub wrong: Option<&'static str>,
 }

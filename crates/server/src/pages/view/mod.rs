@@ -23,7 +23,7 @@ mod workspace;
 
 pub use account::{
     DeliveryRow, DeliveryWord, MailboxRow, Section, Sections, SenderForm, SenderPage, SenderRow, Senders,
-    Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
+    Strategy, StrategyText, Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
     Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,

@@ -29,6 +29,7 @@ create table workspace (
   first_period integer not null,
   next_period integer,
   created_at integer not null,
+  strategy text,
   constraint workspace_key primary key (workspace)
 );
 create index workspace_next_period on workspace (next_period) where next_period is not null and awaited is null;

@@ -96,3 +96,31 @@ async fn leads_of_another_workspace_are_nowhere_taken() {
     assert_eq!(leads["items"], json!([]), "not even the own one was added");
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_a_workspace_says_of_itself_reaches_whoever_writes_its_messages() {
+    let world = World::new(100).await;
+    let path = world.here("strategy");
+    let empty = json!({ "sender": "", "offer": "", "proof": "", "tone": "", "call_to_action": "" });
+    assert_eq!(world.get(&path).await, empty);
+    for (body, field) in [
+        (json!({ "tone": "x".repeat(1_001) }), "tone"),
+        (json!({ "proof": "a\u{0}b" }), "proof"),
+        (json!({ "offer": 7 }), "offer"),
+    ] {
+        let (status, answer) = world.send(Method::PUT, &path, body).await;
+        assert!(status.is_client_error() && answer["field"] == field, "{answer}");
+    }
+    let said = "Reply \"yes\" to {{name}}\nor not";
+    let (status, answer) = world.send(Method::PUT, &path, json!({ "call_to_action": said })).await;
+    assert_eq!((status, text(&answer, "call_to_action")), (StatusCode::OK, said.to_owned()), "{answer}");
+    assert_eq!(world.get(&path).await, answer);
+    let leads = world.leads(1).await;
+    let step = json!({ "channel": "email", "after_days": 0, "generate": true, "template": "Ask." });
+    world.campaign(json!({ "name": "Told", "steps": [step] }), &leads).await;
+    world.advance(0).await;
+    let sent = world.sink.messages();
+    let body = sent.iter().map(|message| message.body.as_str()).collect::<String>();
+    assert!(body.contains("Reply \"yes\" to {{name}} or not"), "{body}");
+    world.end().await;
+}
