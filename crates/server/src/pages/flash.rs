@@ -39,10 +39,11 @@ pub fn words(value: &str) -> Option<Flash> {
             number.of("message", "messages")
         ))),
         "message-saved" => done("The message is saved. It still waits for approval."),
+        "enriching" => Some(Flash::Done(format!("{} looked up.", number.of("lead is", "leads are")))),
         "search" => {
             Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
         }
-        "search-canceled" => done("The search is canceled. What it delivered stays yours."),
+        "search-canceled" => done("Canceled. What it delivered stays yours."),
         "adjusted" => done("The balance is corrected."),
         "charge-refunded" => done("The charge is given back."),
         "resolved" => done("It is decided."),

@@ -8,12 +8,16 @@ use axum::http::StatusCode;
 use super::campaigns::{Cursor, ROWS, cut};
 use super::frame::{Page, Trouble, html, page as draw};
 use super::scene::Scene;
+use super::searches;
 use super::session::Visitor;
 use super::view::{Flash, Import, LeadRow, Leads, Rejected, Tab};
 use crate::app::App;
+use crate::store::jobs::JobKind;
 use crate::store::leads::{EmailState, Lead};
 use crate::{id, outreach};
 
+/// The newest enrichments are listed.
+const ENRICHMENTS: i64 = 10;
 /// As many rejected rows as the page lists.
 const MOST_REJECTED: usize = 1_000;
 
@@ -89,7 +93,9 @@ async fn leads(app: &App, visitor: &Visitor, before: Option<i64>) -> Result<Lead
             email: lead.email,
         }
     };
+    let enrichments = app.store.jobs(visitor.workspace, JobKind::Enrichment, None, ENRICHMENTS).await?;
     Ok(Leads {
+        enrichments: enrichments.iter().map(|job| searches::row(&scene, job)).collect(),
         total: app.store.lead_count(visitor.workspace).await?,
         shell: scene.shell(Some(Tab::Leads)),
         rows: leads.into_iter().map(row).collect(),

@@ -8,6 +8,7 @@ mod billing;
 mod builder;
 mod campaigns;
 mod checkout;
+mod chosen;
 mod csv_file;
 mod embed;
 mod families;
@@ -100,7 +101,11 @@ pub fn router(app: &App) -> Router<App> {
         .route("/campaigns/{id}/{act}", post(campaigns::act))
         .route("/leads", get(leads::list))
         .route("/leads/import", post(leads::import))
+        .route("/leads/chosen", get(chosen::page))
+        .route("/leads/chosen/enrich", post(chosen::enrich))
+        .route("/leads/chosen/campaign", post(chosen::add))
         .route("/leads/{id}", get(lead::page))
+        .route("/enrichments/{id}/cancel", post(searches::cancel_enrichment))
         .route("/searches", get(searches::list).post(searches::create))
         .route("/searches/preview", post(preview::preview))
         .route("/searches/{id}/cancel", post(searches::cancel))

@@ -46,7 +46,8 @@ pub async fn searches(app: &App, scene: &Scene, before: Option<i64>) -> Result<S
     })
 }
 
-fn row(scene: &Scene, job: &Job) -> SearchRow {
+/// How a search or an enrichment goes.
+pub fn row(scene: &Scene, job: &Job) -> SearchRow {
     let standing = standing(job);
     let status = match (job.run.stage, standing) {
         (Stage::Canceled, _) => "Canceled",
@@ -145,4 +146,16 @@ pub async fn cancel(State(app): State<App>, visitor: Visitor, Path(search): Path
     app.store.act_on_job(visitor.workspace, number, JobKind::Search, Act::Cancel).await?;
     app.nudge();
     Ok(go(&app, "/searches", "search-canceled"))
+}
+
+/// Cancels an enrichment. What it filled stays.
+pub async fn cancel_enrichment(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(enrichment): Path<String>,
+) -> Page {
+    let number = number(&visitor, "job", &enrichment)?;
+    app.store.act_on_job(visitor.workspace, number, JobKind::Enrichment, Act::Cancel).await?;
+    app.nudge();
+    Ok(go(&app, "/leads", "search-canceled"))
 }

@@ -42,8 +42,8 @@ pub use embed::{EmbeddedChip, Theme};
 pub use limits::{Limit, LimitForm, Limits};
 pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
 pub use outreach::{
-    Import, LeadCall, LeadPage, LeadRow, Leads, Preview, PreviewRow, Rejected, SearchLimit, SearchRow,
-    Searches,
+    Chosen, ChosenCampaign, ChosenField, Import, LeadCall, LeadPage, LeadRow, Leads, Preview, PreviewRow,
+    Rejected, SearchLimit, SearchRow, Searches,
 };
 pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,

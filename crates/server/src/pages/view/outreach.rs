@@ -13,6 +13,8 @@ pub struct Leads {
     pub total: i64,
     pub rows: Vec<LeadRow>,
     pub next: Option<String>,
+    /// What is looked up, newest first.
+    pub enrichments: Vec<SearchRow>,
     /// What the upload just posted did.
     pub import: Option<Import>,
 }
@@ -27,6 +29,54 @@ pub struct LeadRow {
     pub email_verified: bool,
     /// `Discovered`, `E-mail found`, `In a campaign`, `Replied`
     pub stage: String,
+}
+
+/// Leads that were chosen, and what can be done with them.
+#[derive(Debug, Clone, Template)]
+#[template(path = "chosen.html")]
+pub struct Chosen {
+    pub shell: Shell,
+    /// Their ids and names.
+    pub leads: Vec<(String, String)>,
+    pub available: i64,
+    /// Whether anybody can look something up.
+    pub can_enrich: bool,
+    pub fields: Vec<ChosenField>,
+    pub campaigns: Vec<ChosenCampaign>,
+}
+
+/// A field that can be filled.
+#[derive(Debug, Clone)]
+pub struct ChosenField {
+    pub name: String,
+    /// How many of the leads lack it.
+    pub missing: i64,
+    pub price: i64,
+    pub form_key: String,
+}
+
+/// A campaign that takes leads.
+#[derive(Debug, Clone)]
+pub struct ChosenCampaign {
+    pub id: String,
+    pub name: String,
+}
+
+impl Chosen {
+    fn count(&self) -> i64 {
+        self.leads.len() as i64
+    }
+}
+
+impl ChosenField {
+    /// 128 bits, because a price times a number may not fit 64.
+    fn cost(&self) -> i128 {
+        i128::from(self.missing) * i128::from(self.price)
+    }
+
+    fn words(&self) -> String {
+        if self.name == "contact" { "e-mail addresses".to_owned() } else { self.name.replace('_', " ") }
+    }
 }
 
 /// One lead.
