@@ -40,9 +40,7 @@ pub fn words(value: &str) -> Option<Flash> {
         ))),
         "message-saved" => done("The message is saved. It still waits for approval."),
         "enriching" => Some(Flash::Done(format!("{} looked up.", number.of("lead is", "leads are")))),
-        "search" => {
-            Some(Flash::Done(format!("The search has started: at most {} results.", thousands(number))))
-        }
+        "search" => Some(Flash::Done(format!("Started: at most {} results.", thousands(number)))),
         "search-canceled" => done("Canceled. What it delivered stays yours."),
         "adjusted" => done("The balance is corrected."),
         "charge-refunded" => done("The charge is given back."),

@@ -32,7 +32,7 @@ impl Site {
         Site::with(ProvidersConfig::default()).await
     }
 
-    async fn with(providers: ProvidersConfig) -> Site {
+    pub async fn with(providers: ProvidersConfig) -> Site {
         let config = Config { payments: Some(PaymentsConfig::Sandbox), providers, ..Config::default() };
         Site::configured(config).await
     }
