@@ -97,6 +97,41 @@ async fn once_each(directory: &Path, day: &Day) {
     assert!(report.clean, "{:#?}", report.broken);
 }
 
+/// A request that is handed in while the writer ends is answered too: nobody waits for ever.
+#[test]
+fn whoever_asks_while_the_writer_ends_is_answered() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    for _ in 0..200 {
+        let directory = Directory::local("ends");
+        let disk = Disk::of(directory.path());
+        let (store, workspace) = runtime().block_on(async {
+            let place = Place::Directory(directory.path().to_owned());
+            let store = Store::open(&place, Some(START)).expect("it opens");
+            let workspace = scenario::workspace(&store).await;
+            (store, workspace)
+        });
+        disk.fail(Fault::Sync, 8, Lasting::UntilMended);
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let ask = || store.post(Post::new(workspace, scenario::charge(), "key_1"));
+                    let asks = async {
+                        while ask().await.is_ok() {}
+                        store.died().await;
+                        for _ in 0..20 {
+                            ask().await.expect_err("nothing is written any more");
+                        }
+                    };
+                    let answered = async { tokio::time::timeout(Duration::from_secs(60), asks).await };
+                    runtime().block_on(answered).expect("an answer");
+                });
+            }
+        });
+        runtime().block_on(temp::close(store));
+        disk.mend();
+    }
+}
+
 /// After a sync that failed, the system takes what it could not write for written: it can be read, and is gone with the power.
 /// The next process must not build on it.
 #[tokio::test]

@@ -104,6 +104,28 @@ pub fn checkpoint(directory: &Path) -> Result<(), Error> {
     Ok(connection.execute_batch(checkpoint)?)
 }
 
+fn new() -> NewWorkspace {
+    NewWorkspace {
+        name: "Day".into(),
+        terms: Some(sample::terms(1_000)),
+        collection: "none".into(),
+        time_zone: "UTC".into(),
+        admin_email: Some("admin@example.com".into()),
+        external_id: None,
+        request: String::new(),
+    }
+}
+
+/// A workspace on a disk that works.
+pub async fn workspace(store: &Store) -> i64 {
+    store.create_workspace(new()).await.expect("a workspace").0.id
+}
+
+/// What is charged again and again.
+pub fn charge() -> Command {
+    Command::Charge(sample::hold("work", 2, 3, 900))
+}
+
 impl Day {
     fn open(&mut self, directory: &Path, disk: &Disk) -> Option<Store> {
         match Store::open(&Place::Directory(directory.to_owned()), Some(START)) {
@@ -172,16 +194,7 @@ impl Day {
     }
 
     async fn make_workspace(&mut self, store: &Store, disk: &Disk) -> Result<(), Error> {
-        let new = NewWorkspace {
-            name: "Day".into(),
-            terms: Some(sample::terms(1_000)),
-            collection: "none".into(),
-            time_zone: "UTC".into(),
-            admin_email: Some("admin@example.com".into()),
-            external_id: None,
-            request: String::new(),
-        };
-        self.workspace = store.create_workspace(new).await?.0.id;
+        self.workspace = store.create_workspace(new()).await?.0.id;
         self.promise(disk, What::Workspace(self.workspace));
         let grant = sample::grant(100, GrantKind::Promo, START, Some(START.plus_seconds(sample::DAY)));
         self.post(store, disk, Some(KeyKind::Grant), Command::Grant(grant)).await?;
@@ -190,7 +203,6 @@ impl Day {
 
     /// Charges one after the other, and some in one commit.
     pub async fn spend(&mut self, store: &Store, disk: &Disk) -> Result<(), Error> {
-        let charge = || Command::Charge(sample::hold("work", 2, 3, 900));
         for _ in 0..2 {
             self.post(store, disk, Some(KeyKind::Charge), charge()).await?;
         }

@@ -30,6 +30,8 @@ use crate::clock::Clock;
 
 /// How many requests one transaction takes at most.
 const BATCH: usize = 1_024;
+/// Why nothing is written any more when nothing went wrong.
+pub const STOPPING: &str = "the server is stopping";
 /// How few requests are not split into two transactions.
 const FEW: usize = 16;
 /// As the last known row: nothing of the journal is wanted.
@@ -224,6 +226,11 @@ impl Writer {
             let _ = self.keeper.take().map(JoinHandle::join);
         }
         let _ = dead.send(true);
+        // Whoever was just handing in a request would wait for ever: it would lie in a queue that nobody empties.
+        requests.close();
+        while let Some(request) = requests.blocking_recv() {
+            fail(request, if works { STOPPING } else { DISK_FAILED });
+        }
     }
 
     /// Does again what was decided and could not be written afterwards. `false`: the disk cannot be trusted any more.

@@ -318,5 +318,5 @@ impl Store {
 }
 
 fn stopping() -> Error {
-    Error::Unavailable("the server is stopping".to_owned())
+    Error::Unavailable(committer::STOPPING.to_owned())
 }
