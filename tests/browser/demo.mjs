@@ -42,13 +42,23 @@ export async function playDemo(browser, binary) {
   check("demo: without loading it again", await watching.page.evaluate(() => window.untouched === true));
   const first = (await chip(watching.page)).available;
   check("demo: the credits came once", first > before && first <= before + 5_000, `${before}, then ${first}`);
+  const campaign = await tab(context);
+  await campaign.page.goto(origin + (await watching.page.locator("tbody a").first().getAttribute("href")));
+  await campaign.page.evaluate(() => { window.untouched = true; });
+  const used = { list: watching.page.locator("tbody td:last-child").first(), page: campaign.page.locator("#progress .figures dd").last() };
+  const at = { list: await used.list.innerText(), page: await used.page.innerText() };
   const until = Date.now() + 10_000;
   while ((await chip(watching.page)).available >= first && Date.now() < until) await watching.page.waitForTimeout(100);
   check("demo: the campaigns go on", (await chip(watching.page)).available < first);
+  for (const place of ["list", "page"]) {
+    while ((await used[place].innerText()) === at[place] && Date.now() < until) await watching.page.waitForTimeout(100);
+    check(`demo: the ${place} follows what is used`, (await used[place].innerText()) !== at[place], at[place]);
+  }
+  check("demo: nor was the campaign's page loaded again", await campaign.page.evaluate(() => window.untouched === true));
   await buying.page.goto(`${origin}/billing`);
   const history = await buying.page.locator("#history").innerText();
   check("demo: the history names leads and campaigns", /(Four|Two) steps/.test(history) && !/camp_|lead_/.test(history), history.slice(0, 300));
-  const complaints = [...watching.complaints, ...buying.complaints];
+  const complaints = [...watching.complaints, ...buying.complaints, ...campaign.complaints];
   check("demo: nothing on the console", complaints.length === 0, complaints.join(" | "));
   await look(context, "demo, /searches", `${origin}/searches`);
   await context.close();

@@ -130,3 +130,27 @@ export async function buildByForms(browser, server) {
   check("builder: the API agrees", items.length === 1 && items[0].name === "Built by forms" && items[0].status !== "draft", items[0]?.status);
   await context.close();
 }
+
+/** A Member chooses leads and adds them to a campaign, without a script. */
+export async function chooseByForms(browser, server) {
+  const made = await workspace(server, "Chooser", 500);
+  await server.api("POST", `${made.path}/leads`, { leads: [1, 2, 3].map((n) => ({ name: `Lead 000${n}` })) });
+  const step = { channel: "email", after_days: 0, condition: "always", subject: "Hello", template: "Hello {{name}}", generate: false };
+  const { id } = await server.api("POST", `${made.path}/campaigns`, { name: "Takes leads", enrich: [], steps: [step] });
+  const context = await signIn(browser, await made.link("member"), { javaScriptEnabled: false });
+  const { page } = await tab(context);
+  await page.goto(`${server.url}/leads`);
+  for (const name of ["Lead 0001", "Lead 0003"]) await page.getByRole("checkbox", { name: `Choose ${name}` }).check();
+  await page.getByRole("button", { name: /Look up or add/ }).click();
+  await page.waitForURL(/\/leads\/chosen\?/);
+  check("chosen: how many is said", /2 leads chosen/.test(await page.locator("h1").innerText()));
+  await page.getByRole("button", { name: "Add 2 leads" }).click();
+  await page.waitForURL(/\/campaigns\/camp_/);
+  check("chosen: the campaign has them", /2 leads added/.test(await page.locator("main").innerText()));
+  const inside = await server.api("GET", `/v1/campaigns/${id}/leads`);
+  check("chosen: the API agrees", inside.items.length === 2, inside.items.length);
+  await page.getByRole("link", { name: "Lead 0003" }).click();
+  await page.getByRole("button", { name: "They replied" }).click();
+  check("chosen: a reply is noted", /Replied: nothing more/.test(await page.locator("main").innerText()));
+  await context.close();
+}

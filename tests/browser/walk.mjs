@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 import { playDemo } from "./demo.mjs";
 import { embedded } from "./embed.mjs";
 import { byMail, firstAdmin, mailbox } from "./mail.mjs";
-import { buildByForms, buyByForms, buyLive, member } from "./people.mjs";
+import { buildByForms, buyByForms, chooseByForms, buyLive, member } from "./people.mjs";
 import { look, signIn } from "./pages.mjs";
 import { check, close, part } from "./report.mjs";
 import { buyWithStripe } from "./stripe.mjs";
@@ -38,7 +38,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => void end(1)
 const pagesOf = (made) => [
   ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`, `/campaigns/${made.draft}`,
     "/campaigns/new", `/campaigns/${made.draft}/edit`,
-    `/campaigns/${made.campaign}/messages`, "/leads", `/leads/${made.lead}`, "/searches", "/notifications", "/settings", "/settings/sessions"],
+    `/campaigns/${made.campaign}/messages`, "/leads", `/leads/${made.lead}`, `/leads/chosen?lead=${made.lead}`, "/searches", "/notifications", "/settings", "/settings/sessions"],
   ["/settings/people", "/settings/keys", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/settings/strategy", "/settings/senders", `/settings/senders/${made.sender}`,
     "/billing/plan", "/billing/plan?plan=scale", "/billing/payments", "/billing/payments?below=90000000&pack=pack_1000&most=3", "/billing/statements/1"],
 ];
@@ -92,6 +92,7 @@ try {
   await part("members", () => member(browser, server));
   await part("without JavaScript", () => buyByForms(browser, server));
   await part("a campaign built without JavaScript", () => buildByForms(browser, server));
+  await part("leads chosen without JavaScript", () => chooseByForms(browser, server));
   let chipPage;
   await part("in another product's page", async () => { chipPage = await embedded(browser, server); });
   await look(await browser.newContext(), "embedded chip", chipPage);

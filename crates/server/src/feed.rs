@@ -26,11 +26,8 @@ pub enum Audience {
     Admin,
 }
 
-/// What was drawn: its parts by number. A part that is as it was is not sent again.
-pub type Parts = Vec<(i64, Arc<str>)>;
-
 /// The number of changes that were known before, and what was drawn then.
-type Drawn = (u64, Arc<Parts>);
+type Drawn = (u64, Arc<str>);
 
 type Key = (i64, Audience);
 
@@ -43,7 +40,7 @@ pub struct Listener {
     /// What was drawn before this many changes is older than what the listener has.
     since: u64,
     drawn: watch::Receiver<Drawn>,
-    sent: HashMap<i64, Arc<str>>,
+    sent: Option<Arc<str>>,
 }
 
 impl Feeds {
@@ -55,17 +52,17 @@ impl Feeds {
         draw: impl Fn(App, i64) -> F + Send + 'static,
     ) -> Listener
     where
-        F: Future<Output = Option<Parts>> + Send + 'static,
+        F: Future<Output = Option<Arc<str>>> + Send + 'static,
     {
         let mut watch = app.store.changes().watch(workspace);
         let since = watch.count();
         let mut feeds = self.lock();
         let feed = feeds.entry((workspace, audience)).or_insert_with(|| {
-            let (feed, _) = watch::channel(Drawn::default());
+            let (feed, _) = watch::channel((0, Arc::from("")));
             tokio::spawn(follow(app.clone(), (workspace, audience), watch, feed.clone(), draw));
             feed
         });
-        Listener { since, drawn: feed.subscribe(), sent: HashMap::new() }
+        Listener { since, drawn: feed.subscribe(), sent: None }
     }
 
     /// Ends a feed that nobody listens to. `false`: somebody just came.
@@ -96,7 +93,7 @@ async fn follow<F>(
     feed: watch::Sender<Drawn>,
     draw: impl Fn(App, i64) -> F,
 ) where
-    F: Future<Output = Option<Parts>>,
+    F: Future<Output = Option<Arc<str>>>,
 {
     loop {
         tokio::select! {
@@ -105,33 +102,30 @@ async fn follow<F>(
             () = app.stopped() => return app.feeds.end(key),
         }
         let known = watch.count();
-        let Some(parts) = draw(app.clone(), key.0).await else { return app.feeds.end(key) };
-        feed.send_replace((known, Arc::new(parts)));
+        let Some(drawn) = draw(app.clone(), key.0).await else { return app.feeds.end(key) };
+        feed.send_replace((known, drawn));
         tokio::time::sleep(APART).await;
     }
 }
 
 impl Listener {
     /// Waits for the next drawing. `None`: there will be no more.
-    pub async fn next(&mut self) -> Option<Arc<Parts>> {
+    pub async fn next(&mut self) -> Option<Arc<str>> {
         loop {
             self.drawn.changed().await.ok()?;
-            let (known, parts) = self.drawn.borrow_and_update().clone();
+            let (known, drawn) = self.drawn.borrow_and_update().clone();
             if known >= self.since {
-                return Some(parts);
+                return Some(drawn);
             }
         }
     }
 
-    /// The parts that are not as they were sent last, one after the other; `None` when all are.
-    pub fn news(&mut self, parts: &Parts) -> Option<String> {
-        let mut news = String::new();
-        for (number, part) in parts {
-            if self.sent.get(number) != Some(part) {
-                news.push_str(part);
-                self.sent.insert(*number, part.clone());
-            }
+    /// Whether it is not as it was sent last.
+    pub fn is_news(&mut self, drawn: &Arc<str>) -> bool {
+        let news = self.sent.as_ref() != Some(drawn);
+        if news {
+            self.sent = Some(drawn.clone());
         }
-        (!news.is_empty()).then_some(news)
+        news
     }
 }

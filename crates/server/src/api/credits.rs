@@ -1,6 +1,7 @@
 //! The balance, its live stream, and what something would cost.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -19,7 +20,7 @@ use super::{Answer, Fresh, with_available, write};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::embed::Embed;
-use crate::feed::{Audience, Listener, Parts};
+use crate::feed::{Audience, Listener};
 use crate::id;
 use crate::store::alerts::level_name;
 use crate::store::codec::grant_kind_name;
@@ -109,31 +110,34 @@ pub async fn balance(State(app): State<App>, here: Onlooker) -> Answer {
 #[utoipa::path(get, path = "/v1/workspaces/{ws}/events", params(("ws" = String, Path), ("token" = Option<String>, Query)), responses((status = 200, content_type = "text/event-stream", body = BalanceEvent)))]
 pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, Error> {
     let listener = app.feeds.listen(&app, (here.workspace, Audience::Program), draw);
-    let first = parts(here.workspace, &app.balance(here.workspace).await?)?;
+    let first = text(here.workspace, &app.balance(here.workspace).await?)?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     let stream = stream(app, listener, here.embed.clone(), first);
     Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
 }
 
-async fn draw(app: App, workspace: i64) -> Option<Parts> {
-    parts(workspace, &app.balance(workspace).await.ok()?).ok()
+async fn draw(app: App, workspace: i64) -> Option<Arc<str>> {
+    text(workspace, &app.balance(workspace).await.ok()?).ok()
 }
 
-fn parts(workspace: i64, balance: &queries::Balance) -> Result<Parts, Error> {
+fn text(workspace: i64, balance: &queries::Balance) -> Result<Arc<str>, Error> {
     let mut text = Vec::new();
     write(&mut text, &document(workspace, balance))?;
-    Ok(vec![(0, String::from_utf8_lossy(&text).into())])
+    Ok(String::from_utf8_lossy(&text).into())
 }
 
 fn stream(
     app: App,
     listener: Listener,
     embed: Option<Embed>,
-    first: Parts,
+    first: Arc<str>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::unfold((app, embed, listener, Some(first)), move |(app, embed, mut listener, first)| async move {
         let news = match first {
-            Some(first) => listener.news(&first)?,
+            Some(first) => {
+                listener.is_news(&first);
+                first
+            }
             None => next(&app, &mut listener, embed.as_ref()).await?,
         };
         Some((Ok(Event::default().event("balance").data(news)), (app, embed, listener, None)))
@@ -141,25 +145,25 @@ fn stream(
 }
 
 /// Waits for another balance. `None` when the server stops, or looking ends.
-async fn next(app: &App, listener: &mut Listener, embed: Option<&Embed>) -> Option<String> {
+async fn next(app: &App, listener: &mut Listener, embed: Option<&Embed>) -> Option<Arc<str>> {
     for second in 1_u32.. {
-        let parts = match embed {
+        let drawn = match embed {
             None => Some(listener.next().await?),
             // A manual clock tells nobody when it moves.
             Some(_) => match tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
-                Ok(parts) => Some(parts?),
+                Ok(drawn) => Some(drawn?),
                 Err(_) => None,
             },
         };
         if let Some(embed) = embed {
-            let look = parts.is_some() || second.is_multiple_of(LOOK_EVERY);
+            let look = drawn.is_some() || second.is_multiple_of(LOOK_EVERY);
             // A token that cannot be looked up is not taken away for it.
             let revoked = look && matches!(app.embed_stands(embed).await, Ok(false));
             if embed.ends() <= app.clock.now() || revoked {
                 return None;
             }
         }
-        if let Some(news) = parts.and_then(|parts| listener.news(&parts)) {
+        if let Some(news) = drawn.filter(|drawn| listener.is_news(drawn)) {
             return Some(news);
         }
     }

@@ -13,7 +13,7 @@ use super::scene::Scene;
 use super::session::{self, Visitor};
 use super::timeline::timeline;
 use super::view::{
-    Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason,
+    Campaign, CampaignLead, CampaignRow, Campaigns, Estimate, JobState, LeadCounts, Moment, PauseReason,
     Standing, StepRow, Tab, Why,
 };
 use crate::app::App;
@@ -27,7 +27,7 @@ use crate::{id, outreach};
 pub const ROWS: i64 = 50;
 
 /// Which page of a list.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub struct Cursor {
     cursor: Option<String>,
 }
@@ -36,6 +36,11 @@ impl Cursor {
     /// The number that it stands for; a cursor that is none begins the list anew.
     pub fn number(&self) -> Option<i64> {
         self.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).filter(|number| *number >= 0)
+    }
+
+    /// Where this page of a list is.
+    pub fn here(&self, path: &str) -> String {
+        self.number().map_or_else(|| path.to_owned(), |number| format!("{path}?cursor={number}"))
     }
 }
 
@@ -55,13 +60,14 @@ pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query
     for job in jobs {
         let progress = app.store.progress(visitor.workspace, job.id).await?;
         rows.push(CampaignRow {
+            id: id::inside("camp", visitor.workspace, job.id),
             name: job.name.clone(),
             state: state(&scene, &job),
             leads: counts(&progress),
             credits_used: job.credits_used,
         });
     }
-    draw(&Campaigns { shell: scene.shell(Some(Tab::Campaigns)), rows, next })
+    draw(&Campaigns { shell: scene.shell(Some(Tab::Campaigns)), here: cursor.here("/campaigns"), rows, next })
 }
 
 /// One campaign.
@@ -88,6 +94,8 @@ pub async fn page(
     };
     draw(&Campaign {
         shell: scene.shell(Some(Tab::Campaigns)),
+        here: cursor.here(&format!("/campaigns/{campaign}")),
+        id: campaign,
         name: job.name.clone(),
         state: state(&scene, &job),
         leads: counts(&progress),
@@ -132,24 +140,22 @@ pub fn number(visitor: &Visitor, prefix: &str, text: &str) -> Result<i64, Troubl
     if workspace == visitor.workspace { Ok(number) } else { Err(Trouble::not_found()) }
 }
 
-/// How a campaign stands and why.
-pub fn state(scene: &Scene, job: &Job) -> CampaignState {
-    let id = id::inside("camp", scene.workspace.id, job.id);
-    CampaignState { id, standing: standing(job), reasons: reasons(scene, job) }
-}
-
-/// How a job stands.
-pub fn standing(job: &Job) -> Standing {
-    match job.run.stage {
-        Stage::Draft => Standing::Draft,
-        Stage::Launched if job.run.running_since.is_some() => Standing::Active,
-        Stage::Launched => Standing::Paused,
-        Stage::Completed | Stage::Canceled | Stage::Failed => Standing::Completed,
-    }
+/// How a job stands and why.
+pub fn state(scene: &Scene, job: &Job) -> JobState {
+    let (standing, words) = match (job.run.stage, job.kind) {
+        (Stage::Draft, _) => (Standing::Draft, "Draft"),
+        (Stage::Launched, _) if job.run.running_since.is_none() => (Standing::Paused, "Paused"),
+        (Stage::Launched, JobKind::Campaign) => (Standing::Active, "Active"),
+        (Stage::Launched, _) => (Standing::Active, "Running"),
+        (Stage::Completed, _) => (Standing::Completed, "Completed"),
+        (Stage::Canceled, _) => (Standing::Completed, "Canceled"),
+        (Stage::Failed, _) => (Standing::Completed, "Failed"),
+    };
+    JobState { standing, words: words.to_owned(), reasons: reasons(scene, job) }
 }
 
 /// Every reason why a job stands still.
-pub fn reasons(scene: &Scene, job: &Job) -> Vec<PauseReason> {
+fn reasons(scene: &Scene, job: &Job) -> Vec<PauseReason> {
     let why = |pause: &crate::store::jobs::Pause| match pause.reason {
         Reason::OutOfCredits => match pause.needed.or(scene.needed()) {
             Some(needed) => Why::OutOfCredits { needed, available: scene.balance.available },
@@ -239,21 +245,27 @@ pub fn timing(index: usize, step: &StepText) -> String {
 }
 
 fn lead_row(scene: &Scene, job: &Job, names: &Names, lead: &StoredLead) -> CampaignLead {
-    let waiting = lead.state == WorkState::Waiting as i64;
     CampaignLead {
+        id: id::inside("lead", scene.workspace.id, lead.lead),
         name: lead.name.clone(),
         company: names.leads.get(&lead.lead).map(|(_, company)| company.clone()).unwrap_or_default(),
         step: step(job, lead.position),
         state: lead_state(lead),
-        // A pause freezes what is left of a delay, so there is no date while it lasts.
-        due: lead.due.zip(job.run.running_since).filter(|_| waiting).map(|(due, since)| {
-            let at = since.0.saturating_add(due - job.run.ran);
-            scene.moment(Time(at.max(scene.now.0)))
-        }),
+        due: due(scene, job, lead),
     }
 }
 
-fn step(job: &Job, position: i64) -> String {
+/// When its next step is due. A pause freezes what is left of a delay, so there is no date while it lasts.
+pub fn due(scene: &Scene, job: &Job, lead: &StoredLead) -> Option<Moment> {
+    let waiting = lead.state == WorkState::Waiting as i64;
+    lead.due.zip(job.run.running_since).filter(|_| waiting).map(|(due, since)| {
+        let at = since.0.saturating_add(due - job.run.ran);
+        scene.moment(Time(at.max(scene.now.0)))
+    })
+}
+
+/// The step at a position.
+pub fn step(job: &Job, position: i64) -> String {
     let of = job.definition.steps.len();
     match work::position(position) {
         billing::campaign::Position::Enrich(index) => match job.definition.enrich.get(index) {
@@ -265,7 +277,8 @@ fn step(job: &Job, position: i64) -> String {
     }
 }
 
-fn lead_state(lead: &StoredLead) -> String {
+/// How a lead of a campaign stands.
+pub fn lead_state(lead: &StoredLead) -> String {
     let words = match lead.state {
         state if state == WorkState::InDoubt as i64 => "in doubt: may have been sent",
         state if state == WorkState::Completed as i64 => "completed",

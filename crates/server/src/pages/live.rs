@@ -1,8 +1,10 @@
-//! The live part of every page: the chip, the banner, the unread count and the state of campaigns, as they change.
+//! The live part of every page: the chip, the banner and the unread count, as they change.
 //!
 //! What is sent is always the present state, never a difference: a listener that missed changes has missed nothing.
+//! Any other change is a message `changed` without a content: a page that shows work under way fetches it anew.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
@@ -11,25 +13,21 @@ use axum::response::IntoResponse;
 use axum::response::sse::{Event, Sse};
 use futures_util::stream;
 
-use super::campaigns;
 use super::frame::{Page, Trouble};
 use super::scene::Scene;
 use super::session::Visitor;
 use super::view::{Live, Role, Unread};
 use crate::app::App;
-use crate::feed::{Audience, Listener, Parts};
-use crate::store::jobs::JobKind;
+use crate::feed::{Audience, Listener};
 
 /// A comment after so long a quiet keeps proxies from closing the line; the session is looked at as well.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Campaigns whose state is streamed: more are not on one page.
-const CAMPAIGNS: i64 = 100;
 
 struct Stream {
     app: App,
     visitor: Visitor,
     listener: Listener,
-    first: Option<Parts>,
+    first: Option<Arc<str>>,
 }
 
 /// The stream.
@@ -55,33 +53,31 @@ impl Stream {
     /// The next message; `None` ends the stream.
     async fn next(&mut self) -> Option<Event> {
         if let Some(first) = self.first.take() {
-            return self.listener.news(&first).map(|news| Event::default().data(news));
+            return Some(self.message(&first));
         }
-        loop {
-            let next = tokio::time::timeout(KEEP_ALIVE, self.listener.next()).await;
-            if !self.visitor.is_signed_in(&self.app).await {
-                return None;
-            }
-            let Ok(parts) = next else { return Some(Event::default().comment("")) };
-            let parts = parts?;
-            if let Some(news) = self.listener.news(&parts) {
-                return Some(Event::default().data(news));
-            }
+        let next = tokio::time::timeout(KEEP_ALIVE, self.listener.next()).await;
+        if !self.visitor.is_signed_in(&self.app).await {
+            return None;
+        }
+        match next {
+            Ok(drawn) => Some(self.message(&drawn?)),
+            Err(_) => Some(Event::default().comment("")),
+        }
+    }
+
+    fn message(&mut self, drawn: &Arc<str>) -> Event {
+        match self.listener.is_news(drawn) {
+            true => Event::default().data(drawn),
+            false => Event::default().event("changed"),
         }
     }
 }
 
-/// What everybody of a role sees: what every page has, and the state of each campaign.
-async fn draw(app: &App, workspace: i64, role: Role) -> Result<Parts, Trouble> {
+/// What everybody of a role sees on every page.
+async fn draw(app: &App, workspace: i64, role: Role) -> Result<Arc<str>, Trouble> {
     let scene = Scene::of(app, workspace, role).await?;
-    let jobs = app.store.jobs(workspace, JobKind::Campaign, None, CAMPAIGNS).await?;
     let (chip, banner, unread) = (scene.chip(), scene.banner(), Unread(scene.standing.unread));
+    let text = Live { chip, banner, unread }.render().map_err(|_| undrawn())?;
     // A carriage return would end the line of the stream; in markup it is white space.
-    let text = |text: Result<String, askama::Error>| text.map(|text| text.replace('\r', " ").into());
-    let whole = text(Live { chip, banner, unread }.render()).map_err(|_| undrawn())?;
-    let mut parts = vec![(0, whole)];
-    for job in &jobs {
-        parts.push((job.id, text(campaigns::state(&scene, job).render()).map_err(|_| undrawn())?));
-    }
-    Ok(parts)
+    Ok(text.replace('\r', " ").into())
 }

@@ -105,6 +105,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/leads/chosen/enrich", post(chosen::enrich))
         .route("/leads/chosen/campaign", post(chosen::add))
         .route("/leads/{id}", get(lead::page))
+        .route("/leads/{id}/{act}", post(lead::act))
         .route("/enrichments/{id}/cancel", post(searches::cancel_enrichment))
         .route("/searches", get(searches::list).post(searches::create))
         .route("/searches/preview", post(preview::preview))

@@ -10,6 +10,7 @@ use billing::Refusal;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::campaigns::Cursor;
 use super::frame::{Page, Trouble, go, html, page as draw};
 use super::scene::Scene;
 use super::searches::{Asked, searches};
@@ -59,7 +60,7 @@ pub async fn preview(
     });
     let found = found.await.map_err(|_| Trouble::unavailable("The preview broke off."))?;
     let scene = Scene::load(&app, &visitor).await?;
-    let mut page = searches(&app, &scene, None).await?;
+    let mut page = searches(&app, &scene, &Cursor::default()).await?;
     (page.query, page.kind) = (query, kind.to_owned());
     for limit in &mut page.limits {
         limit.selected = limit.results == asked.limit;

@@ -5,11 +5,11 @@ use billing::campaign::Stage;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::campaigns::{Cursor, ROWS, cut, number, reasons, standing};
+use super::campaigns::{Cursor, ROWS, cut, number, state};
 use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
 use super::session::{self, Visitor};
-use super::view::{SearchLimit, SearchRow, Searches, Standing, Tab};
+use super::view::{SearchLimit, SearchRow, Searches, Tab};
 use crate::app::App;
 use crate::id;
 use crate::store::jobs::{Act, Definition, Job, JobKind, NewJob};
@@ -24,15 +24,16 @@ const MAX_QUERY: usize = 1_000;
 /// All searches, newest first, and the form for a new one.
 pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query<Cursor>) -> Page {
     let scene = Scene::load(&app, &visitor).await?;
-    draw(&searches(&app, &scene, cursor.number()).await?)
+    draw(&searches(&app, &scene, &cursor).await?)
 }
 
 /// The page with an empty form.
-pub async fn searches(app: &App, scene: &Scene, before: Option<i64>) -> Result<Searches, Trouble> {
-    let mut jobs = app.store.jobs(scene.workspace.id, JobKind::Search, before, ROWS + 1).await?;
+pub async fn searches(app: &App, scene: &Scene, cursor: &Cursor) -> Result<Searches, Trouble> {
+    let mut jobs = app.store.jobs(scene.workspace.id, JobKind::Search, cursor.number(), ROWS + 1).await?;
     let next = cut(&mut jobs, |job| job.id);
     Ok(Searches {
         shell: scene.shell(Some(Tab::Searches)),
+        here: cursor.here("/searches"),
         available: scene.balance.available,
         preview_price: app.unit("discovery_preview", 1).unit_price,
         result_price: app.unit("discovery_result", 1).unit_price,
@@ -48,24 +49,13 @@ pub async fn searches(app: &App, scene: &Scene, before: Option<i64>) -> Result<S
 
 /// How a search or an enrichment goes.
 pub fn row(scene: &Scene, job: &Job) -> SearchRow {
-    let standing = standing(job);
-    let status = match (job.run.stage, standing) {
-        (Stage::Canceled, _) => "Canceled",
-        (Stage::Failed, _) => "Failed",
-        (_, Standing::Active) => "Running",
-        (_, Standing::Completed) => "Completed",
-        (_, Standing::Paused) => "Paused",
-        (_, Standing::Draft) => "Not started",
-    };
     let clues = job.definition.search.as_deref() == Some("clues");
     SearchRow {
         id: id::inside("job", scene.workspace.id, job.id),
         query: job.name.clone(),
         kind: if clues { "Clues" } else { "Leads" }.to_owned(),
         at: scene.moment(job.created_at),
-        status: status.to_owned(),
-        standing,
-        reasons: reasons(scene, job),
+        state: state(scene, job),
         requested: job.requested,
         delivered: job.delivered,
         duplicates: job.duplicates,

@@ -176,8 +176,9 @@ impl Store {
             if new.kind == JobKind::Search {
                 super::work::add(tx, workspace, id, 0, (0, Some(0)))?;
             }
+            let begin = campaign::begin(&new.definition.plan(), 0);
             for lead in &new.leads {
-                super::work::add(tx, workspace, id, *lead, (0, Some(0)))?;
+                super::work::add(tx, workspace, id, *lead, (super::work::position_code(begin.0), begin.1))?;
             }
             if new.kind != JobKind::Campaign {
                 act(batch, workspace, id, &Act::Launch)?;

@@ -20,6 +20,8 @@ pub struct Mail {
     pub subject: String,
     pub body: String,
     pub attempts: i64,
+    /// A notice may go with others; a mail that lets somebody in goes alone.
+    pub notice: bool,
 }
 
 /// A mail that was given up.
@@ -50,22 +52,27 @@ pub fn mail_admins(tx: &Tx<'_>, workspace: i64, due: Time, subject: &str, body: 
     }
     let subject = format!("{name}: {subject}");
     for recipient in &recipients {
-        mail(tx, workspace, due, (recipient, &subject, body))?;
+        queue(tx, workspace, due, (recipient, &subject, body), true)?;
     }
     Ok(())
 }
 
-/// Queues a mail: to whom, its subject and its text.
-pub fn mail(
+/// Queues a mail of its own: to whom, its subject and its text.
+pub fn mail(tx: &Tx<'_>, workspace: i64, due: Time, what: (&str, &str, &str)) -> Result<(), Error> {
+    queue(tx, workspace, due, what, false)
+}
+
+fn queue(
     tx: &Tx<'_>,
     workspace: i64,
     due: Time,
     (recipient, subject, body): (&str, &str, &str),
+    notice: bool,
 ) -> Result<(), Error> {
     tx.execute(
-        "insert into outbox (workspace, id, due_at, recipient, subject, body, attempts, status)
-         values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
-        values![workspace, clock::fresh_id(), due, recipient, subject, body],
+        "insert into outbox (workspace, id, due_at, recipient, subject, body, attempts, status, notice)
+         values (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)",
+        values![workspace, clock::fresh_id(), due, recipient, subject, body, notice],
     )?;
     Ok(())
 }
@@ -166,11 +173,12 @@ fn claim(tx: &Tx<'_>, workspace: i64, id: i64, now: Time) -> Result<Option<Mail>
         return Ok(None);
     }
     tx.one(
-        "select recipient, subject, body, attempts from outbox where workspace = ?1 and id = ?2",
+        "select recipient, subject, body, attempts, notice from outbox where workspace = ?1 and id = ?2",
         values![workspace, id],
         |row| {
             let (recipient, subject, body) = (row.text(0)?, row.text(1)?, row.text(2)?);
-            Ok(Mail { workspace, id, recipient, subject, body, attempts: row.int(3)? })
+            let notice = row.int(4)? == 1;
+            Ok(Mail { workspace, id, recipient, subject, body, attempts: row.int(3)?, notice })
         },
     )
 }

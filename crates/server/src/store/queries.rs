@@ -1,5 +1,6 @@
 //! What the dashboard and the API read: balance, entries, holds, usage, and the state of campaigns. Reads only.
 
+mod leads;
 mod progress;
 
 use billing::account::{Grant, Hold};
@@ -14,6 +15,7 @@ use super::subscriptions::{Standing, Terms};
 use super::{Error, Store};
 use crate::values;
 
+pub use leads::{CampaignLead, Course, PastStep};
 pub use progress::Progress;
 
 /// An account as it is shown.
@@ -82,20 +84,6 @@ pub struct UsageRow {
     pub credits: i64,
     pub not_charged: i64,
     pub refunded_credits: i64,
-}
-
-/// A lead in a campaign.
-#[derive(Clone, Debug)]
-pub struct CampaignLead {
-    pub lead: i64,
-    pub name: String,
-    pub email: Option<String>,
-    pub position: i64,
-    pub state: i64,
-    /// Running time at which it is due.
-    pub due: Option<i64>,
-    pub hold: Option<i64>,
-    pub detail: Option<String>,
 }
 
 /// The kinds of entries that change the balance or explain it: the ones the API lists.
@@ -265,39 +253,6 @@ impl Store {
                 in_doubt: tx.query(in_doubt, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 review: tx.query(review, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
             })
-        })
-        .await
-    }
-
-    /// The leads of a campaign, in the order in which they were made.
-    pub async fn campaign_leads(
-        &self,
-        workspace: i64,
-        job: i64,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<CampaignLead>, Error> {
-        self.read(move |tx| {
-            tx.query(
-                "select w.lead, l.name, l.email, w.position, w.state, w.due, w.hold, w.detail from work w
-                 join lead l on l.workspace = w.workspace and l.id = w.lead
-                 where w.workspace = ?1 and w.job = ?2 and w.lead > ?3 order by w.lead limit ?4",
-                values![workspace, job, after, limit],
-                |row| {
-                    let (lead, name, email) = (row.int(0)?, row.text(1)?, row.opt_text(2)?);
-                    let (position, state, due) = (row.int(3)?, row.int(4)?, row.opt_int(5)?);
-                    Ok(CampaignLead {
-                        lead,
-                        name,
-                        email,
-                        position,
-                        state,
-                        due,
-                        hold: row.opt_int(6)?,
-                        detail: row.opt_text(7)?,
-                    })
-                },
-            )
         })
         .await
     }

@@ -10,14 +10,17 @@ use super::shell::{Flash, Moment, Shell, Tab};
 #[template(path = "campaigns.html")]
 pub struct Campaigns {
     pub shell: Shell,
+    /// Where this page of the list is.
+    pub here: String,
     pub rows: Vec<CampaignRow>,
     pub next: Option<String>,
 }
 
 #[derive(Debug, Clone)]
 pub struct CampaignRow {
+    pub id: String,
     pub name: String,
-    pub state: CampaignState,
+    pub state: JobState,
     pub leads: LeadCounts,
     pub credits_used: i64,
 }
@@ -39,12 +42,13 @@ pub enum Standing {
     Completed,
 }
 
-/// A campaign's state with every reason it stands still; replaced live.
+/// How a job stands, with every reason it stands still.
 #[derive(Debug, Clone, Template)]
-#[template(path = "part/campaign_state.html")]
-pub struct CampaignState {
-    pub id: String,
+#[template(path = "part/job_state.html")]
+pub struct JobState {
     pub standing: Standing,
+    /// `Active`, `Canceled`; paused ones show their reasons.
+    pub words: String,
     pub reasons: Vec<PauseReason>,
 }
 
@@ -63,17 +67,20 @@ pub enum Why {
     Other { what: String },
 }
 
-/// The reasons, in the words of the screen: also used for searches.
+/// The reasons, in the words of the screen.
 #[derive(Template)]
 #[template(path = "part/why.html")]
-pub(super) struct Reasons<'a>(pub(super) &'a [PauseReason]);
+struct Reasons<'a>(&'a [PauseReason]);
 
 #[derive(Debug, Clone, Template)]
 #[template(path = "campaign.html")]
 pub struct Campaign {
     pub shell: Shell,
+    /// Where this page of its leads is.
+    pub here: String,
+    pub id: String,
     pub name: String,
-    pub state: CampaignState,
+    pub state: JobState,
     pub leads: LeadCounts,
     pub credits_used: i64,
     pub credit_cap: Option<i64>,
@@ -159,6 +166,7 @@ pub struct StepRow {
 
 #[derive(Debug, Clone)]
 pub struct CampaignLead {
+    pub id: String,
     pub name: String,
     pub company: String,
     /// `Step 2 of 4`
@@ -169,6 +177,10 @@ pub struct CampaignLead {
 }
 
 impl Campaign {
+    fn apart(&self) -> i64 {
+        apart(self.leads.total)
+    }
+
     fn paused_by_person(&self) -> bool {
         self.state.reasons.iter().any(|reason| matches!(reason.why, Why::Person { .. }))
     }
@@ -178,11 +190,42 @@ impl Campaign {
     }
 }
 
-impl CampaignState {
+impl Standing {
+    fn name(self) -> &'static str {
+        match self {
+            Standing::Draft => "draft",
+            Standing::Active => "active",
+            Standing::Paused => "paused",
+            Standing::Completed => "completed",
+        }
+    }
+
+    fn icon(self) -> &'static str {
+        match self {
+            Standing::Draft => "draft",
+            Standing::Active => "running",
+            Standing::Paused => "out",
+            Standing::Completed => "healthy",
+        }
+    }
+}
+
+/// The shortest time between two looks at campaigns, in milliseconds: so many leads take long to count.
+fn apart(leads: i64) -> i64 {
+    500 + leads / 50
+}
+
+impl Campaigns {
+    fn apart(&self) -> i64 {
+        apart(self.rows.iter().map(|row| row.leads.total).sum())
+    }
+}
+
+impl JobState {
     fn reasons_text(&self) -> Reasons<'_> {
         Reasons(&self.reasons)
     }
 }
 
-impl HtmlSafe for CampaignState {}
+impl HtmlSafe for JobState {}
 impl HtmlSafe for Reasons<'_> {}

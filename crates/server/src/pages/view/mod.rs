@@ -31,7 +31,7 @@ pub use billing::{
 };
 pub use builder::{Builder, SenderChoice, StepForm};
 pub use campaigns::{
-    Campaign, CampaignLead, CampaignRow, CampaignState, Campaigns, Estimate, LeadCounts, PauseReason, Review,
+    Campaign, CampaignLead, CampaignRow, Campaigns, Estimate, JobState, LeadCounts, PauseReason, Review,
     ReviewRow, Standing, StepRow, Timeline, Why,
 };
 pub use console::{
@@ -42,8 +42,8 @@ pub use embed::{EmbeddedChip, Theme};
 pub use limits::{Limit, LimitForm, Limits};
 pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
 pub use outreach::{
-    Chosen, ChosenCampaign, ChosenField, Import, LeadCall, LeadPage, LeadRow, Leads, Preview, PreviewRow,
-    Rejected, SearchLimit, SearchRow, Searches,
+    Chosen, ChosenCampaign, ChosenField, Import, LeadCall, LeadCampaign, LeadPage, LeadRow, Leads, Preview,
+    PreviewRow, Rejected, SearchLimit, SearchRow, Searches,
 };
 pub use papers::{
     AutoBuyForm, ChosenPlan, Paper, PaperLine, PaymentRow, PaymentsPage, PlanChoice, PlanPage, Receipt,

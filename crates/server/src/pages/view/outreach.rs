@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::campaigns::{PauseReason, Reasons, Standing};
+use super::campaigns::JobState;
 use super::format::{Figure, QueryValue};
 use super::shell::{Flash, Moment, Shell, Tab};
 
@@ -92,16 +92,39 @@ pub struct LeadPage {
     pub email: Option<String>,
     pub email_verified: bool,
     pub fields: Vec<(String, String)>,
+    pub replied: bool,
+    /// Whether it is on the blocklist.
+    pub blocked: bool,
+    pub campaigns: Vec<LeadCampaign>,
+    /// What became of it, newest first.
+    pub turns: Vec<(Moment, String)>,
     pub calls: Vec<LeadCall>,
     /// Where older calls are.
     pub next: Option<String>,
 }
 
 impl LeadPage {
+    /// Whether there is anything to put on the blocklist.
+    fn can_block(&self) -> bool {
+        !self.blocked && (self.email.is_some() || self.linkedin_url.is_some())
+    }
+
     /// Its name, or what it is known by.
     fn title_text(&self) -> &str {
         if self.name.is_empty() { &self.id } else { &self.name }
     }
+}
+
+/// A campaign that a lead is in.
+#[derive(Debug, Clone)]
+pub struct LeadCampaign {
+    pub id: String,
+    pub name: String,
+    /// `Step 2 of 4`
+    pub step: String,
+    /// `waiting`, `replied`
+    pub state: String,
+    pub due: Option<Moment>,
 }
 
 /// A provider that was asked about a lead.
@@ -138,6 +161,8 @@ pub struct Rejected {
 #[template(path = "searches.html")]
 pub struct Searches {
     pub shell: Shell,
+    /// Where this page of the list is.
+    pub here: String,
     pub available: i64,
     pub preview_price: i64,
     pub result_price: i64,
@@ -180,10 +205,7 @@ pub struct SearchRow {
     /// `Leads` or `Clues`
     pub kind: String,
     pub at: Moment,
-    /// `Running`, `Completed`, `Canceled`, `Failed`; paused ones show their reasons.
-    pub status: String,
-    pub standing: Standing,
-    pub reasons: Vec<PauseReason>,
+    pub state: JobState,
     pub requested: i64,
     pub delivered: i64,
     pub duplicates: i64,
@@ -200,11 +222,5 @@ impl Searches {
     /// How many results the available credits pay for.
     fn affordable(&self) -> i64 {
         if self.result_price > 0 { self.available / self.result_price } else { i64::MAX }
-    }
-}
-
-impl SearchRow {
-    fn reasons_text(&self) -> Reasons<'_> {
-        Reasons(&self.reasons)
     }
 }

@@ -278,6 +278,7 @@ create table outbox (
   body text not null,
   attempts integer not null,
   status integer not null,
+  notice integer not null,
   detail text,
   constraint outbox_key primary key (workspace, id)
 ) without rowid;

@@ -7,7 +7,7 @@ pub type Corruption = (&'static str, &'static str, &'static str);
 #[rustfmt::skip]
 pub const CORRUPTIONS: &[Corruption] = &[
     ("a row of a workspace that is gone", "insert into block values ({in main}42, 'example.org', 0)", "I01"),
-    ("a mail of a workspace that is gone", "insert into outbox select {in main}42, 99, 0, 'a@example.org', '', '', 0, 0, null", "I01"),
+    ("a mail of a workspace that is gone", "insert into outbox select {in main}42, 99, 0, 'a@example.org', '', '', 0, 0, 0, null", "I01"),
     ("a workspace without account", "delete from account where workspace = {other}", "I01"),
     ("the account behind its ledger", "update account set seq = seq - 1 where workspace = {main}", "I02"),
     ("the account restamped", "update account set at = at + 1 where workspace = {main}", "I03"),
