@@ -63,6 +63,11 @@ pub struct ChosenCampaign {
 }
 
 impl Chosen {
+    /// Whether a field may cost more than there is.
+    fn is_short(&self) -> bool {
+        self.fields.iter().any(|field| field.cost() > i128::from(self.available))
+    }
+
     fn count(&self) -> i64 {
         self.leads.len() as i64
     }
@@ -72,6 +77,12 @@ impl ChosenField {
     /// 128 bits, because a price times a number may not fit 64.
     fn cost(&self) -> i128 {
         i128::from(self.missing) * i128::from(self.price)
+    }
+
+    fn title(&self) -> String {
+        let words = self.words();
+        let first = words.chars().next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(words.chars().skip(1)).collect()
     }
 
     fn words(&self) -> String {
