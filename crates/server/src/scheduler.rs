@@ -27,8 +27,8 @@ const BATCH: i64 = 256;
 const AT_ONCE: usize = 16;
 /// Of periods it is fewer, and then none for a while: whoever asks meanwhile would notice the load before anybody noticed that a
 /// renewal came some seconds late.
-const RENEWED: usize = 8;
-const REST: Duration = Duration::from_millis(2);
+const RENEWED: usize = 2;
+const REST: Duration = Duration::from_millis(1);
 
 /// Does everything that is due. Answers how much that was.
 pub async fn work_off(app: &App) -> Result<usize, Error> {
