@@ -1,6 +1,6 @@
 //! What a campaign must look like, which operations it uses, and what is left to pay for it. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use billing::units::MAX_CREDITS;
 
@@ -158,6 +158,27 @@ pub fn estimate(definition: &Definition, progress: &Progress, unit: &impl Fn(&st
     waiting.chain(in_doubt).map(cost).fold(0, i64::saturating_add)
 }
 
+/// Fewer tries of an operation than this say nothing about the next ones.
+const FEW: i64 = 20;
+
+/// What a campaign can be expected to cost, if of each operation as many of its pieces succeed as before (`success`: charged,
+/// and tried without a charge); rounded up to whole credits.
+pub fn expected(
+    definition: &Definition,
+    progress: &Progress,
+    unit: &impl Fn(&str) -> i64,
+    success: &BTreeMap<String, (i64, i64)>,
+) -> i64 {
+    let unit = |operation: &str| match success.get(operation) {
+        Some((charged, not)) if charged + not >= FEW => {
+            unit(operation).saturating_mul((1_000 * i128::from(*charged) / i128::from(charged + not)) as i64)
+        }
+        _ => unit(operation).saturating_mul(1_000),
+    };
+    let thousandths = estimate(definition, progress, &unit);
+    thousandths / 1_000 + i64::from(thousandths % 1_000 > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,5 +252,17 @@ mod tests {
         let progress =
             Progress { waiting: vec![(0, 10), (1_001, 2)], in_doubt: vec![(1_000, 3)], ..Default::default() };
         assert_eq!(estimate(&definition, &progress, &unit), 150 + 8 + 12);
+
+        let success = |tried: &[(&str, i64, i64)]| {
+            let of = |(name, charged, not): &(&str, i64, i64)| ((*name).to_owned(), (*charged, *not));
+            let success = tried.iter().map(of).collect();
+            super::expected(&definition, &progress, &unit, &success)
+        };
+        assert_eq!(success(&[]), 170);
+        assert_eq!(success(&[("contact_enrichment", 0, 19)]), 170, "too few to say anything");
+        assert_eq!(success(&[("contact_enrichment", 15, 5)]), 170 - 15, "a quarter of ten at 6");
+        assert_eq!(success(&[("contact_enrichment", 0, 20)]), 170 - 60);
+        assert_eq!(success(&[("email_send", 2, 1)]), 170);
+        assert_eq!(success(&[("email_send", 20, 10)]), 154, "25 mails at 2 less a third, rounded up");
     }
 }

@@ -26,6 +26,9 @@ use crate::{id, outreach};
 /// Rows on one page.
 pub const ROWS: i64 = 50;
 
+/// What succeeded in this time says what will, in microseconds.
+const RECENT: i64 = 7 * 86_400 * 1_000_000;
+
 /// Which page of a list.
 #[derive(Default, Deserialize)]
 pub struct Cursor {
@@ -196,9 +199,11 @@ pub async fn estimate(
 ) -> Result<Estimate, Trouble> {
     let unit = |operation: &str| app.unit(operation, 1).unit_price;
     let credits = outreach::estimate(definition, progress, &unit);
+    let success = app.store.success(scene.workspace.id, Time(scene.now.0 - RECENT)).await?;
+    let expected = outreach::expected(definition, progress, &unit, &success);
     let waiting = app.store.waiting(scene.workspace.id).await?;
     let others = forecast::all(app, &waiting, forecast::days(&definition.plan()), campaign);
-    Ok(Estimate { credits, available: scene.balance.available, others })
+    Ok(Estimate { credits, expected, available: scene.balance.available, others })
 }
 
 fn steps(job: &Job, progress: &Progress) -> Vec<StepRow> {

@@ -3,6 +3,8 @@
 mod leads;
 mod progress;
 
+use std::collections::BTreeMap;
+
 use billing::account::{Grant, Hold};
 use billing::{Entry, Seq, Time};
 
@@ -233,6 +235,18 @@ impl Store {
                 rows.extend(cut_slot(tx, workspace, last.max(from), to)?);
             }
             Ok(rows)
+        })
+        .await
+    }
+
+    /// Of each operation since then: how often it was charged, and how often it was tried without a charge.
+    pub async fn success(&self, workspace: i64, since: Time) -> Result<BTreeMap<String, (i64, i64)>, Error> {
+        let sums =
+            "select operation, cast(sum(quantity) as bigint), cast(sum(not_charged) as bigint) from usage
+            where workspace = ?1 and slot >= ?2 group by operation";
+        self.read_ledger(Some(workspace), move |tx| {
+            let sum = |row: &Row<'_>| Ok((row.text(0)?, (row.int(1)?, row.int(2)?)));
+            Ok(tx.query(sums, values![workspace, since], sum)?.into_iter().collect())
         })
         .await
     }

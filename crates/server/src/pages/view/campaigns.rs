@@ -135,6 +135,8 @@ pub struct ReviewRow {
 #[derive(Debug, Clone)]
 pub struct Estimate {
     pub credits: i64,
+    /// By how much of such work succeeded lately.
+    pub expected: i64,
     pub available: i64,
     /// What other active campaigns may use in that time.
     pub others: i64,
