@@ -96,8 +96,12 @@ impl<'p> Told<'p> {
     pub fn add(&mut self, entry: &Entry<'p>) {
         let (first, begun) = self.seqs.map_or((entry.seq, entry.at), |seqs| (seqs[0], self.span[0]));
         (self.seqs, self.span) = (Some([first, entry.seq]), [begun, entry.at]);
-        if matches!(entry.kind, kind::CHARGE | kind::REFUND) {
-            self.operations.extend(entry.operation);
+        match entry.kind {
+            kind::CHARGE | kind::REFUND => self.operations.extend(entry.operation),
+            kind::GRANT | kind::ADJUST | kind::EXPIRE | kind::REVOKE | kind::REPAY => {
+                self.operations.insert("=");
+            }
+            _ => {}
         }
     }
 

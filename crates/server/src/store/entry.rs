@@ -79,6 +79,18 @@ pub fn listed_operation(entry: &Entry) -> Option<&Arc<str>> {
     entry.price.as_ref().filter(|_| listed).map(|price| &price.operation)
 }
 
+/// What pages list entries under that change the balance and are of no operation. No operation has such a name.
+pub const OTHERS: &str = "=";
+
+/// What its page lists an entry under.
+pub fn listed_under(entry: &Entry) -> Option<&str> {
+    use EntryKind::{Adjust, Expire, Grant, Repay, Revoke};
+    match entry.kind {
+        Grant | Adjust | Expire | Revoke | Repay => Some(OTHERS),
+        _ => listed_operation(entry).map(|operation| &**operation),
+    }
+}
+
 /// Where a charge is counted.
 #[derive(Clone, Debug)]
 pub struct UsageKey {

@@ -36,6 +36,7 @@ pub struct Waiting {
     first: Seq,
     /// Times of the first and the last.
     span: (Time, Time),
+    /// What they are listed under.
     operations: BTreeSet<Arc<str>>,
     /// What they add to usage totals.
     pub usage: Vec<(UsageKey, Usage)>,
@@ -65,9 +66,9 @@ pub struct Walk {
     pub cursor: i64,
     /// Oldest first.
     pub ascending: bool,
-    /// No entry before this moment, or at or after that one.
+    /// No page that ends before this moment, or begins at or after that one.
     pub span: (Option<Time>, Option<Time>),
-    /// Only pages with charges or refunds of this operation.
+    /// Only pages with entries that are listed under this name.
     pub operation: Option<String>,
 }
 
@@ -182,10 +183,10 @@ impl Waiting {
         }
         self.grants.extend(entry.postings.iter().map(|posting| posting.grant).chain(entry.grant));
         self.holds.extend(entry.hold.filter(|id| *id < self.first));
-        if let Some(operation) = entry::listed_operation(entry)
-            && !self.operations.contains(operation)
+        if let Some(name) = entry::listed_under(entry)
+            && !self.operations.contains(name)
         {
-            self.operations.insert(operation.clone());
+            self.operations.insert(name.into());
         }
         entry::fold_usage(&mut self.usage, workspace, entry);
     }
@@ -279,12 +280,28 @@ pub fn entry(tx: &Tx<'_>, workspace: i64, seq: Seq) -> Result<Option<Recorded>, 
     with(tx, workspace, seq)?.map_or(Ok(None), |page| page.run().find(seq))
 }
 
-/// The last entry before a moment; 0 for none. Time rises with the numbers.
+/// Half of what is left is ruled out at each look, so that no index is kept for it.
+const REACHING: &str = "with recursive part (low, high) as (
+      select cast(0 as bigint), coalesce((select max(seq) from page where workspace = ?1), -1) + 1
+      union all
+      select case when p.last_at < ?2 then p.seq + 1 else part.low end,
+        case when p.last_at < ?2 then part.high else (part.low + part.high) / 2 end
+      from part join page p on p.workspace = ?1
+        and p.seq = (select min(seq) from page where workspace = ?1 and seq >= (part.low + part.high) / 2)
+      where part.low < part.high)
+    select min(seq) from page where workspace = ?1 and seq >= (select max(low) from part)";
+
+/// The first page that ends at a moment or later; `None` when all end before. Time rises with the numbers.
+fn reaching(tx: &Tx<'_>, workspace: i64, moment: Time) -> Result<Option<i64>, Error> {
+    Ok(tx.one(REACHING, values![workspace, moment], |row| row.opt_int(0))?.flatten())
+}
+
+/// The last entry before a moment; 0 for none.
 pub fn last_before(tx: &Tx<'_>, workspace: i64, moment: Time) -> Result<Seq, Error> {
-    let page = format!("{PAGE} and last_at >= ?2 order by seq limit 1");
-    let Some(page) = tx.one(&page, values![workspace, moment], read)? else {
+    let Some(seq) = reaching(tx, workspace, moment)? else {
         return Ok(Seq(tx.int("select max(seq) from page where workspace = ?1", values![workspace])?));
     };
+    let Some(page) = with(tx, workspace, Seq(seq))? else { return Ok(Seq(0)) };
     let mut last = Seq(page.first.0 - 1);
     for recorded in page.run().entries() {
         let entry = recorded?.entry;
@@ -301,29 +318,32 @@ impl Walk {
         Walk { workspace, cursor: 0, ascending: true, span: (Some(from), Some(to)), operation: None }
     }
 
-    /// Reads page after page until `each` has enough, which it says by answering `false`.
-    pub fn pages(
-        mut self,
-        tx: &Tx<'_>,
-        mut each: impl FnMut(&Page) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        let [mut count, most] = READ;
-        let operation =
-            self.operation.as_deref().map(|operation| operations_text(std::iter::once(operation)));
-        let place = match self.ascending {
-            true => "and seq > ?2 order by seq limit ?6",
-            false => "and first_seq < ?2 order by seq desc limit ?6",
+    /// The numbers of the first and the last page, both included.
+    fn bounds(&self, tx: &Tx<'_>) -> Result<(i64, i64), Error> {
+        let at = |moment: Option<Time>| moment.map(|moment| reaching(tx, self.workspace, moment)).transpose();
+        let first = match at(self.span.0)? {
+            Some(None) => return Ok((1, 0)),
+            from => from.flatten().unwrap_or(0),
         };
-        let asked = [
-            (self.span.0.is_some(), "and last_at >= ?3"),
-            (self.span.1.is_some(), "and first_at < ?4"),
-            (operation.is_some(), "and operations like '%' || ?5 || '%'"),
-        ];
-        let asked: Vec<&str> = asked.into_iter().filter(|one| one.0).map(|one| one.1).collect();
-        let sql = format!("{PAGE} {} {place}", asked.join(" "));
+        let last = at(self.span.1)?.flatten().unwrap_or(i64::MAX);
+        if self.ascending {
+            return Ok((first.max(self.cursor.saturating_add(1)), last));
+        }
+        let before = "select min(seq) from page where workspace = ?1 and seq >= ?2";
+        let before = tx.one(before, values![self.workspace, self.cursor.saturating_sub(1)], |row| row.opt_int(0))?;
+        Ok((first, last.min(before.flatten().unwrap_or(i64::MAX))))
+    }
+
+    /// Reads page after page until `each` has enough, which it says by answering `false`.
+    pub fn pages(self, tx: &Tx<'_>, mut each: impl FnMut(&Page) -> Result<bool, Error>) -> Result<(), Error> {
+        let (mut first, mut last) = self.bounds(tx)?;
+        let [mut count, most] = READ;
+        let operation = self.operation.as_deref().map(|name| operations_text(std::iter::once(name)));
+        let listed = if operation.is_some() { "and operations like '%' || ?4 || '%'" } else { "" };
+        let order = if self.ascending { "asc" } else { "desc" };
+        let sql = format!("{PAGE} and seq between ?2 and ?3 {listed} order by seq {order} limit ?5");
         loop {
-            let operation = operation.as_ref();
-            let values = values![self.workspace, self.cursor, self.span.0, self.span.1, operation, count];
+            let values = values![self.workspace, first, last, operation.as_ref(), count];
             let pages = tx.query(&sql, values, read)?;
             for page in &pages {
                 if !each(page)? {
@@ -331,9 +351,8 @@ impl Walk {
                 }
             }
             match pages.last() {
-                Some(last) if pages.len() as i64 == count => {
-                    self.cursor = if self.ascending { last.seq.0 } else { last.first.0 };
-                }
+                Some(page) if pages.len() as i64 == count && self.ascending => first = page.seq.0 + 1,
+                Some(page) if pages.len() as i64 == count => last = page.first.0 - 1,
                 _ => return Ok(()),
             }
             count = most;

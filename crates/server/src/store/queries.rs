@@ -6,7 +6,7 @@ mod progress;
 use std::collections::BTreeMap;
 
 use billing::account::{Grant, Hold};
-use billing::{Entry, Seq, Time};
+use billing::{Entry, EntryKind, Seq, Time};
 
 use super::codec;
 use super::db::{Row, Tx};
@@ -54,6 +54,13 @@ pub struct EntryFilter {
 }
 
 impl EntryFilter {
+    /// What pages list all of these kinds under, when none of them is of an operation.
+    fn others(&self) -> Option<String> {
+        let of_operations = [EntryKind::Charge, EntryKind::Refund].map(codec::kind_code);
+        let others = !self.kinds.is_empty() && !self.kinds.iter().any(|kind| of_operations.contains(kind));
+        others.then(|| entry::OTHERS.to_owned())
+    }
+
     fn fits(&self, Recorded { entry, .. }: &Recorded) -> bool {
         let kind = codec::kind_code(entry.kind);
         let kinds: &[i64] = if self.kinds.is_empty() { &LISTED } else { &self.kinds };
@@ -196,7 +203,8 @@ impl Store {
         self.read_ledger(Some(workspace), move |tx| {
             let ascending = filter.ascending;
             let cursor = filter.cursor.unwrap_or(if ascending { 0 } else { i64::MAX });
-            let (span, operation) = ((filter.from, filter.to), filter.operation.clone());
+            let span = (filter.from, filter.to);
+            let operation = filter.operation.clone().or_else(|| filter.others());
             let mut found = Vec::new();
             Walk { workspace, cursor, ascending, span, operation }.pages(tx, |page| {
                 let mut fitting = Vec::new();
