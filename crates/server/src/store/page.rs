@@ -330,7 +330,8 @@ impl Walk {
             return Ok((first.max(self.cursor.saturating_add(1)), last));
         }
         let before = "select min(seq) from page where workspace = ?1 and seq >= ?2";
-        let before = tx.one(before, values![self.workspace, self.cursor.saturating_sub(1)], |row| row.opt_int(0))?;
+        let before =
+            tx.one(before, values![self.workspace, self.cursor.saturating_sub(1)], |row| row.opt_int(0))?;
         Ok((first, last.min(before.flatten().unwrap_or(i64::MAX))))
     }
 

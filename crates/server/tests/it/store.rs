@@ -3,6 +3,7 @@
 //! `SCRIP_STORE_HISTORIES` says how many histories run and `SCRIP_SEED` which is the first; a failing run prints its seed.
 
 pub mod history;
+mod lists;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -78,6 +79,9 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
     for history in &histories {
         let balance = store.balance(history.workspace).await.expect("a balance");
         history.agrees(balance.available, balance.held, balance.debt);
+    }
+    for history in histories.iter().step_by(5) {
+        lists::agree(&store, history.workspace, &mut chance).await;
     }
     temp::close(store).await;
     ahead
