@@ -111,7 +111,8 @@ pub fn load(tx: &Tx<'_>, whose: &[i64], now: Time) -> Result<Vec<Option<Cached>>
         "{GRANT} where workspace = ?1 and (scheduled > 0 or available > 0 or held > 0 or granted_at >= ?2)"
     );
     let grants = tx.query_each(&live, &recent, read_grant)?;
-    let holds = tx.query_each(&format!("{HOLD} where workspace = ?1 and status < 3"), &named, read_hold)?;
+    let open = format!("{HOLD} where workspace = ?1 and {OPEN}");
+    let holds = tx.query_each(&open, &named, read_hold)?;
     let mut all = Vec::with_capacity(whose.len());
     for (((mut account, grants), holds), workspace) in accounts.into_iter().zip(grants).zip(holds).zip(whose)
     {
@@ -189,6 +190,9 @@ pub fn save_accounts<'a>(tx: &Tx<'_>, all: impl Iterator<Item = (i64, &'a Cached
         }),
     )
 }
+
+/// Of holds that have not ended. That they end some day leads SQLite to the index of these alone, past all that have.
+pub const OPEN: &str = "ends_at > -9000000000000000000 and status < 3";
 
 const GRANT: &str = "select id, kind, priority, effective_at, expires_at, granted_at, revoked_at, granted, scheduled, available,
     held, consumed, expired, revoked, repaid from \"grant\"";

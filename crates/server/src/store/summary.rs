@@ -106,11 +106,10 @@ impl Store {
                      where p.workspace = ?1 and p.reason = 0 and j.kind = 0",
                 )?,
                 waiting_leads: if out { count(waiting)? } else { 0 },
-                // That they end leads to the index of what has not ended, and past all that has.
-                unconfirmed: count(
-                    "select cast(sum(quantity * unit_price) as bigint) from hold
-                     where workspace = ?1 and ends_at >= 0 and status < 3 and status = 2",
-                )?,
+                unconfirmed: count(&format!(
+                    "select cast(sum(quantity * unit_price) as bigint) from hold where workspace = ?1 and {} and status = 2",
+                    ledger::OPEN
+                ))?,
                 granted_month: tx.int(
                     "select cast(sum(granted) as bigint) from \"grant\" where workspace = ?1 and granted_at >= ?2 and scheduled = 0",
                     values![workspace, now.0 - ledger::RECENT],
