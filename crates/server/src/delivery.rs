@@ -1,7 +1,7 @@
 //! The outbox loop: hands queued notices to the mail server.
 //!
 //! It never delays what caused a notice: that was committed before. A notice may arrive twice when the server's answer is
-//! lost; both carry the same Message-ID.
+//! lost; both carry the Message-ID of the newest notice in them.
 
 use std::sync::atomic::Ordering;
 

@@ -82,13 +82,10 @@ pub fn listed_operation(entry: &Entry) -> Option<&Arc<str>> {
 /// What pages list entries under that change the balance and are of no operation. No operation has such a name.
 pub const OTHERS: &str = "=";
 
-/// What its page lists an entry under.
-pub fn listed_under(entry: &Entry) -> Option<&str> {
+/// Whether an entry changes the balance and is of no operation.
+pub fn is_of_others(entry: &Entry) -> bool {
     use EntryKind::{Adjust, Expire, Grant, Repay, Revoke};
-    match entry.kind {
-        Grant | Adjust | Expire | Revoke | Repay => Some(OTHERS),
-        _ => listed_operation(entry).map(|operation| &**operation),
-    }
+    matches!(entry.kind, Grant | Adjust | Expire | Revoke | Repay)
 }
 
 /// Where a charge is counted.

@@ -183,10 +183,13 @@ impl Waiting {
         }
         self.grants.extend(entry.postings.iter().map(|posting| posting.grant).chain(entry.grant));
         self.holds.extend(entry.hold.filter(|id| *id < self.first));
-        if let Some(name) = entry::listed_under(entry)
-            && !self.operations.contains(name)
+        if let Some(operation) = entry::listed_operation(entry)
+            && !self.operations.contains(operation)
         {
-            self.operations.insert(name.into());
+            self.operations.insert(operation.clone());
+        }
+        if entry::is_of_others(entry) {
+            self.operations.insert(entry::OTHERS.into());
         }
         entry::fold_usage(&mut self.usage, workspace, entry);
     }
