@@ -320,7 +320,7 @@ pub(super) fn end_search(
     jobs::save_run(tx, workspace, job.id, &run, now)
 }
 
-fn detail(tx: &Tx<'_>, claim: &Claim, reason: &str) -> Result<(), Error> {
+pub(super) fn detail(tx: &Tx<'_>, claim: &Claim, reason: &str) -> Result<(), Error> {
     tx.execute(
         "update work set detail = ?4 where workspace = ?1 and job = ?2 and lead = ?3",
         values![claim.workspace, claim.job.id, lead_id(claim), reason],

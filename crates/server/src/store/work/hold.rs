@@ -8,7 +8,7 @@ use billing::campaign::{Reason, Stage};
 use billing::ledger::{Command, HoldTerms};
 use billing::{Seq, Time};
 
-use super::finish::give_place_back;
+use super::finish::{detail, give_place_back};
 use super::{Claim, Held, lead_id, owns, wake};
 use crate::store::batch::Batch;
 use crate::store::committer::Post;
@@ -17,6 +17,9 @@ use crate::store::jobs::{self, Job, JobKind, Pause};
 use crate::store::leads::EmailState;
 use crate::store::{Error, alerts, budgets, leads};
 use crate::values;
+
+/// How long a job rests whose next piece waits for pieces elsewhere to end, in seconds.
+const WAIT_SECONDS: i64 = 10;
 
 pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms) -> Result<Held, Error> {
     let workspace = claim.workspace;
@@ -35,8 +38,7 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
         return Ok(Held::No);
     }
     if over_cap(batch, &mut job, workspace, needed)? {
-        give_back(&batch.tx, claim, None, batch.now)?;
-        return Ok(Held::No);
+        return wait(batch, claim, "the cap is taken by pieces whose end is open").map(|()| Held::No);
     }
     let mut post = Post::new(workspace, Command::Hold(terms.clone()), "campaign");
     post.background = true;
@@ -57,8 +59,10 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
             if !over.may_pass {
                 budgets::pause(batch, workspace, &mut job, &over)?;
             }
-            give_back(&batch.tx, claim, None, batch.now)?;
-            Ok(Held::No)
+            wait(batch, claim, "a limit is taken by pieces whose end is open").map(|()| Held::No)
+        }
+        Err(Error::Refused(Refusal::TooManyOpenHolds)) => {
+            wait(batch, claim, "too many pieces are under way or in doubt").map(|()| Held::No)
         }
         Err(Error::Refused(refusal)) => {
             let cost =
@@ -68,6 +72,17 @@ pub(super) fn hold_piece(batch: &mut Batch<'_>, claim: &Claim, terms: &HoldTerms
         }
         Err(error) => Err(error),
     }
+}
+
+/// Ends a claim that waits for pieces to end that may be in doubt for days: its job asks again after a while.
+fn wait(batch: &Batch<'_>, claim: &Claim, why: &str) -> Result<(), Error> {
+    give_back(&batch.tx, claim, None, batch.now)?;
+    detail(&batch.tx, claim, why)?;
+    batch.tx.execute(
+        "update job set rests_until = ?3 where workspace = ?1 and id = ?2",
+        values![claim.workspace, claim.job.id, batch.now.plus_seconds(WAIT_SECONDS)],
+    )?;
+    Ok(())
 }
 
 /// Whether a piece would take its job over its cap; the job then pauses.

@@ -87,7 +87,7 @@ pub(super) fn advance(
     let next_sender = if due.is_some() { gate::sticky(tx, workspace, job, lead, to)? } else { 0 };
     tx.execute(
         "update work set position = ?4, due = ?5, state = ?6, lease_until = 0, attempts = 0, cost = null, hold = null,
-           sender = ?7, slot_day = null where workspace = ?1 and job = ?2 and lead = ?3",
+           sender = ?7, slot_day = null, detail = null where workspace = ?1 and job = ?2 and lead = ?3",
         values![workspace, job.id, lead, position_code(to), due, state as i64, next_sender],
     )?;
     // A place may be free again at once; otherwise there is nothing new before the next step.

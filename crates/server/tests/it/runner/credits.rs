@@ -174,6 +174,41 @@ async fn work_waits_for_an_open_hold_without_going_out() {
 }
 
 #[tokio::test]
+async fn a_workspace_with_too_much_under_way_waits_says_why_and_goes_on() {
+    let world = World::new(100_000).await;
+    let hold = |key: usize| json!({ "do": "hold", "workspace": world.workspace, "key": format!("h{key}"), "operation": "email_send", "quantity": 1 });
+    for part in [0..8_000, 8_000..10_000] {
+        let done = world.post("/v1/batch", json!({ "commands": part.map(hold).collect::<Vec<_>>() })).await;
+        let results = done["results"].as_array().expect("results");
+        assert!(results.iter().all(|result| result["status"] == 201), "{}", results[0]);
+    }
+    let leads = world.leads(3).await;
+    let campaign = world.campaign(emails(&[0]), &leads).await;
+    world.advance(0).await;
+    assert_eq!((world.recipients().len(), &world.view(&campaign).await["status"]), (0, &json!("active")));
+    let listed = world.get(&format!("/v1/campaigns/{campaign}/leads")).await["items"].clone();
+    let listed = listed.as_array().expect("leads");
+    assert!(
+        listed.iter().any(|lead| lead["detail"] == "too many pieces are under way or in doubt"),
+        "{listed:?}"
+    );
+    let pieces = world.pieces().await;
+    world.advance(9).await;
+    assert_eq!(world.pieces().await, pieces, "it is not asked again and again");
+    let release =
+        |key: usize| json!({ "do": "release", "workspace": world.workspace, "hold_key": format!("h{key}") });
+    let commands: Vec<Value> = (0..3).map(release).collect();
+    let done = world.post("/v1/batch", json!({ "commands": commands })).await;
+    assert_eq!(done["results"][2]["status"], 200, "{done}");
+    world.advance(1).await;
+    assert_eq!(world.recipients().len(), 3);
+    let listed = world.get(&format!("/v1/campaigns/{campaign}/leads")).await["items"].clone();
+    let listed = listed.as_array().expect("leads");
+    assert!(listed.iter().all(|lead| lead["detail"].is_null()), "{listed:?}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_cap_pauses_and_is_never_exceeded() {
     let world = World::new(100).await;
     let leads = world.leads(20).await;
