@@ -61,6 +61,17 @@ pub fn bucket_start(time: Time, zone: &str, interval: &str) -> Time {
     start.to_zoned(zoned.time_zone().clone()).map_or(time, |start| Time(start.timestamp().as_microsecond()))
 }
 
+/// The beginning and the end of a local day such as `2026-03-01`; `None` when it is no day.
+pub fn day_bounds(date: &str, zone: &str) -> Option<(Time, Time)> {
+    let date: jiff::civil::Date = date.parse().ok()?;
+    let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+    let start = |date: jiff::civil::Date| {
+        let start = date.to_zoned(zone.clone()).ok()?;
+        Some(Time(start.timestamp().as_microsecond()))
+    };
+    Some((start(date)?, start(date.tomorrow().ok()?)?))
+}
+
 /// The start of the month after the one that a moment is in.
 pub fn next_month(time: Time, zone: &str) -> Time {
     let zoned = local(time, zone);

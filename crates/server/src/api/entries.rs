@@ -154,9 +154,10 @@ fn filter(query: &Listing) -> Result<EntryFilter, Error> {
     let cursor = extract::number_cursor(query.cursor.as_deref())?.or(query.after_seq);
     Ok(EntryFilter {
         kinds,
-        operation: query.operation.clone(),
+        operations: query.operation.iter().cloned().collect(),
         campaign: query.campaign.clone(),
         member: query.member.clone(),
+        channel: None,
         lead: query.lead.clone(),
         from: moment("from", query.from.as_deref())?,
         to: moment("to", query.to.as_deref())?,

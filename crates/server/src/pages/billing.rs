@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use axum::extract::{Form, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use billing::GrantKind;
 use billing::campaign::Stage;
 use billing::units::DAY;
+use billing::{GrantKind, Time};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -16,11 +16,11 @@ use super::scene::Scene;
 use super::session::{self, Visitor};
 use super::view::format::{Figure, money as in_money, thousands};
 use super::view::{
-    self, Balance, Billing, Buy, CustomAmount, History, LimitForm, Pack, Plan, Price, Reach, ReachCampaign,
-    Share, Tab,
+    self, Balance, Billing, Buy, CustomAmount, LimitForm, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
 };
 use super::{forecast, history, limits, usage};
 use crate::app::App;
+use crate::clock::rfc3339;
 use crate::store::committer::{Key, KeyKind};
 use crate::store::jobs::{Job, JobKind};
 use crate::store::payments::{Payment, Purpose};
@@ -28,8 +28,6 @@ use crate::store::subscriptions::{Standing, Terms};
 use crate::store::{self};
 use crate::{calendar, money, outreach};
 
-/// Lines of history on one page.
-const LINES: i64 = 25;
 /// As many packs as the page's form tells apart.
 const MOST_PACKS: usize = 8;
 
@@ -37,14 +35,17 @@ const MOST_PACKS: usize = 8;
 pub struct Shown {
     range: Option<String>,
     group: Option<String>,
-    show: Option<String>,
-    before: Option<String>,
+    #[serde(flatten)]
+    history: history::Asked,
 }
 
 /// Account, Billing.
 pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<Shown>) -> Page {
     let scene = Scene::load(&app, &visitor).await?;
-    draw(&whole(&app, &scene, &shown, LimitForm::default()).await?)
+    let whole = whole(&app, &scene, &shown, LimitForm::default()).await?;
+    let page = draw(&whole)?;
+    let status = whole.history.filter.wrong.map_or(StatusCode::OK, |_| StatusCode::UNPROCESSABLE_ENTITY);
+    Ok((status, page).into_response())
 }
 
 /// The same page, with a limit's form as it was sent and what is wrong with it.
@@ -58,12 +59,6 @@ async fn whole(app: &App, scene: &Scene, shown: &Shown, limit: LimitForm) -> Res
     let (range, group) = (usage::range(shown.range.as_deref()), usage::group(shown.group.as_deref()));
     let balance = balance(app, scene).await?;
     let usage = usage::card(app, scene, range, group).await?;
-    let show = history::show(shown.show.as_deref());
-    let before = shown.before.as_deref().and_then(|number| number.parse().ok());
-    let mut lines = history::lines(app, scene.workspace.id, show, before, LINES + 1).await?;
-    let more = lines.entries.len() > LINES as usize;
-    lines.entries.truncate(LINES as usize);
-    let next = lines.entries.last().filter(|_| more).map(|last| last.entry.seq.to_string());
     Ok(Billing {
         shell: scene.shell(Some(Tab::Billing)),
         reach: reach(app, scene).await?,
@@ -72,7 +67,7 @@ async fn whole(app: &App, scene: &Scene, shown: &Shown, limit: LimitForm) -> Res
         balance,
         limits: limits::section(app, scene, limit).await?,
         usage,
-        history: History { show, rows: lines.rows(app, scene), next },
+        history: history::section(app, scene, &shown.history).await?,
         prices: prices(app),
     })
 }
@@ -99,6 +94,7 @@ async fn balance(app: &App, scene: &Scene) -> Result<Balance, store::Error> {
         owed: stored.debt,
         unconfirmed: scene.standing.unconfirmed,
         pace: scene.pace(),
+        week: history::Asked { from: rfc3339(Time(scene.now.0 - 7 * DAY)), ..Default::default() }.query(),
         lasts_until,
         due_now: forecast::all(app, &waiting, 0, None),
         due_week: forecast::all(app, &waiting, 7, None),
@@ -116,13 +112,13 @@ fn shortfall(scene: &Scene) -> Option<i64> {
 }
 
 fn shares(scene: &Scene) -> Vec<Share> {
-    let mut kinds: BTreeMap<GrantKind, (i64, Option<billing::Time>)> = BTreeMap::new();
+    let mut kinds: BTreeMap<GrantKind, (i64, Option<Time>)> = BTreeMap::new();
     for grant in scene.balance.grants.iter().filter(|grant| grant.available > 0) {
         let (available, expires) = kinds.entry(grant.terms.kind).or_default();
         *available += grant.available;
         *expires = [*expires, grant.terms.expires_at].into_iter().flatten().min();
     }
-    let share = |(kind, (available, expires)): (GrantKind, (i64, Option<billing::Time>))| {
+    let share = |(kind, (available, expires)): (GrantKind, (i64, Option<Time>))| {
         let kind = match kind {
             GrantKind::Promo => "Promotion",
             GrantKind::Goodwill => "Goodwill",

@@ -10,13 +10,13 @@ use serde::Deserialize;
 use super::frame::{Page, Trouble};
 use super::scene::Scene;
 use super::session::Visitor;
-use super::view::HistoryShow;
 use super::{history, usage};
 use crate::app::App;
 use crate::calendar;
 use crate::clock::rfc3339;
 use crate::csv_cell::cell;
 use crate::finance;
+use crate::store::queries::EntryFilter;
 
 /// Entries read at once.
 const PAGE: i64 = 500;
@@ -25,7 +25,6 @@ const PAGE: i64 = 500;
 pub struct Shown {
     range: Option<String>,
     group: Option<String>,
-    show: Option<String>,
 }
 
 /// Usage by day and group.
@@ -59,16 +58,18 @@ pub async fn grants(State(app): State<App>, visitor: Visitor) -> Page {
     Ok(file("grants.csv", Body::from(finance::grants(&app, visitor.workspace).await?)))
 }
 
-/// The ledger, newest first.
-pub async fn history(State(app): State<App>, visitor: Visitor, Query(shown): Query<Shown>) -> Page {
-    let show = history::show(shown.show.as_deref());
+/// The ledger, newest first: the lines that the page shows under the same query, and all older ones.
+pub async fn history(State(app): State<App>, visitor: Visitor, Query(asked): Query<history::Asked>) -> Page {
+    let workspace = app.store.workspace(visitor.workspace).await?;
+    let unclear = |field| Trouble::unprocessable(format!("{field} must be a day such as 2026-03-01."));
+    let filter = asked.filter(&workspace.time_zone).map_err(unclear)?;
     let head = written(&[["number", "time", "what", "detail", "change", "balance"]])?;
-    let state = Some((app, visitor.workspace, show, None));
+    let state = Some((app, visitor.workspace, filter));
     // A page that cannot be read breaks the download off: a file that ends early must not look whole.
     let pages = stream::try_unfold(state, |state| async move {
-        let Some((app, workspace, show, before)) = state else { return Ok(None) };
-        let (bytes, last) = history_page(&app, workspace, show, before).await?;
-        let next = last.map(|last| (app, workspace, show, Some(last)));
+        let Some((app, workspace, filter)) = state else { return Ok(None) };
+        let (bytes, last) = history_page(&app, workspace, filter.clone()).await?;
+        let next = last.map(|last| (app, workspace, EntryFilter { cursor: Some(last), ..filter }));
         Ok::<_, std::io::Error>(Some((bytes, next)))
     });
     let body = futures_util::StreamExt::chain(stream::iter([Ok(head)]), pages);
@@ -78,11 +79,10 @@ pub async fn history(State(app): State<App>, visitor: Visitor, Query(shown): Que
 async fn history_page(
     app: &App,
     workspace: i64,
-    show: HistoryShow,
-    before: Option<i64>,
+    filter: EntryFilter,
 ) -> std::io::Result<(Vec<u8>, Option<i64>)> {
     let broken = |_| std::io::Error::other("the ledger could not be read");
-    let lines = history::lines(app, workspace, show, before, PAGE).await.map_err(broken)?;
+    let lines = history::lines(app, workspace, filter, PAGE).await.map_err(broken)?;
     let rows: Vec<[String; 6]> = lines
         .entries
         .iter()

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::history::Asked;
 use super::usage::{self, Total};
 use super::view::UsageRow;
 use super::view::format::thousands;
@@ -51,6 +52,19 @@ pub fn of(operation: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.operations.iter().any(|(name, _)| *name == operation))
 }
 
+/// What lines of these operations are called; several have commas between them.
+pub fn name(app: &App, operations: &str) -> String {
+    let family = FAMILIES.iter().find(|family| family.key() == operations);
+    family.map_or_else(|| usage::operation(app, operations), |family| family.label.to_owned())
+}
+
+impl Family {
+    /// Its operations with commas between them.
+    fn key(&self) -> String {
+        self.operations.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+    }
+}
+
 /// The table: the families in their order, then what is of none.
 pub fn rows(app: &App, totals: &BTreeMap<String, Total>) -> Vec<UsageRow> {
     let mut rows: Vec<UsageRow> = FAMILIES
@@ -64,15 +78,28 @@ pub fn rows(app: &App, totals: &BTreeMap<String, Total>) -> Vec<UsageRow> {
                 let word = word.filter(|_| total.count > 0);
                 notes.extend(word.map(|word| format!("{word} {}", thousands(total.count))));
             }
-            row(family.label.to_owned(), Some(notes.join(" · ")).filter(|note| !note.is_empty()), &sum)
+            row(
+                family.key(),
+                family.label.to_owned(),
+                Some(notes.join(" · ")).filter(|note| !note.is_empty()),
+                &sum,
+            )
         })
         .collect();
     let others = totals.iter().filter(|(name, _)| of(name).is_none());
-    rows.extend(others.map(|(name, total)| row(usage::operation(app, name), None, total)));
+    rows.extend(others.map(|(name, total)| row(name.clone(), usage::operation(app, name), None, total)));
     rows.retain(|row| row.count != 0 || row.credits != 0);
     rows
 }
 
-fn row(label: String, note: Option<String>, total: &Total) -> UsageRow {
-    UsageRow { label, note, count: total.count, price: total.price(), credits: total.credits }
+fn row(operations: String, label: String, note: Option<String>, total: &Total) -> UsageRow {
+    let entries = Asked { operation: operations, ..Asked::default() };
+    UsageRow {
+        entries: entries.query(),
+        label,
+        note,
+        count: total.count,
+        price: total.price(),
+        credits: total.credits,
+    }
 }

@@ -30,16 +30,6 @@ pub async fn page(
     let scene = Scene::load(&app, &visitor).await?;
     let mut calls = app.store.calls_about(visitor.workspace, number, cursor.number(), ROWS + 1).await?;
     let next = cut(&mut calls, Noted::place);
-    let row = |noted: Noted| LeadCall {
-        at: scene.moment(noted.at),
-        what: match noted.about.field.as_str() {
-            "" => usage::operation(&app, &noted.about.operation),
-            field => field.replace('_', " "),
-        },
-        provider: noted.call.provider,
-        heard: heard(noted.call.heard, noted.call.kept.is_some()).to_owned(),
-        detail: noted.call.detail,
-    };
     let (courses, blocked) = app.store.courses(visitor.workspace, number, CAMPAIGNS).await?;
     let campaign = |course: &Course| LeadCampaign {
         id: id::inside("camp", visitor.workspace, course.campaign.id),
@@ -63,9 +53,23 @@ pub async fn page(
         company: lead.company,
         linkedin_url: lead.linkedin_url,
         email: lead.email,
-        calls: calls.into_iter().map(row).collect(),
+        calls: calls.into_iter().map(|noted| call_row(&app, &scene, noted)).collect(),
         next,
     })
+}
+
+/// A call of a provider.
+pub fn call_row(app: &App, scene: &Scene, noted: Noted) -> LeadCall {
+    LeadCall {
+        at: scene.moment(noted.at),
+        what: match noted.about.field.as_str() {
+            "" => usage::operation(app, &noted.about.operation),
+            field => field.replace('_', " "),
+        },
+        provider: noted.call.provider,
+        heard: heard(noted.call.heard, noted.call.kept.is_some()).to_owned(),
+        detail: noted.call.detail,
+    }
 }
 
 /// What became of a lead, newest first.

@@ -9,8 +9,10 @@ mod builder;
 mod campaigns;
 mod checkout;
 mod chosen;
+mod credits;
 mod csv_file;
 mod embed;
+mod entry;
 mod families;
 mod flash;
 mod forecast;
@@ -73,23 +75,6 @@ pub fn router(app: &App) -> Router<App> {
         .route("/workspaces/{workspace}", post(sessions::switch))
         .route("/live", get(live::live))
         .route("/embed", get(embed::chip))
-        .route("/billing", get(billing::page))
-        .route("/billing/topups", post(billing::top_up))
-        .route("/billing/ask", post(billing::ask))
-        .route("/billing/limits/{act}", post(limits::act))
-        .route("/billing/usage.csv", get(csv_file::usage))
-        .route("/billing/history.csv", get(csv_file::history))
-        .route("/billing/payments.csv", get(csv_file::payments))
-        .route("/billing/grants.csv", get(csv_file::grants))
-        .route("/billing/plan", get(plan::page).post(plan::change))
-        .route("/billing/plan/cancel", post(plan::cancel))
-        .route("/billing/plan/resume", post(plan::resume))
-        .route("/billing/auto", post(payments::auto))
-        .route("/billing/method", post(payments::method))
-        .route("/billing/payments", get(payments::page))
-        .route("/billing/payments/{payment}", get(payments::receipt))
-        .route("/billing/payments/{payment}/pay", post(payments::pay))
-        .route("/billing/statements/{number}", get(payments::statement))
         .route("/unsubscribe/{token}", get(unsubscribe::page).post(unsubscribe::end))
         .route("/checkout/{topup}", get(checkout::page).post(checkout::end))
         .route("/campaigns", get(campaigns::list))
@@ -113,6 +98,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/notifications", get(notifications::list))
         .route("/notifications/read", post(notifications::read_all))
         .route("/notifications/{id}/read", post(notifications::read))
+        .merge(about_billing())
         .merge(about_account())
         .merge(about_operator());
     let frame = axum::middleware::from_fn_with_state(app.clone(), frame::around);
@@ -126,6 +112,30 @@ pub fn router(app: &App) -> Router<App> {
         .layer(Extension(preview::Previews::default()))
         .route("/assets/{name}", get(assets::asset))
         .route("/embed/scrip-balance.js", get(embed::script))
+}
+
+/// Billing and what it leads to.
+fn about_billing() -> Router<App> {
+    Router::new()
+        .route("/billing", get(billing::page))
+        .route("/billing/topups", post(billing::top_up))
+        .route("/billing/ask", post(billing::ask))
+        .route("/billing/limits/{act}", post(limits::act))
+        .route("/billing/usage.csv", get(csv_file::usage))
+        .route("/billing/credits", get(credits::page))
+        .route("/billing/history/{number}", get(entry::page))
+        .route("/billing/history.csv", get(csv_file::history))
+        .route("/billing/payments.csv", get(csv_file::payments))
+        .route("/billing/grants.csv", get(csv_file::grants))
+        .route("/billing/plan", get(plan::page).post(plan::change))
+        .route("/billing/plan/cancel", post(plan::cancel))
+        .route("/billing/plan/resume", post(plan::resume))
+        .route("/billing/auto", post(payments::auto))
+        .route("/billing/method", post(payments::method))
+        .route("/billing/payments", get(payments::page))
+        .route("/billing/payments/{payment}", get(payments::receipt))
+        .route("/billing/payments/{payment}/pay", post(payments::pay))
+        .route("/billing/statements/{number}", get(payments::statement))
 }
 
 /// The pages under Account.

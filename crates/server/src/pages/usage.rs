@@ -6,16 +6,26 @@ use billing::Time;
 use billing::units::DAY;
 
 use super::families;
+use super::history::Asked;
 use super::scene::Scene;
 use super::view::chart::{Bucket, draw};
 use super::view::{Group, Range, Usage, UsageRow};
 use crate::app::App;
+use crate::clock::rfc3339;
 use crate::store::entry::SLOT;
 use crate::store::queries::UsageRow as Stored;
 use crate::store::summary::Names;
 use crate::store::{Error, Store};
 use crate::{calendar, id};
 
+/// What work of ours goes through, and its words.
+pub const CHANNELS: [(&str, &str); 5] = [
+    ("email", "E-mail"),
+    ("linkedin", "LinkedIn"),
+    ("messages", "Messages"),
+    ("enrichment", "Enrichment"),
+    ("discovery", "Discovery"),
+];
 /// More days than this are drawn as weeks.
 const MOST_DAYS: usize = 62;
 
@@ -75,11 +85,21 @@ pub async fn card(app: &App, scene: &Scene, range: Range, group: Group) -> Resul
         Some((from, to)) => Some(app.store.charged(scene.workspace.id, from, to).await?),
         None => None,
     };
-    let rows = match group {
+    let mut rows = match group {
         Group::Operation => families::rows(app, &charges.totals(&charges.rows)),
         _ => charges.table(app),
     };
+    let span = |from: Time, to: Option<Time>| {
+        let to = to.map_or_else(String::new, rfc3339);
+        Asked { from: rfc3339(from), to, ..Asked::default() }.query()
+    };
+    let lines = span(charges.stretch.from, None);
+    for row in &mut rows {
+        row.entries.insert_str(0, &lines);
+    }
     Ok(Usage {
+        span: lines,
+        span_before: charges.stretch.before.map_or_else(String::new, |(from, to)| span(from, Some(to))),
         range,
         group,
         chart: draw(&charges.buckets(app, scene)),
@@ -96,6 +116,7 @@ impl Charges {
     fn table(&self, app: &App) -> Vec<UsageRow> {
         let used = |(_, total): &(String, Total)| total.count != 0 || total.credits != 0;
         let row = |(key, total): (String, Total)| UsageRow {
+            entries: self.entries(&key).query(),
             label: self.label(app, &key),
             note: None,
             count: total.count,
@@ -150,6 +171,20 @@ impl Charges {
         filled
     }
 
+    /// The lines of the ledger that are counted under a key.
+    fn entries(&self, key: &str) -> Asked {
+        let (name, value) = (self.group.name(), key.to_owned());
+        if key.is_empty() {
+            return Asked { without: name.to_owned(), ..Asked::default() };
+        }
+        match self.group {
+            Group::Operation => Asked { operation: value, ..Asked::default() },
+            Group::Campaign => Asked { campaign: value, ..Asked::default() },
+            Group::Member => Asked { member: value, ..Asked::default() },
+            Group::Channel => Asked { channel: value, ..Asked::default() },
+        }
+    }
+
     /// The words for a key.
     pub fn label(&self, app: &App, key: &str) -> String {
         let named = |none: &str| if key.is_empty() { none.to_owned() } else { key.to_owned() };
@@ -160,14 +195,10 @@ impl Charges {
                 known.cloned().unwrap_or_else(|| named("No campaign"))
             }
             Group::Member => named("No person"),
-            Group::Channel => match key {
-                "email" => "E-mail".to_owned(),
-                "linkedin" => "LinkedIn".to_owned(),
-                "messages" => "Messages".to_owned(),
-                "enrichment" => "Enrichment".to_owned(),
-                "discovery" => "Discovery".to_owned(),
-                _ => named("No channel"),
-            },
+            Group::Channel => {
+                let known = CHANNELS.iter().find(|(channel, _)| *channel == key);
+                known.map_or_else(|| named("No channel"), |(_, words)| (*words).to_owned())
+            }
         }
     }
 

@@ -321,8 +321,9 @@ pub fn holds(
     most: usize,
 ) -> Result<Vec<Hold>, Error> {
     if status.is_some_and(|status| status < HoldStatus::Settled) {
-        let open =
-            format!("{HOLD} where workspace = ?1 and id < ?2 and status = ?3 order by id desc limit ?4");
+        let open = format!(
+            "{HOLD} where workspace = ?1 and {OPEN} and id < ?2 and status = ?3 order by id desc limit ?4"
+        );
         return tx.query(
             &open,
             values![workspace, before, status.map(|status| status as i64), most],
@@ -330,7 +331,8 @@ pub fn holds(
         );
     }
     let mut found = Vec::new();
-    let walk = Walk { workspace, cursor: before.0, ascending: false, span: (None, None), operation: None };
+    let walk =
+        Walk { workspace, cursor: before.0, ascending: false, span: (None, None), operations: Vec::new() };
     walk.pages(tx, |page| {
         let rows = format!("{HOLD} where workspace = ?1 and id >= ?2 and id <= ?3");
         let rows = tx.query(&rows, values![workspace, page.first, page.seq], read_hold)?;
@@ -342,6 +344,12 @@ pub fn holds(
     })?;
     found.truncate(most);
     Ok(found)
+}
+
+/// Holds that set credits aside, newest first.
+pub fn open_holds(tx: &Tx<'_>, workspace: i64, before: Seq, most: usize) -> Result<Vec<Hold>, Error> {
+    let open = format!("{HOLD} where workspace = ?1 and {OPEN} and id < ?2 order by id desc limit ?3");
+    tx.query(&open, values![workspace, before, most], read_hold)
 }
 
 /// Writes holds.

@@ -68,8 +68,8 @@ pub struct Walk {
     pub ascending: bool,
     /// No page that ends before this moment, or begins at or after that one.
     pub span: (Option<Time>, Option<Time>),
-    /// Only pages with entries that are listed under this name.
-    pub operation: Option<String>,
+    /// Only pages with entries that are listed under one of these names; empty: all.
+    pub operations: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -318,7 +318,7 @@ pub fn last_before(tx: &Tx<'_>, workspace: i64, moment: Time) -> Result<Seq, Err
 impl Walk {
     /// All of a workspace's entries, oldest first, from one moment to another.
     pub fn span(workspace: i64, from: Time, to: Time) -> Walk {
-        Walk { workspace, cursor: 0, ascending: true, span: (Some(from), Some(to)), operation: None }
+        Walk { workspace, cursor: 0, ascending: true, span: (Some(from), Some(to)), operations: Vec::new() }
     }
 
     /// The numbers of the first and the last page, both included.
@@ -342,13 +342,17 @@ impl Walk {
     pub fn pages(self, tx: &Tx<'_>, mut each: impl FnMut(&Page) -> Result<bool, Error>) -> Result<(), Error> {
         let (mut first, mut last) = self.bounds(tx)?;
         let [mut count, most] = READ;
-        let operation = self.operation.as_deref().map(|name| operations_text(std::iter::once(name)));
-        let listed = if operation.is_some() { "and operations like '%' || ?4 || '%'" } else { "" };
+        let names: Vec<String> =
+            self.operations.iter().map(|name| operations_text(std::iter::once(name.as_str()))).collect();
+        let listed: Vec<String> =
+            (5..names.len() + 5).map(|number| format!("operations like '%' || ?{number} || '%'")).collect();
+        let listed = if listed.is_empty() { String::new() } else { format!("and ({})", listed.join(" or ")) };
         let order = if self.ascending { "asc" } else { "desc" };
-        let sql = format!("{PAGE} and seq between ?2 and ?3 {listed} order by seq {order} limit ?5");
+        let sql = format!("{PAGE} and seq between ?2 and ?3 {listed} order by seq {order} limit ?4");
         loop {
-            let values = values![self.workspace, first, last, operation.as_ref(), count];
-            let pages = tx.query(&sql, values, read)?;
+            let mut values = values![self.workspace, first, last, count].to_vec();
+            values.extend(names.iter().map(Value::from));
+            let pages = tx.query(&sql, &values, read)?;
             for page in &pages {
                 if !each(page)? {
                     return Ok(());

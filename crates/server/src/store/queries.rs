@@ -12,7 +12,7 @@ use super::codec;
 use super::db::{Row, Tx};
 use super::entry::{self, Recorded, Usage};
 use super::ledger;
-use super::page::Walk;
+use super::page::{self, Walk};
 use super::subscriptions::{Standing, Terms};
 use super::{Error, Store};
 use crate::values;
@@ -42,9 +42,12 @@ pub struct Balance {
 pub struct EntryFilter {
     /// Stored kinds; empty means all that change what a person sees.
     pub kinds: Vec<i64>,
-    pub operation: Option<String>,
+    /// Charges and refunds of these; empty means all entries.
+    pub operations: Vec<String>,
+    /// The labels that were attached; an empty text means none was.
     pub campaign: Option<String>,
     pub member: Option<String>,
+    pub channel: Option<String>,
     pub lead: Option<String>,
     pub from: Option<Time>,
     pub to: Option<Time>,
@@ -54,11 +57,14 @@ pub struct EntryFilter {
 }
 
 impl EntryFilter {
-    /// What pages list all of these kinds under, when none of them is of an operation.
-    fn others(&self) -> Option<String> {
+    /// The names of which the pages with such entries list at least one; empty when nothing is known.
+    fn listed_under(&self) -> Vec<String> {
+        if !self.operations.is_empty() {
+            return self.operations.clone();
+        }
         let of_operations = [EntryKind::Charge, EntryKind::Refund].map(codec::kind_code);
         let others = !self.kinds.is_empty() && !self.kinds.iter().any(|kind| of_operations.contains(kind));
-        others.then(|| entry::OTHERS.to_owned())
+        if others { vec![entry::OTHERS.to_owned()] } else { Vec::new() }
     }
 
     fn fits(&self, Recorded { entry, .. }: &Recorded) -> bool {
@@ -66,17 +72,19 @@ impl EntryFilter {
         let kinds: &[i64] = if self.kinds.is_empty() { &LISTED } else { &self.kinds };
         let labels = &entry.labels;
         let same = |asked: &Option<String>, label: &Option<std::sync::Arc<str>>| {
-            asked.is_none() || asked.as_deref() == label.as_deref()
+            asked.as_deref().is_none_or(|asked| asked == label.as_deref().unwrap_or(""))
         };
         let is_after = |cursor: i64| if self.ascending { entry.seq.0 > cursor } else { entry.seq.0 < cursor };
         kinds.contains(&kind)
             && self.cursor.is_none_or(is_after)
             && self.from.is_none_or(|from| entry.at >= from)
             && self.to.is_none_or(|to| entry.at < to)
-            && (self.operation.is_none()
-                || self.operation.as_deref() == entry::listed_operation(entry).map(|it| &**it))
+            && (self.operations.is_empty()
+                || entry::listed_operation(entry)
+                    .is_some_and(|it| self.operations.iter().any(|asked| **asked == **it)))
             && same(&self.campaign, &labels.campaign)
             && same(&self.member, &labels.member)
+            && same(&self.channel, &labels.channel)
             && same(&self.lead, &labels.lead)
     }
 }
@@ -192,6 +200,23 @@ impl Store {
         self.read_ledger(Some(workspace), move |tx| ledger::holds(tx, workspace, before, status, limit)).await
     }
 
+    /// Holds that set credits aside, newest first.
+    pub async fn open_holds(
+        &self,
+        workspace: i64,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Hold>, Error> {
+        let (before, limit) = (Seq(before.unwrap_or(i64::MAX)), usize::try_from(limit).unwrap_or(0));
+        self.read_ledger(Some(workspace), move |tx| ledger::open_holds(tx, workspace, before, limit)).await
+    }
+
+    /// One entry.
+    pub async fn entry(&self, workspace: i64, seq: Seq) -> Result<Recorded, Error> {
+        self.read_ledger(Some(workspace), move |tx| page::entry(tx, workspace, seq)?.ok_or(Error::NotFound))
+            .await
+    }
+
     /// Entries, in pages.
     pub async fn entries(
         &self,
@@ -204,9 +229,9 @@ impl Store {
             let ascending = filter.ascending;
             let cursor = filter.cursor.unwrap_or(if ascending { 0 } else { i64::MAX });
             let span = (filter.from, filter.to);
-            let operation = filter.operation.clone().or_else(|| filter.others());
+            let operations = filter.listed_under();
             let mut found = Vec::new();
-            Walk { workspace, cursor, ascending, span, operation }.pages(tx, |page| {
+            Walk { workspace, cursor, ascending, span, operations }.pages(tx, |page| {
                 let mut fitting = Vec::new();
                 for recorded in page.run().entries() {
                     fitting.extend(Some(recorded?).filter(|recorded| filter.fits(recorded)));

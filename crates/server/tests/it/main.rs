@@ -38,6 +38,7 @@ mod store;
 mod stripe;
 mod temp;
 mod tenants;
+mod traced;
 mod world;
 mod wrong;
 

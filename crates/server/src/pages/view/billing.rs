@@ -37,6 +37,18 @@ pub struct ReachCampaign {
 }
 
 impl Billing {
+    /// The page with other choices; the filter of the history stays.
+    fn link(&self, range: &Range, group: &Group, show: &HistoryShow) -> String {
+        let (range, group, show) = (range.name(), group.name(), show.name());
+        format!("/billing?range={range}&group={group}&show={show}{}", self.history.filter.query)
+    }
+
+    /// The page with the lines of the history that this asks for.
+    fn entries(&self, show: &str, asked: &str) -> String {
+        let (range, group) = (self.usage.range.name(), self.usage.group.name());
+        format!("/billing?range={range}&group={group}&show={show}{asked}#history")
+    }
+
     fn sends(&self) -> i64 {
         if self.reach.send_price > 0 { self.balance.available / self.reach.send_price } else { 0 }
     }
@@ -55,6 +67,8 @@ pub struct Balance {
     pub unconfirmed: i64,
     /// Credits a day over the last 7 days.
     pub pace: Option<i64>,
+    /// Asks the history for the lines of these days.
+    pub week: String,
     /// `26 Nov`, at that pace.
     pub lasts_until: Option<String>,
     pub due_now: i64,
@@ -169,6 +183,9 @@ pub enum Group {
 pub struct Usage {
     pub range: Range,
     pub group: Group,
+    /// Asks the history for the lines of this range, and of the one before it.
+    pub span: String,
+    pub span_before: String,
     pub chart: Chart,
     pub rows: Vec<UsageRow>,
     pub total: i64,
@@ -182,6 +199,8 @@ pub struct Usage {
 
 #[derive(Debug, Clone)]
 pub struct UsageRow {
+    /// Asks the history for its lines.
+    pub entries: String,
     pub label: String,
     /// `140 regenerated`
     pub note: Option<String>,
@@ -196,19 +215,73 @@ pub enum HistoryShow {
     All,
     Used,
     Added,
+    Refunded,
     Adjusted,
 }
 
 #[derive(Debug, Clone)]
 pub struct History {
-    pub show: HistoryShow,
+    pub filter: HistoryFilter,
     pub rows: Vec<HistoryRow>,
+    /// Units and credits of all lines that fit, where only charges are shown.
+    pub sum: Option<(i64, i64)>,
     /// The cursor of the next, older page.
     pub next: Option<String>,
 }
 
+/// What the form above the lines says.
+#[derive(Debug, Clone)]
+pub struct HistoryFilter {
+    pub show: HistoryShow,
+    pub operations: Vec<Choice>,
+    pub campaigns: Vec<Choice>,
+    pub people: Vec<Choice>,
+    pub channels: Vec<Choice>,
+    /// Label and name.
+    pub lead: Option<(String, String)>,
+    /// `campaign`, `member` or `channel`: lines that have none; or empty.
+    pub without: String,
+    pub from: String,
+    pub to: String,
+    /// The field that is no day.
+    pub wrong: Option<&'static str>,
+    pub is_all: bool,
+    /// Asks for the same, but for the kind of lines and the page.
+    pub query: String,
+}
+
+impl HistoryFilter {
+    /// Name, words and choices of each.
+    fn selects(&self) -> [(&'static str, &'static str, &[Choice]); 4] {
+        [
+            ("operation", "What", &self.operations),
+            ("campaign", "Campaign", &self.campaigns),
+            ("member", "Person", &self.people),
+            ("channel", "Channel", &self.channels),
+        ]
+    }
+
+    fn without_words(&self) -> Option<&'static str> {
+        match self.without.as_str() {
+            "campaign" => Some("No campaign"),
+            "member" => Some("No person"),
+            "channel" => Some("No channel"),
+            _ => None,
+        }
+    }
+}
+
+/// One of the choices of a form.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    pub key: String,
+    pub words: String,
+    pub chosen: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct HistoryRow {
+    pub number: i64,
     pub at: Moment,
     /// `E-mail send`
     pub what: String,
@@ -271,8 +344,13 @@ impl Group {
 }
 
 impl HistoryShow {
-    pub const ALL: [HistoryShow; 4] =
-        [HistoryShow::All, HistoryShow::Used, HistoryShow::Added, HistoryShow::Adjusted];
+    pub const ALL: [HistoryShow; 5] = [
+        HistoryShow::All,
+        HistoryShow::Used,
+        HistoryShow::Added,
+        HistoryShow::Refunded,
+        HistoryShow::Adjusted,
+    ];
 
     /// As in the query parameter `show`.
     pub fn name(&self) -> &'static str {
@@ -280,6 +358,7 @@ impl HistoryShow {
             HistoryShow::All => "all",
             HistoryShow::Used => "used",
             HistoryShow::Added => "added",
+            HistoryShow::Refunded => "refunded",
             HistoryShow::Adjusted => "adjusted",
         }
     }
@@ -289,6 +368,7 @@ impl HistoryShow {
             HistoryShow::All => "All",
             HistoryShow::Used => "Used",
             HistoryShow::Added => "Added",
+            HistoryShow::Refunded => "Given back",
             HistoryShow::Adjusted => "Adjusted",
         }
     }

@@ -12,6 +12,7 @@ mod campaigns;
 pub mod chart;
 mod console;
 mod embed;
+mod entry;
 pub mod format;
 mod limits;
 mod operator;
@@ -26,8 +27,8 @@ pub use account::{
     Strategy, StrategyText, Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
-    Balance, Billing, Buy, CustomAmount, Group, History, HistoryRow, HistoryShow, Pack, Plan, Price, Range,
-    Reach, ReachCampaign, Share, Usage, UsageRow,
+    Balance, Billing, Buy, Choice, CustomAmount, Group, History, HistoryFilter, HistoryRow, HistoryShow,
+    Pack, Plan, Price, Range, Reach, ReachCampaign, Share, Usage, UsageRow,
 };
 pub use builder::{Builder, SenderChoice, StepForm};
 pub use campaigns::{
@@ -39,6 +40,7 @@ pub use console::{
     HealthPage, HoldRow, LogRow, Logbook, MailRow, Margin, MarginRow, PaidRow, ProviderHealth, QueueRow,
 };
 pub use embed::{EmbeddedChip, Theme};
+pub use entry::{Credits, EntryPage, Fact, GrantRow, Moved, ReservedRow};
 pub use limits::{Limit, LimitForm, Limits};
 pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
 pub use outreach::{

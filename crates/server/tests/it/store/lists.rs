@@ -29,7 +29,11 @@ pub async fn agree(store: &Store, workspace: i64, chance: &mut Chance) {
         };
         let filter = EntryFilter {
             kinds: kinds.iter().map(|kind| *kind as i64).collect(),
-            operation: chance.once_in(3).then(|| "work".to_owned()),
+            operations: match chance.within(0, 5) {
+                0 => vec!["work".to_owned()],
+                1 => vec!["nothing".to_owned(), "work".to_owned()],
+                _ => Vec::new(),
+            },
             cursor: chance.once_in(2).then(|| chance.within(0, all.len() as i64 + 1)),
             ascending: chance.once_in(2),
             from,
@@ -59,7 +63,7 @@ fn fits(filter: &EntryFilter, Recorded { entry, .. }: &Recorded) -> bool {
     let operation = entry.price.as_ref().filter(|_| charged).map(|price| &*price.operation);
     let beyond = |cursor| if filter.ascending { entry.seq.0 > cursor } else { entry.seq.0 < cursor };
     of_kind
-        && filter.operation.as_deref().is_none_or(|asked| operation == Some(asked))
+        && (filter.operations.is_empty() || filter.operations.iter().any(|asked| operation == Some(asked)))
         && filter.cursor.is_none_or(beyond)
         && filter.from.is_none_or(|from| entry.at >= from)
         && filter.to.is_none_or(|to| entry.at < to)
