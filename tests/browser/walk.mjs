@@ -36,7 +36,8 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => void end(1)
 
 /** The pages of a workspace, and those that only an Admin may see. */
 const pagesOf = (made) => [
-  ["/billing", "/billing?range=period&group=campaign&show=used", "/campaigns", `/campaigns/${made.campaign}`, `/campaigns/${made.draft}`,
+  ["/billing", "/billing?range=period&group=campaign&show=used", "/billing?show=used&operation=email_send&without=member&from=2026-01-01",
+    "/billing/credits", "/billing/history/1", "/campaigns", `/campaigns/${made.campaign}`, `/campaigns/${made.draft}`,
     "/campaigns/new", `/campaigns/${made.draft}/edit`,
     `/campaigns/${made.campaign}/messages`, "/leads", `/leads/${made.lead}`, `/leads/chosen?lead=${made.lead}`, "/searches", "/notifications", "/settings", "/settings/sessions"],
   ["/settings/people", "/settings/keys", "/settings/webhooks", `/settings/webhooks/${made.hook}`, "/settings/strategy", "/settings/senders", `/settings/senders/${made.sender}`,
@@ -51,6 +52,7 @@ async function everyPage(server, made, operator) {
   const [everybodys, admins] = pagesOf(made);
   const admin = await signIn(browser, await made.link("admin"));
   for (const path of [...everybodys, ...admins]) await look(admin, `Admin, ${named(path)}`, server.url + path, { balance });
+  await look(admin, "a day that is none", `${server.url}/billing?from=2026-13-01`, { balance, status: 422 });
   await look(admin, "404", `${server.url}/nothing-here`, { balance, status: 404 });
   const topup = await server.api("POST", `${made.path}/topups`, { pack: "pack_1000" });
   await look(admin, "checkout", topup.checkout_url);

@@ -274,7 +274,9 @@ impl Lines {
         parts.extend(
             labels.reference.as_deref().filter(|_| labels.campaign.is_none()).map(|label| self.job(label)),
         );
-        let reason = recorded.note.as_ref().and_then(|note| note.reason.as_deref());
+        // Who found what was charged is told on the line's own page.
+        let note = recorded.note.as_ref().filter(|_| entry.kind != EntryKind::Charge);
+        let reason = note.and_then(|note| note.reason.as_deref());
         parts.extend(reason.map(str::to_owned));
         parts.retain(|part| !part.is_empty());
         parts.join(" · ")

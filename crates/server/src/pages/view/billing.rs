@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::chart::{Chart, HEIGHT};
+use super::chart::{Chart, HEIGHT, PATTERNS};
 use super::format::{Figure, QueryValue, money, money_per_credit};
 use super::limits::Limits;
 use super::shell::{Flash, Moment, Renewal, Shell, Tab};

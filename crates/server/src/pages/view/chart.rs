@@ -2,7 +2,7 @@
 //!
 //! Horizontal places are hundredths of a percent of the plot, so that the chart fills any width while its
 //! text keeps its size; vertical places are hundredths of a pixel. This file draws nothing and knows no
-//! colours: the template writes the SVG, the style sheet fills it by series number.
+//! colours: the template writes the SVG, the style sheet colours it by series number.
 
 use super::format::thousands;
 
@@ -10,6 +10,19 @@ use super::format::thousands;
 pub const HEIGHT: i64 = 190;
 /// As many colours as the style sheet tells apart. What is beyond them is drawn as "Other".
 pub const MOST_SERIES: usize = 8;
+
+/// What tells the series apart without colours, as paths in squares of 8 pixels: plain, rising, flat, falling, upright, dots, checks,
+/// zigzag.
+pub const PATTERNS: [&str; MOST_SERIES] = [
+    "",
+    "M-2 2L2-2M0 8L8 0M6 10L10 6",
+    "M0 4H8",
+    "M-2 6L2 10M0 0L8 8M6-2L10 2",
+    "M4 0V8",
+    "M3 4H5",
+    "M0 4H8M4 0V8",
+    "M0 6L4 2L8 6",
+];
 
 const SCALE: i128 = 100;
 const WIDTH: i128 = 100 * SCALE;
