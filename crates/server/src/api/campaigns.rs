@@ -198,7 +198,7 @@ pub async fn leads(
     let (workspace, number) = caller.inside("camp", &campaign)?;
     let (limit, cursor) = (page.limit()?, page.cursor()?);
     let job = app.store.job(workspace, number, JobKind::Campaign).await?;
-    let rows = app.store.campaign_leads(workspace, number, cursor.unwrap_or(0), limit + 1).await?;
+    let rows = app.store.campaign_leads(workspace, number, false, cursor.unwrap_or(0), limit + 1).await?;
     let items = Items::new(rows, limit, |row| row.lead.to_string(), |row| lead_view(workspace, &job, row));
     about(&app, workspace, StatusCode::OK, &items).await
 }

@@ -7,6 +7,7 @@ use billing::Time;
 use billing::campaign::{Reason, Stage};
 use serde::Deserialize;
 
+use super::entry::line;
 use super::forecast;
 use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
@@ -18,6 +19,7 @@ use super::view::{
 };
 use crate::app::App;
 use crate::store::jobs::{Act, Definition, Job, JobKind, StepText};
+use crate::store::people::Role;
 use crate::store::queries::{CampaignLead as StoredLead, Progress};
 use crate::store::summary::Names;
 use crate::store::work::{self, StepOutcome, WorkState};
@@ -54,6 +56,15 @@ pub fn cut<T>(rows: &mut Vec<T>, cursor: impl Fn(&T) -> i64) -> Option<String> {
     rows.last().filter(|_| more).map(|last| cursor(last).to_string())
 }
 
+/// Which leads of a campaign.
+#[derive(Deserialize)]
+pub struct Shown {
+    #[serde(flatten)]
+    cursor: Cursor,
+    /// `in_doubt`: only those.
+    state: Option<String>,
+}
+
 /// All campaigns, newest first.
 pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query<Cursor>) -> Page {
     let scene = Scene::load(&app, &visitor).await?;
@@ -78,14 +89,15 @@ pub async fn page(
     State(app): State<App>,
     visitor: Visitor,
     Path(campaign): Path<String>,
-    Query(cursor): Query<Cursor>,
+    Query(shown): Query<Shown>,
 ) -> Page {
     let number = number(&visitor, "camp", &campaign)?;
     let scene = Scene::load(&app, &visitor).await?;
+    let (only_doubt, cursor) = (shown.state.as_deref() == Some("in_doubt"), shown.cursor);
     let job = app.store.job(visitor.workspace, number, JobKind::Campaign).await?;
     let progress = app.store.progress(visitor.workspace, number).await?;
     let after = cursor.number().unwrap_or(0);
-    let mut leads = app.store.campaign_leads(visitor.workspace, number, after, ROWS + 1).await?;
+    let mut leads = app.store.campaign_leads(visitor.workspace, number, only_doubt, after, ROWS + 1).await?;
     let next = cut(&mut leads, |lead| lead.lead);
     let ids = leads.iter().map(|lead| lead.lead).collect();
     let names = app.store.names(visitor.workspace, HashSet::new(), ids).await?;
@@ -108,6 +120,8 @@ pub async fn page(
         to_review: progress.state(WorkState::Review),
         estimate,
         timeline: timeline(&app, &scene, &job).await?,
+        only_doubt,
+        decides: (visitor.role == Role::Operator).then(|| id::workspace(visitor.workspace)),
         steps: steps(&job, &progress),
         rows: leads.iter().map(|lead| lead_row(&scene, &job, &names, lead)).collect(),
         next,
@@ -257,6 +271,10 @@ fn lead_row(scene: &Scene, job: &Job, names: &Names, lead: &StoredLead) -> Campa
         step: step(job, lead.position),
         state: lead_state(lead),
         due: due(scene, job, lead),
+        receipt: lead
+            .hold
+            .filter(|_| lead.state == WorkState::InDoubt as i64)
+            .map(|hold| line(billing::Seq(hold))),
     }
 }
 

@@ -9,9 +9,11 @@ use reqwest::StatusCode;
 use scrip::app::LinkRole;
 use scrip::id;
 use scrip::store::committer::Post;
+use scrip::store::work::{Ending, Held};
 
 use crate::chance::Chance;
 use crate::pages::{Browser, Site, after};
+use crate::sample;
 
 const DAYS: i64 = 40;
 
@@ -223,4 +225,40 @@ async fn what_is_reserved_and_available_is_listed_and_adds_up() {
     assert!(status == StatusCode::OK && page.contains("reserved until"), "{page}");
     let name = id::workspace(workspace);
     assert!(!page.contains(&name), "a page of its own needs no number of the workspace");
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_in_a_campaign_is_listed_and_leads_the_operator_to_its_decision() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let store = &site.app.store;
+    let job = sample::launched(store, workspace, &["ada", "bob"]).await;
+    let claim = store.claim(10).await.expect("claims").remove(0);
+    let Held::Yes(hold) = store.hold_piece(&claim, sample::piece(&claim)).await.expect("an answer") else {
+        panic!("there are credits");
+    };
+    assert!(store.dispatch_piece(&claim, hold.id).await.expect("an answer"));
+    let doubt = Ending::Doubt("who knows".into());
+    assert!(store.finish_piece(&claim, Some(hold.id), doubt).await.expect("an answer"));
+    let name = claim.lead.as_ref().expect("a lead").name.clone();
+
+    let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
+    let path = format!("/campaigns/{}", id::inside("camp", workspace, job));
+    let (_, all) = admin.get(&path).await;
+    assert!(all.contains(&format!("{path}?state=in_doubt#leads\">1</a>")), "{all}");
+    assert!(!all.contains("Decide what is in doubt"), "only the operator decides");
+    let (status, page) = admin.get(&format!("{path}?state=in_doubt")).await;
+    let leads = page.split("id=\"leads\"").nth(1).expect("leads");
+    assert!(status == StatusCode::OK && leads.contains(&name), "{leads}");
+    assert_eq!(leads.matches("<th scope=\"row\">").count(), 1, "{leads}");
+    let (status, receipt) = admin.get(&format!("/billing/history/{}", hold.id.0)).await;
+    assert!(status == StatusCode::OK && receipt.contains("unconfirmed: may have been sent"), "{receipt}");
+    assert!(leads.contains(&format!("<a href=\"/billing/history/{}\">", hold.id.0)), "{leads}");
+
+    let operator = site.sign_in(Some(workspace), LinkRole::Operator).await;
+    let (_, page) = operator.get(&path).await;
+    let decide = after(page.split("never sent to twice.").nth(1).expect("words"), "<a href=\"");
+    let (status, console) = operator.get(decide.split('#').next().expect("a path")).await;
+    let named = id::inside("hold", workspace, hold.id.0);
+    assert!(status == StatusCode::OK && console.contains(&named), "{console}");
 }

@@ -91,6 +91,10 @@ pub struct Campaign {
     /// What the rest of the sequence will use at most; None when completed.
     pub estimate: Option<Estimate>,
     pub timeline: Timeline,
+    /// Whether only leads in doubt are shown.
+    pub only_doubt: bool,
+    /// The workspace, for the operator, who decides what is in doubt.
+    pub decides: Option<String>,
     pub steps: Vec<StepRow>,
     pub rows: Vec<CampaignLead>,
     /// The cursor of the next page of leads.
@@ -176,6 +180,8 @@ pub struct CampaignLead {
     /// `waiting`, `sent`, `in doubt: may have been sent`
     pub state: String,
     pub due: Option<Moment>,
+    /// The page of what is in doubt.
+    pub receipt: Option<String>,
 }
 
 impl Campaign {

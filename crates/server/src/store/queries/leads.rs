@@ -56,17 +56,20 @@ fn place(row: &Row<'_>) -> Result<CampaignLead, Error> {
 }
 
 impl Store {
-    /// The leads of a campaign, in the order in which they were made.
+    /// The leads of a campaign, or only those in doubt, in the order in which they were made.
     pub async fn campaign_leads(
         &self,
         workspace: i64,
         job: i64,
+        in_doubt: bool,
         after: i64,
         limit: i64,
     ) -> Result<Vec<CampaignLead>, Error> {
         self.read(move |tx| {
+            // Both conditions, so that the index of what waits for a person is found.
+            let only = if in_doubt { "and w.state in (1, 6) and w.state = 1" } else { "" };
             let page = format!(
-                "{PLACE} where w.workspace = ?1 and w.job = ?2 and w.lead > ?3 order by w.lead limit ?4"
+                "{PLACE} where w.workspace = ?1 and w.job = ?2 and w.lead > ?3 {only} order by w.lead limit ?4"
             );
             tx.query(&page, values![workspace, job, after, limit], place)
         })
