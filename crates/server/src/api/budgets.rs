@@ -81,13 +81,13 @@ pub fn per_name(per: Per) -> &'static str {
 }
 
 fn view(stands: Standing) -> View {
-    let Standing { budget, used, by, until } = stands;
+    let Standing { budget, used, by, until, .. } = stands;
     View {
         scope: scope_name(budget.scope),
         label: budget.label.as_deref().map(str::to_owned),
         per: per_name(budget.per),
         credits: budget.credits,
-        used,
+        used: used.credits(),
         used_by: by,
         resets_at: until.map(rfc3339),
     }

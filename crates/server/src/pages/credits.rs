@@ -2,6 +2,7 @@
 
 use axum::extract::{Query, State};
 use billing::{Hold, HoldStatus};
+use serde::Deserialize;
 
 use super::campaigns::{Cursor, ROWS, cut};
 use super::entry::{grant_words, line};
@@ -9,17 +10,45 @@ use super::frame::{Page, page as draw};
 use super::history::Lines;
 use super::scene::Scene;
 use super::session::Visitor;
-use super::usage;
+use super::view::format::QueryValue;
 use super::view::{Credits, GrantRow, ReservedRow, Tab};
+use super::{limits, usage};
 use crate::app::App;
 use crate::store::entry::Recorded;
 
+/// Whose reserved credits are asked for: of a campaign, a person, or, when both are empty, of all.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub struct Whose {
+    pub campaign: String,
+    pub member: String,
+}
+
+impl Whose {
+    /// Where they are listed.
+    pub fn link(&self, cursor: Option<&str>) -> String {
+        let fields =
+            [("campaign", &*self.campaign), ("member", &self.member), ("cursor", cursor.unwrap_or(""))];
+        let asked = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> =
+            asked.map(|(name, value)| format!("{name}={}", value.query_value())).collect();
+        format!("/billing/credits?{}#reserved", query.join("&"))
+    }
+}
+
 /// Both tables.
-pub async fn page(State(app): State<App>, visitor: Visitor, Query(cursor): Query<Cursor>) -> Page {
+pub async fn page(
+    State(app): State<App>,
+    visitor: Visitor,
+    Query(whose): Query<Whose>,
+    Query(cursor): Query<Cursor>,
+) -> Page {
     let scene = Scene::load(&app, &visitor).await?;
     let workspace = scene.workspace.id;
-    let mut holds = app.store.open_holds(workspace, cursor.number(), ROWS + 1).await?;
-    let next = cut(&mut holds, |hold| hold.id.0);
+    let asked = (whose.campaign.clone(), whose.member.clone());
+    let (mut holds, reserved_so) = app.store.open_holds(workspace, asked, cursor.number(), ROWS + 1).await?;
+    let next = cut(&mut holds, |hold| hold.id.0).map(|next| whose.link(Some(&next)));
     let mut entries: Vec<Recorded> = Vec::with_capacity(holds.len());
     for hold in &holds {
         entries.push(app.store.entry(workspace, hold.id).await?);
@@ -59,6 +88,11 @@ pub async fn page(State(app): State<App>, visitor: Visitor, Query(cursor): Query
             .collect(),
         available: scene.balance.available,
         reserved: scene.balance.held,
+        of: match limits::campaign(&app, &scene, &whose.campaign).await? {
+            name if name.is_empty() => whose.member,
+            name => name,
+        },
+        reserved_so,
         holds: holds.iter().zip(&lines.entries).map(reserved).collect(),
         next,
     })

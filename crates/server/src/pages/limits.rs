@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use axum::extract::{Form, Path, State};
+use billing::Time;
 use billing::budget::{Budget, Per, Scope};
 use billing::units::MAX_CREDITS;
 use serde::Deserialize;
 
+use super::credits::Whose;
 use super::frame::{Page, Trouble, go};
+use super::history::Asked;
 use super::scene::Scene;
 use super::session::Visitor;
 use super::usage::job_number;
 use super::view::{Limit, LimitForm, Limits};
 use crate::app::App;
-use crate::calendar;
 use crate::store::budgets::Standing;
 use crate::store::jobs::JobKind;
 use crate::store::{self};
+use crate::{calendar, clock};
 
 /// How many campaigns the form offers by name.
 const CAMPAIGNS: i64 = 50;
@@ -34,7 +37,8 @@ pub async fn section(app: &App, scene: &Scene, form: LimitForm) -> Result<Limits
 }
 
 async fn row(app: &App, scene: &Scene, stands: Standing) -> Result<Limit, store::Error> {
-    let Standing { budget, used, by, until } = stands;
+    let parts = parts(&stands);
+    let Standing { budget, used, by, until, .. } = stands;
     let whose = match (budget.scope, budget.label.as_deref()) {
         (Scope::Workspace, _) => "Workspace".to_owned(),
         (Scope::Campaign, None) => "Each campaign".to_owned(),
@@ -49,7 +53,8 @@ async fn row(app: &App, scene: &Scene, stands: Standing) -> Result<Limit, store:
     Ok(Limit {
         whose,
         per: per_words(budget.per).to_owned(),
-        used,
+        used: used.credits(),
+        parts,
         used_by,
         credits: budget.credits,
         resets: until.map(|until| calendar::minute(until, scene.zone())),
@@ -61,8 +66,31 @@ async fn row(app: &App, scene: &Scene, stands: Standing) -> Result<Limit, store:
     })
 }
 
+/// What is used, part by part: credits, a word, and where the lines of it are.
+fn parts(stands: &Standing) -> Vec<(i64, &'static str, String)> {
+    let Standing { budget, used, by, from, .. } = stands;
+    let label = budget.label.as_deref().or(by.as_deref()).unwrap_or("").to_owned();
+    let (campaign, member) = match budget.scope {
+        Scope::Workspace => Default::default(),
+        Scope::Campaign => (label, String::new()),
+        Scope::Member => (String::new(), label),
+    };
+    let from = if *from > Time(0) { clock::rfc3339(*from) } else { String::new() };
+    let reserved = Whose { campaign: campaign.clone(), member: member.clone() }.link(None);
+    let query = Asked { campaign, member, from, ..Asked::default() }.query();
+    let history = |show: &str| format!("/billing?show={show}{query}#history");
+    [
+        (used.charged, "charged", history("used")),
+        (used.refunded, "refunded", history("refunded")),
+        (used.held, "reserved", reserved),
+    ]
+    .into_iter()
+    .filter(|(credits, _, _)| *credits > 0)
+    .collect()
+}
+
 /// A campaign's name; a label of a host product keeps its own words.
-async fn campaign(app: &App, scene: &Scene, label: &str) -> Result<String, store::Error> {
+pub async fn campaign(app: &App, scene: &Scene, label: &str) -> Result<String, store::Error> {
     let Some(number) = job_number(scene.workspace.id, label) else { return Ok(label.to_owned()) };
     match app.store.job(scene.workspace.id, number, JobKind::Campaign).await {
         Ok(job) => Ok(job.name),

@@ -33,12 +33,37 @@ pub const NEVER: Time = Time(1 << 60);
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub budget: Budget,
-    /// Used and held; of a budget for each, by the one that used most.
-    pub used: i64,
+    /// What counts; of a budget for each, of the one that used most.
+    pub used: Used,
     /// The campaign or member that used it, for a budget for each.
     pub by: Option<String>,
+    /// When it began; 0 for a total.
+    pub from: Time,
     /// When it begins anew; `None`: never.
     pub until: Option<Time>,
+}
+
+/// What counts in a budget, in credits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    /// Charged since it began.
+    pub charged: i64,
+    /// Given back since it began, whenever it was charged.
+    pub refunded: i64,
+    /// Set aside now.
+    pub held: i64,
+}
+
+impl Used {
+    /// What was charged and not given back.
+    pub fn spent(&self) -> i64 {
+        self.charged - self.refunded
+    }
+
+    /// What the budget is used by: what was given back of an earlier day makes no room beyond it.
+    pub fn credits(&self) -> i64 {
+        self.spent().max(0) + self.held
+    }
 }
 
 const BUDGET: &str = "select scope, label, per, credits from budget where workspace = ?1 order by id";
@@ -78,14 +103,14 @@ pub(super) fn period(tx: &Tx<'_>, workspace: i64, at: Time) -> Result<(Time, Tim
     Ok((from, calendar::period_start(from, &zone, 1, 1)))
 }
 
-/// What was charged and not refunded since a moment, of one label or of each. All entries must be in their tables.
+/// What was charged and refunded since a moment, of one label or of each. All entries must be in their tables.
 fn spent(
     tx: &Tx<'_>,
     workspace: i64,
     scope: Scope,
     label: Option<&str>,
     from: Time,
-) -> Result<BTreeMap<String, i64>, Error> {
+) -> Result<BTreeMap<String, Used>, Error> {
     let (column, group) = match scope {
         Scope::Workspace => ("''", ""),
         Scope::Campaign => ("campaign", " group by campaign"),
@@ -93,10 +118,12 @@ fn spent(
     };
     let whole = Time(from.0.saturating_add(entry::SLOT - 1).div_euclid(entry::SLOT) * entry::SLOT);
     let sums = format!(
-        "select {column}, cast(coalesce(sum(credits - refunded_credits), 0) as bigint) from usage
+        "select {column}, cast(coalesce(sum(credits), 0) as bigint), cast(coalesce(sum(refunded_credits), 0) as bigint) from usage
          where workspace = ?1 and slot >= ?2 and ({column} = cast(?3 as text) or cast(?3 as text) is null){group}"
     );
-    let sums = tx.query(&sums, values![workspace, whole, label], |row| Ok((row.text(0)?, row.int(1)?)))?;
+    let sums = tx.query(&sums, values![workspace, whole, label], |row| {
+        Ok((row.text(0)?, Used { charged: row.int(1)?, refunded: row.int(2)?, held: 0 }))
+    })?;
     let mut sums = BTreeMap::from_iter(sums);
     for row in queries::cut_slot(tx, workspace, from, whole)? {
         let own = match scope {
@@ -105,7 +132,9 @@ fn spent(
             Scope::Member => row.member,
         };
         if label.is_none_or(|label| label == own) {
-            *sums.entry(own).or_default() += row.credits - row.refunded_credits;
+            let used = sums.entry(own).or_default();
+            (used.charged, used.refunded) =
+                (used.charged + row.credits, used.refunded + row.refunded_credits);
         }
     }
     Ok(sums)
@@ -121,21 +150,19 @@ fn standing(
 ) -> Result<Standing, Error> {
     let (from, until) = span(tx, workspace, budget.per, now)?;
     let mut sums = spent(tx, workspace, budget.scope, budget.label.as_deref(), from)?;
-    for (label, sum) in &mut sums {
-        // Work without a label is in no budget of campaigns or members.
-        *sum = if label.is_empty() && budget.scope != Scope::Workspace { 0 } else { (*sum).max(0) };
-    }
+    // Work without a label is in no budget of campaigns or members.
+    sums.retain(|label, _| !label.is_empty() || budget.scope == Scope::Workspace);
     for hold in account.holds.values().filter(|hold| hold.is_open()) {
         if let Some(label) = budget.counts(&hold.labels) {
             let label = label.map_or("", |label| label);
-            *sums.entry(label.to_owned()).or_default() += hold.price.amount();
+            sums.entry(label.to_owned()).or_default().held += hold.price.amount();
         }
     }
-    let most = sums.into_iter().max_by_key(|(_, used)| *used).filter(|(_, used)| *used > 0);
+    let most = sums.into_iter().max_by_key(|(_, used)| used.credits()).filter(|(_, used)| used.credits() > 0);
     let is_each = budget.scope != Scope::Workspace && budget.label.is_none();
     let (by, used) = most.unwrap_or_default();
     let by = Some(by).filter(|by| is_each && !by.is_empty());
-    Ok(Standing { budget, used, by, until: Some(until).filter(|until| *until < NEVER) })
+    Ok(Standing { budget, used, by, from, until: Some(until).filter(|until| *until < NEVER) })
 }
 
 impl Store {

@@ -13,14 +13,13 @@
 //! | later, 128 keys | 1 insert into their segment |
 //! | later, each grant and usage slot that many entries changed, each hold still open, and the account | 1 upsert |
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use billing::account::Grant;
 use billing::alerts::{Level, Thresholds, Watch};
 use billing::ledger::GrantTerms;
 use billing::units::DAY;
-use billing::{Account, Amount, Hold, HoldStatus, Labels, Price, Seq, Time};
+use billing::{Account, Amount, Hold, Labels, Price, Seq, Time};
 
 use super::Error;
 use super::budgets::Budgets;
@@ -28,7 +27,7 @@ use super::codec::{
     grant_kind, hold_status, level, parts, parts_text, release_code, release_reason, threshold,
 };
 use super::db::{Row, Tx, Value};
-use super::page::{self, Waiting, Walk};
+use super::page::{self, Waiting};
 use crate::values;
 
 /// How long a spent grant stays in the account: percentages are of what was granted in this time.
@@ -310,46 +309,6 @@ pub fn load_hold(tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, E
         Some(hold) => Ok(Some(hold)),
         None => page::with(tx, workspace, id)?.map_or(Ok(None), |page| page.run().hold(id)),
     }
-}
-
-/// Holds that were made before an entry, newest first, whatever became of them, or of one status.
-pub fn holds(
-    tx: &Tx<'_>,
-    workspace: i64,
-    before: Seq,
-    status: Option<HoldStatus>,
-    most: usize,
-) -> Result<Vec<Hold>, Error> {
-    if status.is_some_and(|status| status < HoldStatus::Settled) {
-        let open = format!(
-            "{HOLD} where workspace = ?1 and {OPEN} and id < ?2 and status = ?3 order by id desc limit ?4"
-        );
-        return tx.query(
-            &open,
-            values![workspace, before, status.map(|status| status as i64), most],
-            read_hold,
-        );
-    }
-    let mut found = Vec::new();
-    let walk =
-        Walk { workspace, cursor: before.0, ascending: false, span: (None, None), operations: Vec::new() };
-    walk.pages(tx, |page| {
-        let rows = format!("{HOLD} where workspace = ?1 and id >= ?2 and id <= ?3");
-        let rows = tx.query(&rows, values![workspace, page.first, page.seq], read_hold)?;
-        let mut known: BTreeMap<Seq, Hold> = page.run().holds()?;
-        known.extend(rows.into_iter().map(|hold| (hold.id, hold)));
-        let fits = |hold: &Hold| hold.id < before && status.is_none_or(|status| hold.status == status);
-        found.extend(known.into_values().rev().filter(fits));
-        Ok(found.len() < most)
-    })?;
-    found.truncate(most);
-    Ok(found)
-}
-
-/// Holds that set credits aside, newest first.
-pub fn open_holds(tx: &Tx<'_>, workspace: i64, before: Seq, most: usize) -> Result<Vec<Hold>, Error> {
-    let open = format!("{HOLD} where workspace = ?1 and {OPEN} and id < ?2 order by id desc limit ?3");
-    tx.query(&open, values![workspace, before, most], read_hold)
 }
 
 /// Writes holds.

@@ -1,5 +1,6 @@
 //! What the dashboard and the API read: balance, entries, holds, usage, and the state of campaigns. Reads only.
 
+mod holds;
 mod leads;
 mod progress;
 
@@ -185,30 +186,6 @@ impl Store {
     pub async fn hold_by_key(&self, workspace: i64, key: String) -> Result<Option<Seq>, Error> {
         let key = key.into();
         self.write(workspace, move |batch| batch.hold_made_with(workspace, &key)).await
-    }
-
-    /// Holds, newest first, of one status or all.
-    pub async fn holds(
-        &self,
-        workspace: i64,
-        status: Option<i64>,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<Hold>, Error> {
-        let status = status.map(codec::hold_status);
-        let (before, limit) = (Seq(before.unwrap_or(i64::MAX)), usize::try_from(limit).unwrap_or(0));
-        self.read_ledger(Some(workspace), move |tx| ledger::holds(tx, workspace, before, status, limit)).await
-    }
-
-    /// Holds that set credits aside, newest first.
-    pub async fn open_holds(
-        &self,
-        workspace: i64,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<Hold>, Error> {
-        let (before, limit) = (Seq(before.unwrap_or(i64::MAX)), usize::try_from(limit).unwrap_or(0));
-        self.read_ledger(Some(workspace), move |tx| ledger::open_holds(tx, workspace, before, limit)).await
     }
 
     /// One entry.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use billing::budget::{Budget, Per, Scope};
 use billing::ledger::{Command, HoldTerms};
 use billing::units::DAY;
 use billing::{Labels, Seq, Time};
@@ -261,4 +262,65 @@ async fn what_is_in_doubt_in_a_campaign_is_listed_and_leads_the_operator_to_its_
     let (status, console) = operator.get(decide.split('#').next().expect("a path")).await;
     let named = id::inside("hold", workspace, hold.id.0);
     assert!(status == StatusCode::OK && console.contains(&named), "{console}");
+}
+
+#[tokio::test]
+async fn what_a_limit_is_used_by_leads_to_its_lines() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    live(&site, workspace).await;
+    let of = |scope, label: Option<&str>, per| {
+        let label = label.map(Arc::from);
+        Budget { scope, label, per, credits: 100_000 }
+    };
+    let limits = [
+        of(Scope::Workspace, None, Per::Total),
+        of(Scope::Workspace, None, Per::Period),
+        of(Scope::Workspace, None, Per::Day),
+        of(Scope::Campaign, None, Per::Total),
+        of(Scope::Campaign, Some("a&b=\"c\""), Per::Period),
+        of(Scope::Member, None, Per::Total),
+    ];
+    let all = limits.to_vec();
+    let change = move |_| Ok(all.clone());
+    site.app.store.change_budgets(workspace, "test".to_owned(), change).await.expect("set");
+    let price = site.app.unit("email_send", 2);
+    for day in 0..2 {
+        site.app.clock.set(Time(site.app.clock.now().0 + day * DAY));
+        let terms = HoldTerms { price: price.clone(), labels: Arc::default(), seconds: 900, epoch: 0 };
+        let hold = post(&site, workspace, Command::Charge(terms)).await.expect("a charge");
+        post(&site, workspace, Command::Refund { hold, quantity: Some(1) }).await;
+    }
+    for campaign in [None, Some("a&b=\"c\""), Some("Spring")] {
+        let labels = Labels { campaign: campaign.map(Arc::from), ..Labels::default() };
+        let price = price.clone();
+        let terms = HoldTerms { price, labels: Arc::new(labels), seconds: 900, epoch: 0 };
+        post(&site, workspace, Command::Hold(terms)).await;
+    }
+    let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
+    let (_, page) = admin.get("/billing").await;
+    let table =
+        page.split("id=\"limits\"").nth(1).and_then(|part| part.split("</table>").next()).expect("limits");
+    let rows: Vec<&str> = table.split("<tr>").skip(2).collect();
+    assert_eq!(rows.len(), limits.len());
+    for row in rows {
+        let used = row.split("class=\"number\">").nth(1).expect("a number");
+        let used: String = used.chars().filter(|c| *c != ',').take_while(char::is_ascii_digit).collect();
+        let mut parts = 0;
+        for (link, figure) in figures(row, "#") {
+            let (sum, way) = match &link {
+                link if link.contains("show=used") => (lines(&admin, link).await.0, -1),
+                link if link.contains("show=refunded") => (lines(&admin, link).await.0, 1),
+                link => {
+                    let (_, page) = admin.get(link.split('#').next().expect("a path")).await;
+                    (figures_of_table(page.split_once("id=\"reserved\"").expect("it").1).into_iter().sum(), 1)
+                }
+            };
+            assert_eq!(sum * way, figure, "{link}");
+            parts += if link.contains("show=refunded") { -figure } else { figure };
+        }
+        assert_eq!(used.parse::<i64>().expect("a number"), parts, "{row}");
+        assert!(parts > 0, "{row}");
+    }
+    site.audit();
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::format::{Figure, QueryValue};
+use super::format::Figure;
 use super::outreach::LeadCall;
 use super::shell::{Flash, Moment, Shell, Tab};
 
@@ -45,8 +45,12 @@ pub struct Credits {
     pub grants: Vec<GrantRow>,
     pub available: i64,
     pub reserved: i64,
+    /// Whose reserved credits are listed: a campaign, a person, or empty for all.
+    pub of: String,
+    /// The credits of all of those.
+    pub reserved_so: i64,
     pub holds: Vec<ReservedRow>,
-    /// The cursor of the earlier ones.
+    /// The link to the earlier ones.
     pub next: Option<String>,
 }
 

@@ -16,6 +16,8 @@ pub struct Limit {
     /// `a day`, `a period`, `in total`
     pub per: String,
     pub used: i64,
+    /// What it is made of: credits, `charged`, and the link to the lines.
+    pub parts: Vec<(i64, &'static str, String)>,
     /// Of one for each: who used most.
     pub used_by: Option<String>,
     pub credits: i64,

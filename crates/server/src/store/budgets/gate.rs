@@ -122,7 +122,7 @@ fn read_sum(
     }
     batch.write(workspace)?;
     let sums = spent(&batch.tx, workspace, budget.scope, Some(label.unwrap_or("")), from)?;
-    Ok(sums.into_values().next().unwrap_or(0))
+    Ok(sums.into_values().next().map_or(0, |used| used.spent()))
 }
 
 /// The budgets that work with these labels counts in, and how far each is used, what is held not yet counted.
