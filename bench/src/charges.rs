@@ -1,6 +1,6 @@
 //! `charges`: Scrip over HTTP against hand-written PostgreSQL, in alternating rounds of one run.
 
-use crate::load::{Draw, Purse, Until, Way, charge_all, check_purses, create_purses};
+use crate::load::{Draw, Over, Purse, Until, Way, charge_all, check_purses, create_purses};
 use crate::options::{Options, file_system};
 use crate::postgres::{Postgres, Variant};
 use crate::results::{machine, publish};
@@ -37,9 +37,10 @@ struct Contender {
     rows: Vec<Course>,
 }
 
-/// One way to charge, with so many servers.
+/// One way to charge, over one kind of connection, with so many servers.
 struct Course {
     way: Way,
+    over: Over,
     servers: usize,
     row: Row,
 }
@@ -95,6 +96,9 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Over what Scrip is asked, and how that is called.
+const OVERS: [(Over, &str); 2] = [(Over::Tcp, ""), (Over::Socket, ", Unix socket")];
+
 /// The load of requests that store nothing.
 const NO_LOAD: &str = "none";
 
@@ -145,44 +149,48 @@ impl Contender {
         }
         let purses = create_purses(&servers[0], WORKSPACES).await?;
         let mut rows = Vec::new();
-        for (way, how) in
-            [(Way::Single, "over HTTP, 64 connections"), (Way::Batch, "batches of 1 000, 4 connections")]
+        let ways =
+            [(Way::Single, "over HTTP", "64 connections"), (Way::Batch, "batches of 1 000", "4 connections")];
+        for ((way, how, connections), (over, by)) in
+            ways.into_iter().flat_map(|way| OVERS.map(|over| (way, over)))
         {
             for servers in if options.nodes > 1 { vec![1, options.nodes] } else { vec![1] } {
                 let plural = if servers == 1 { "" } else { "s" };
-                let name = match options.nodes {
-                    0 => format!("Scrip, {how}"),
-                    _ => format!("Scrip on PostgreSQL, {servers} node{plural}, {how}"),
+                let whose = match options.nodes {
+                    0 => "Scrip".to_owned(),
+                    _ => format!("Scrip on PostgreSQL, {servers} node{plural}"),
                 };
-                rows.extend(WORKLOADS.map(|(workload, _)| Course {
-                    way,
-                    servers,
-                    row: Row::new(&name, workload),
-                }));
+                let name = format!("{whose}, {how}{by}, {connections}");
+                let row = |workload| Row::new(&name, workload);
+                rows.extend(WORKLOADS.map(|(workload, _)| Course { way, over, servers, row: row(workload) }));
             }
         }
-        let name = "Scrip, two GET /healthz in a charge's place, 64 connections";
-        rows.push(Course { way: Way::Nothing, servers: 1, row: Row::new(name, NO_LOAD) });
+        for (over, by) in OVERS {
+            let name = format!("Scrip, two GET /healthz in a charge's place{by}, 64 connections");
+            rows.push(Course { way: Way::Nothing, over, servers: 1, row: Row::new(name, NO_LOAD) });
+        }
         let only = options.only.as_deref().unwrap_or_default();
         rows.retain(|it| format!("{} {}", it.row.system, it.row.workload).to_lowercase().contains(only));
         Ok(Self { site, servers, purses, rows })
     }
 
     async fn round(&mut self, seconds: u64) -> Result<()> {
-        for Course { way, servers, row } in &mut self.rows {
+        for Course { way, over, servers, row } in &mut self.rows {
             let (purses, draw) = match row.workload {
                 "W2" => (&mut self.purses[..1], Draw::uniform(1)),
                 "W3" => (&mut self.purses[..], Draw::zipfian(WORKSPACES)),
                 _ => (&mut self.purses[..], Draw::uniform(WORKSPACES)),
             };
             let until = Until::after(Duration::from_secs(seconds));
-            progress(row, charge_all(&self.servers[..*servers], purses, draw, *way, until).await?);
+            progress(row, charge_all(&self.servers[..*servers], purses, draw, (*way, *over), until).await?);
         }
         Ok(())
     }
 
-    fn row(&self, way: Way, workload: &str, servers: usize) -> Result<&Row> {
-        let wanted = |it: &&Course| it.way == way && it.row.workload == workload && it.servers == servers;
+    fn row(&self, (way, over): (Way, Over), workload: &str, servers: usize) -> Result<&Row> {
+        let wanted = |it: &&Course| {
+            it.way == way && it.over == over && it.row.workload == workload && it.servers == servers
+        };
         self.rows.iter().find(wanted).map(|it| &it.row).context("no such row")
     }
 
@@ -215,8 +223,8 @@ fn facts(options: &Options, scratch: &Path, version: &str) -> String {
          {}; {} file system; PostgreSQL {version}. Median [min-max] of {rounds} alternating rounds of {seconds} s. \
          A charge is a hold and its settle, two durable steps; latencies are of both together (for batches: of both \
          requests). W1: {} workspaces at random, W2: one hot workspace, W3: zipfian with 1.07. Keys are random. \
-         PostgreSQL is driven by pgbench over a Unix socket with no HTTP in front; Scrip is asked over HTTP, with \
-         authentication, hash chain, usage totals and idempotency on; both share the cores with their load generator.",
+         PostgreSQL is driven by pgbench over a Unix socket with no HTTP in front; Scrip is asked over HTTP, on TCP and on \
+         a Unix socket, with authentication, hash chain, usage totals and idempotency on; both share the cores with their load generator.",
         machine(),
         file_system(scratch),
         thousands(WORKSPACES as u64),
@@ -233,30 +241,47 @@ fn table<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
 }
 
 fn ratios(baseline: &Baseline, contender: &Contender) -> Result<String> {
-    let (uniform, hot) = (contender.row(Way::Single, "W1", 1)?, contender.row(Way::Single, "W2", 1)?);
     let mut text = String::from("| ratio | |\n|---|---|\n");
+    for (over, by) in OVERS {
+        ratios_over(baseline, contender, (over, by), &mut text)?;
+    }
+    Ok(text)
+}
+
+fn ratios_over(
+    baseline: &Baseline,
+    contender: &Contender,
+    (over, by): (Over, &str),
+    text: &mut String,
+) -> Result<()> {
+    let single = |workload| contender.row((Way::Single, over), workload, 1);
+    let (uniform, hot) = (single("W1")?, single("W2")?);
     let mut line = |label: &str, value: String| text.push_str(&format!("| {label} | {value} |\n"));
     let usual = baseline.row(Variant::Statements, "W1", 32)?;
     let rate = |a: &Row, b: &Row| format!("{}x", ratio(a.per_second(), b.per_second()));
-    line("charges/s, W1: Scrip / PostgreSQL statements, 32 clients", rate(uniform, usual));
+    line(&format!("charges/s, W1: Scrip{by} / PostgreSQL statements, 32 clients"), rate(uniform, usual));
     for (way, name) in [(Way::Single, "Scrip"), (Way::Batch, "Scrip in batches")] {
         for (workload, _) in WORKLOADS {
-            let (row, best) = (contender.row(way, workload, 1)?, baseline.best(workload)?);
-            line(&format!("charges/s, {workload}: {name} / best row ({})", best.system), rate(row, best));
+            let (row, best) = (contender.row((way, over), workload, 1)?, baseline.best(workload)?);
+            line(&format!("charges/s, {workload}: {name}{by} / best row ({})", best.system), rate(row, best));
         }
     }
-    line("charges/s: Scrip W2 / Scrip W1", rate(hot, uniform));
-    let ceiling = contender.row(Way::Nothing, NO_LOAD, 1)?;
-    line("two requests that store nothing / PostgreSQL statements, 32 clients, W1", rate(ceiling, usual));
-    for Course { way, servers, row } in contender.rows.iter().filter(|it| it.servers > 1) {
-        let (one, batch) =
-            (contender.row(*way, row.workload, 1)?, if *way == Way::Batch { ", batches" } else { "" });
-        line(&format!("charges/s, {}{batch}: {servers} nodes / 1 node", row.workload), rate(row, one));
+    line(&format!("charges/s: Scrip W2 / Scrip W1{by}"), rate(hot, uniform));
+    let ceiling = contender.row((Way::Nothing, over), NO_LOAD, 1)?;
+    line(
+        &format!("two requests that store nothing{by} / PostgreSQL statements, 32 clients, W1"),
+        rate(ceiling, usual),
+    );
+    for it in contender.rows.iter().filter(|it| it.servers > 1 && it.over == over) {
+        let Course { way, servers, row, .. } = it;
+        let one = contender.row((*way, over), row.workload, 1)?;
+        let batch = if *way == Way::Batch { ", batches" } else { "" };
+        line(&format!("charges/s, {}{batch}{by}: {servers} nodes / 1 node", row.workload), rate(row, one));
     }
     for (row, workload) in [(uniform, "W1"), (hot, "W2")] {
         let usual = baseline.row(Variant::Statements, workload, 32)?;
         let value = format!("{}x", ratio(usual.p99_us(), row.p99_us()));
-        line(&format!("p99, {workload}: PostgreSQL statements, 32 clients / Scrip"), value);
+        line(&format!("p99, {workload}: PostgreSQL statements, 32 clients / Scrip{by}"), value);
     }
-    Ok(text)
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! The entries lie in 90 days of a manual clock; a tenth of them are of one workspace. What the server writes behind its journal
 //! is counted: after the first half million entries it keeps up.
 
-use crate::load::{Draw, Purse, Until, Way, charge_all, check_purses, create_purses};
+use crate::load::{Draw, Over, Purse, Until, Way, charge_all, check_purses, create_purses};
 use crate::options::{Options, file_system};
 use crate::results::{machine, publish};
 use crate::server::{Server, Site, memory_peak, memory_used};
@@ -32,7 +32,7 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
     // Killed under load, so that there is something to recover.
     let draw = Draw::one_hot(purses.len());
     let until = Until::after(Duration::from_secs(2));
-    charge_all(std::slice::from_ref(&server), &mut purses, draw, Way::Batch, until).await?;
+    charge_all(std::slice::from_ref(&server), &mut purses, draw, (Way::Batch, Over::Tcp), until).await?;
     server.kill()?;
     let begun = Instant::now();
     let server = site.start().await?;
@@ -72,7 +72,14 @@ pub(crate) async fn grow(server: &Server, purses: &mut [Purse], entries: u64) ->
         let charges = entries * day / DAYS / 2 - done / 2;
         let begun = Instant::now();
         let draw = Draw::one_hot(purses.len());
-        charge_all(std::slice::from_ref(server), purses, draw, Way::Batch, Until::charges(charges)).await?;
+        charge_all(
+            std::slice::from_ref(server),
+            purses,
+            draw,
+            (Way::Batch, Over::Tcp),
+            Until::charges(charges),
+        )
+        .await?;
         let body = json!({"seconds": 86_400});
         connection.call("POST", "/v1/clock/advance", None, &body).await?.expect(200)?;
         spent += begun.elapsed();

@@ -5,14 +5,20 @@
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::io::{self, ErrorKind, Write};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use std::path::Path;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 /// The operator's key every server of a bench is started with.
 pub(crate) const OPERATOR_KEY: &str = "bench-operator-key-0123456789abcdef";
 
+/// A stream over TCP or a Unix socket.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     output: Vec<u8>,
     input: Vec<u8>,
 }
@@ -45,7 +51,15 @@ impl Connection {
     pub(crate) async fn open(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, output: Vec::with_capacity(1024), input: Vec::with_capacity(4096) })
+        Ok(Self::over(Box::new(stream)))
+    }
+
+    pub(crate) async fn open_socket(path: &Path) -> io::Result<Self> {
+        Ok(Self::over(Box::new(UnixStream::connect(path).await?)))
+    }
+
+    fn over(stream: Box<dyn Stream>) -> Self {
+        Self { stream, output: Vec::with_capacity(1024), input: Vec::with_capacity(4096) }
     }
 
     /// Sends one request and waits for its whole answer. An error leaves the connection useless.

@@ -143,31 +143,45 @@ pub(crate) enum Way {
     Nothing,
 }
 
+/// Over what requests come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Tcp,
+    Socket,
+}
+
 /// Charges at full speed over the given purses, and books what was charged. The latency is of a charge
 /// sent alone, and of the two requests of a batch.
 pub(crate) async fn charge_all(
     servers: &[Server],
     purses: &mut [Purse],
     draw: Draw,
-    way: Way,
+    (way, over): (Way, Over),
     until: Until,
 ) -> Result<Measured> {
     let workspaces: Rc<[String]> = purses.iter().map(|it| it.workspace.clone()).collect();
     let (draw, until) = (Rc::new(draw), Rc::new(until));
-    let begun = Instant::now();
     let tasks = LocalSet::new();
     let mut seeds = Rng::from_clock();
-    let connections = if way == Way::Batch { BATCH_CONNECTIONS } else { CONNECTIONS };
-    let shares: Vec<_> = (0..connections)
-        .map(|index| {
-            let port = servers[index % servers.len()].port;
+    let count = if way == Way::Batch { BATCH_CONNECTIONS } else { CONNECTIONS };
+    let mut connections = Vec::with_capacity(count);
+    for server in servers.iter().cycle().take(count) {
+        connections.push(match over {
+            Over::Tcp => server.connect().await?,
+            Over::Socket => server.connect_socket().await?,
+        });
+    }
+    let begun = Instant::now();
+    let shares: Vec<_> = connections
+        .into_iter()
+        .map(|connection| {
             let (workspaces, draw, until) = (workspaces.clone(), draw.clone(), until.clone());
             let rng = Rng::new(seeds.next());
             tasks.spawn_local(async move {
                 match way {
-                    Way::Single => charge_share(port, workspaces, draw, until, rng).await,
-                    Way::Batch => batch_share(port, workspaces, draw, until, rng).await,
-                    Way::Nothing => nothing_share(port, until).await,
+                    Way::Single => charge_share(connection, workspaces, draw, until, rng).await,
+                    Way::Batch => batch_share(connection, workspaces, draw, until, rng).await,
+                    Way::Nothing => nothing_share(connection, until).await,
                 }
             })
         })
@@ -193,13 +207,12 @@ pub(crate) async fn charge_all(
 }
 
 async fn charge_share(
-    port: u16,
+    mut connection: Connection,
     workspaces: Rc<[String]>,
     draw: Rc<Draw>,
     until: Rc<Until>,
     mut rng: Rng,
 ) -> Result<Share> {
-    let mut connection = Connection::open(port).await?;
     let mut share = Share::default();
     let mut begun = Instant::now();
     while until.next(1) > 0 {
@@ -214,8 +227,7 @@ async fn charge_share(
     Ok(share)
 }
 
-async fn nothing_share(port: u16, until: Rc<Until>) -> Result<Share> {
-    let mut connection = Connection::open(port).await?;
+async fn nothing_share(mut connection: Connection, until: Rc<Until>) -> Result<Share> {
     let mut share = Share::default();
     let mut begun = Instant::now();
     while until.next(1) > 0 {
@@ -234,13 +246,12 @@ async fn nothing_share(port: u16, until: Rc<Until>) -> Result<Share> {
 }
 
 async fn batch_share(
-    port: u16,
+    mut connection: Connection,
     workspaces: Rc<[String]>,
     draw: Rc<Draw>,
     until: Rc<Until>,
     mut rng: Rng,
 ) -> Result<Share> {
-    let mut connection = Connection::open(port).await?;
     let mut share = Share::default();
     let mut begun = Instant::now();
     loop {
@@ -329,12 +340,15 @@ mod tests {
             .await?;
             let (known, draw) = (Rc::from(["ws_a".to_owned()]), Rc::new(Draw::uniform(1)));
             let until = Rc::new(Until::after(Duration::from_millis(200)));
-            let share = charge_share(port, known, draw.clone(), until, Rng::new(1)).await?;
+            let share =
+                charge_share(Connection::open(port).await?, known, draw.clone(), until, Rng::new(1)).await?;
             println!("{} charges in 200 ms", share.charged.len());
             assert!(share.charged.len() > 10);
             let unknown = Rc::from(["ws_b".to_owned()]);
             let until = Rc::new(Until::charges(1));
-            assert!(charge_share(port, unknown, draw, until, Rng::new(1)).await.is_err());
+            assert!(
+                charge_share(Connection::open(port).await?, unknown, draw, until, Rng::new(1)).await.is_err()
+            );
             Ok(())
         })
     }

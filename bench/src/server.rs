@@ -27,6 +27,7 @@ pub(crate) struct Site {
 pub(crate) struct Server {
     child: Child,
     pub(crate) port: u16,
+    socket: PathBuf,
 }
 
 impl Site {
@@ -56,9 +57,11 @@ impl Site {
     pub(crate) fn spawn(&self) -> Result<Server> {
         fs::create_dir_all(&self.data)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let socket = self.data.with_extension(format!("{port}.sock"));
         let log = self.log()?;
         let mut command = Command::new(&self.scrip);
         command.arg("serve").args(self.place()).args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.arg("--socket").arg(&socket);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
@@ -68,7 +71,7 @@ impl Site {
         command.env("SCRIP_OPERATOR_KEY", OPERATOR_KEY).current_dir(self.data.parent().unwrap_or(&self.data));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.scrip.display()))?;
-        Ok(Server { child, port })
+        Ok(Server { child, port, socket })
     }
 
     /// Proves every invariant on the data directory; an error unless the audit finished clean.
@@ -146,6 +149,10 @@ impl Server {
 
     pub(crate) async fn connect(&self) -> Result<Connection> {
         Ok(Connection::open(self.port).await?)
+    }
+
+    pub(crate) async fn connect_socket(&self) -> Result<Connection> {
+        Ok(Connection::open_socket(&self.socket).await?)
     }
 
     async fn is_ready(&self) -> bool {

@@ -42,6 +42,9 @@ enum Command {
         database: DatabaseArguments,
         #[arg(long, default_value = "127.0.0.1:8080")]
         listen: String,
+        /// A Unix socket to listen on besides, for programs on the same machine: half the work of a connection over TCP.
+        #[arg(long)]
+        socket: Option<PathBuf>,
         /// system, manual, or manual=2027-01-31T10:00:00Z
         #[arg(long, default_value = "system")]
         clock: String,
@@ -133,9 +136,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Demo { auto, listen } => runtime()?.block_on(demo::run(auto, &listen)),
-        Command::Serve { config, data, database, listen, clock } => {
+        Command::Serve { config, data, database, listen, socket, clock } => {
             let config = Config::load(config.as_deref())?;
-            runtime()?.block_on(serve(config, &database.or(data), listen, &clock))
+            runtime()?.block_on(serve(config, &database.or(data), (&listen, socket.as_deref()), &clock))
         }
         Command::Audit { data, database, anchor } => {
             let database = DatabaseArguments { database, partitions: None, distributed: false };
@@ -173,11 +176,19 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("cannot start: {error}"))
 }
 
-async fn serve(config: Config, place: &Place, listen: String, clock: &str) -> Result<ExitCode, String> {
+async fn serve(
+    config: Config,
+    place: &Place,
+    (listen, socket): (&str, Option<&Path>),
+    clock: &str,
+) -> Result<ExitCode, String> {
     let manual = parse_clock(clock)?;
     // Every open page is a connection, and each is an open file.
     rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("the limit of open files: {error}"))?;
-    let (listener, address) = server::bind(&listen).await?;
+    let (mut doors, address) = server::bind(listen).await?;
+    if let Some(socket) = socket {
+        doors.add_socket(socket).await?;
+    }
     let public_url = format!("http://{address}");
     let given = config::operator_key();
     let operator_key =
@@ -190,7 +201,7 @@ async fn serve(config: Config, place: &Place, listen: String, clock: &str) -> Re
     let expires_at = app.clock.now().plus_seconds(LINK_SECONDS).0;
     let link = Link { workspace: None, role: LinkRole::Operator, email: None, return_url: None, expires_at };
     eprintln!("listening on http://{address}\nsign in within 15 minutes: {}", app.portal_link(&link));
-    server::serve(app, listener, server::terminated()).await.map(|()| ExitCode::SUCCESS)
+    server::serve(app, doors, server::terminated()).await.map(|()| ExitCode::SUCCESS)
 }
 
 /// `None` is the system's clock.

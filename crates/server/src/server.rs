@@ -2,8 +2,11 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +23,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tower_service::Service;
 
 use crate::api::extract::MAX_BODY;
@@ -88,42 +92,98 @@ fn count(app: &App, status: StatusCode) {
     }
 }
 
-/// Answers connections until `stop` ends, then lets each finish what it has begun.
-async fn answer_all(app: App, mut listener: TcpListener, stop: impl Future<Output = ()>) {
-    let (router, connections) = (router(&app), GracefulShutdown::new());
-    let http = http1::Builder::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let (stream, address) = tokio::select! {
-            connection = Listener::accept(&mut listener) => connection,
-            () = &mut stop => break,
-        };
-        // An answer is written at once and whole: waiting for more only delays it.
-        let _ = stream.set_nodelay(true);
-        let (app, router, peer) = (app.clone(), router.clone(), Peer(address.ip()));
-        let service = service_fn(move |request| answer(app.clone(), router.clone(), peer, request));
-        tokio::spawn(connections.watch(http.serve_connection(TokioIo::new(stream), service)));
-    }
-    drop(listener);
-    connections.shutdown().await;
+/// Where connections come in: an address, and for programs on the same machine a socket in the file system, if one is named.
+pub struct Doors {
+    address: TcpListener,
+    socket: Option<(UnixListener, PathBuf)>,
 }
 
 /// Binds an address.
 ///
 /// # Errors
 /// One line for the operator.
-pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), String> {
-    let listener =
-        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let bound = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    Ok((listener, bound))
+pub async fn bind(address: &str) -> Result<(Doors, SocketAddr), String> {
+    let cannot = |error| format!("cannot listen on {address}: {error}");
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let bound = listener.local_addr().map_err(cannot)?;
+    Ok((Doors { address: listener, socket: None }, bound))
+}
+
+impl Doors {
+    /// Binds a socket besides, in the place of one that a server has left behind.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub async fn add_socket(&mut self, path: &Path) -> Result<(), String> {
+        let is_socket = path.symlink_metadata().is_ok_and(|known| known.file_type().is_socket());
+        let left = |error: std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
+        if is_socket && UnixStream::connect(path).await.is_err_and(left) {
+            let _ = std::fs::remove_file(path);
+        }
+        let listener = UnixListener::bind(path)
+            .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
+        self.socket = Some((listener, path.to_owned()));
+        Ok(())
+    }
+}
+
+async fn knock(socket: &mut Option<(UnixListener, PathBuf)>) -> UnixStream {
+    match socket {
+        Some((listener, _)) => Listener::accept(listener).await.0,
+        None => std::future::pending().await,
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.socket {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// What answers each connection.
+struct Answering {
+    app: App,
+    router: Router,
+    http: http1::Builder,
+    connections: GracefulShutdown,
+}
+
+impl Answering {
+    fn take<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, from: IpAddr) {
+        let (app, router) = (self.app.clone(), self.router.clone());
+        let service = service_fn(move |request| answer(app.clone(), router.clone(), Peer(from), request));
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(self.connections.watch(connection));
+    }
+}
+
+/// Answers connections until `stop` ends, then lets each finish what it has begun.
+async fn answer_all(app: App, mut doors: Doors, stop: impl Future<Output = ()>) {
+    let (router, connections) = (router(&app), GracefulShutdown::new());
+    let answering = Answering { app, router, http: http1::Builder::new(), connections };
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            (stream, from) = Listener::accept(&mut doors.address) => {
+                // An answer is written at once and whole: waiting for more only delays it.
+                let _ = stream.set_nodelay(true);
+                answering.take(stream, from.ip());
+            }
+            stream = knock(&mut doors.socket) => answering.take(stream, Ipv4Addr::LOCALHOST.into()),
+            () = &mut stop => break,
+        }
+    }
+    drop(doors);
+    answering.connections.shutdown().await;
 }
 
 /// Serves until `stop` ends, then finishes what is under way. An error when the database failed, or payments would go to another
 /// account than before.
 pub async fn serve(
     app: App,
-    listener: TcpListener,
+    doors: Doors,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
     reconcile::know_account(&app).await?;
@@ -152,7 +212,7 @@ pub async fn serve(
         end.await;
         let _ = ended.send(());
     };
-    let serving = tokio::spawn(answer_all(app, listener, graceful));
+    let serving = tokio::spawn(answer_all(app, doors, graceful));
     let _ = at_end.await;
     // Streams would hold the server open for ever: they get the grace period and no more.
     let _ = tokio::time::timeout(GRACE, serving).await;

@@ -62,12 +62,12 @@ impl Server {
 
     /// The same under another clock; `None`: the system's.
     pub async fn under(directory: Directory, config: Config, manual: Option<billing::Time>) -> Server {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("a bound address"));
+        let (doors, address) = server::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{address}");
         let (operator_key, public_url) = (OPERATOR.to_owned(), url.clone());
         let start = Start { config, place: &directory.place(), manual, operator_key, public_url };
         let app = App::start(start).await.expect("a new database");
-        tokio::spawn(server::serve(app.clone(), listener, std::future::pending()));
+        tokio::spawn(server::serve(app.clone(), doors, std::future::pending()));
         Server { app, url, client: Client::new(), directory }
     }
 

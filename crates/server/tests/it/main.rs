@@ -32,6 +32,7 @@ mod review;
 mod runner;
 mod sample;
 mod sign_on;
+mod socket;
 mod spread;
 mod start;
 mod store;
