@@ -34,6 +34,11 @@ export async function playDemo(browser, binary) {
   check("demo: out on Billing too", (await chip(buying.page)).state === "out");
   check("demo: buying says what resumes", /Resumes 2 campaigns\./.test(await buying.page.locator("#buy").innerText()));
   const before = (await chip(buying.page)).available;
+  const campaign = await tab(context);
+  await campaign.page.goto(origin + (await watching.page.locator("tbody a").first().getAttribute("href")));
+  await campaign.page.evaluate(() => { window.untouched = true; });
+  const used = { list: watching.page.locator("tbody td:last-child").first(), page: campaign.page.locator("#progress .figures dd").last() };
+  const at = { list: await used.list.innerText(), page: await used.page.innerText() };
   await buy(buying.page, "pack_5000");
 
   await watching.page.locator('#chip:not([data-state="out"])').waitFor({ state: "attached" });
@@ -42,11 +47,6 @@ export async function playDemo(browser, binary) {
   check("demo: without loading it again", await watching.page.evaluate(() => window.untouched === true));
   const first = (await chip(watching.page)).available;
   check("demo: the credits came once", first > before && first <= before + 5_000, `${before}, then ${first}`);
-  const campaign = await tab(context);
-  await campaign.page.goto(origin + (await watching.page.locator("tbody a").first().getAttribute("href")));
-  await campaign.page.evaluate(() => { window.untouched = true; });
-  const used = { list: watching.page.locator("tbody td:last-child").first(), page: campaign.page.locator("#progress .figures dd").last() };
-  const at = { list: await used.list.innerText(), page: await used.page.innerText() };
   const until = Date.now() + 10_000;
   while ((await chip(watching.page)).available >= first && Date.now() < until) await watching.page.waitForTimeout(100);
   check("demo: the campaigns go on", (await chip(watching.page)).available < first);
