@@ -157,6 +157,10 @@ pub trait Work: Send {
 
 /// The one writer of a partition in this process: its connection, its accounts, and whom it tells.
 pub struct Writer {
+    /// What it is asked to do.
+    pub requests: mpsc::Receiver<Request>,
+    /// Whether the batch that is decided next may still grow.
+    pub grows: bool,
     /// The connection.
     pub connection: Connection,
     /// The partition.
@@ -209,26 +213,30 @@ impl Writer {
     }
 
     /// Serves the queue until every sender is gone or the disk fails.
-    pub fn run(mut self, mut requests: mpsc::Receiver<Request>, dead: &tokio::sync::watch::Sender<bool>) {
+    pub fn run(mut self, dead: &tokio::sync::watch::Sender<bool>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut works = true;
         let mut before = 0;
         // Half of those who are around: while their commit is on its way to the disk, the others are listened to.
         let most = |before: usize, waiting: usize| before.midpoint(waiting).clamp(FEW, BATCH);
-        while works && requests.blocking_recv_many(&mut batch, most(before, requests.len())) > 0 {
-            before = batch.len();
+        while works {
+            let most = most(before, self.requests.len());
+            if self.requests.blocking_recv_many(&mut batch, most) == 0 {
+                break;
+            }
+            (before, self.grows) = (batch.len(), true);
             works = self.redo() && self.commit_all(std::mem::take(&mut batch), TRIES);
         }
         let _ = self.connection.writing().map(|writing| writing.end());
         if works && self.redo() {
             // What stays behind is in the journal: writing it now only makes the next start quicker.
-            let _ = self.commit(&mut [Request::catch_up()]);
+            let _ = self.commit(&mut vec![Request::catch_up()]);
             let _ = self.keeper.take().map(JoinHandle::join);
         }
         let _ = dead.send(true);
         // Whoever was just handing in a request would wait for ever: it would lie in a queue that nobody empties.
-        requests.close();
-        while let Some(request) = requests.blocking_recv() {
+        self.requests.close();
+        while let Some(request) = self.requests.blocking_recv() {
             fail(request, if works { STOPPING } else { DISK_FAILED });
         }
     }
@@ -282,7 +290,7 @@ impl Writer {
         !matches!(error, Error::Broken(_))
     }
 
-    fn commit(&mut self, requests: &mut [Request]) -> Result<Outcome, Error> {
+    fn commit(&mut self, requests: &mut Vec<Request>) -> Result<Outcome, Error> {
         let decided = self.decide(requests);
         let committed = match &decided {
             Ok(_) => self.connection.commit(),
@@ -303,10 +311,18 @@ impl Writer {
     }
 
     /// Does everything but the commit. The accounts come back with what was decided, and are lost with an error.
-    fn decide(&mut self, requests: &mut [Request]) -> Result<((Answers, Workspaces), Accounts), Error> {
+    fn decide(&mut self, requests: &mut Vec<Request>) -> Result<((Answers, Workspaces), Accounts), Error> {
         let last = self.accounts.as_ref().map_or(NO_NEWS, |accounts| accounts.end().0);
         let (tx, news) = self.connection.begin(self.partition, last, &self.clock)?;
         let now = self.clock.now();
+        // Another node had the lane: whoever came while it was waited for need not wait for the next turn.
+        if std::mem::take(&mut self.grows) && news.len() > 1 {
+            while requests.len() < BATCH
+                && let Ok(request) = self.requests.try_recv()
+            {
+                requests.push(request);
+            }
+        }
         let mut accounts = None;
         if let Some(mut known) = self.accounts.take()
             && (!tx.is_shared() || known.follow(&tx, news, now)?)

@@ -130,12 +130,24 @@ impl Starting {
                 (connection, _) => connection,
             };
             let (lock, keeper) = (self.lock.take(), self.ended.take());
-            let mut writer =
-                Writer { lock, keeper, connection, partition, accounts: None, clock, changes, tell, state };
+            let (accounts, grows) = (None, false);
+            let mut writer = Writer {
+                requests,
+                grows,
+                lock,
+                keeper,
+                connection,
+                partition,
+                accounts,
+                clock,
+                changes,
+                tell,
+                state,
+            };
             writer.recover()?;
             std::thread::Builder::new()
                 .name("committer".to_owned())
-                .spawn(move || writer.run(requests, &dead))
+                .spawn(move || writer.run(&dead))
                 .map_err(|error| Error::Unavailable(format!("cannot start the writer: {error}")))?;
             reachable.push(lane);
         }
