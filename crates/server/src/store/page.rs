@@ -265,6 +265,11 @@ fn read(row: &Row<'_>) -> Result<Page, Error> {
 }
 
 impl Page {
+    /// Whether an entry of it may have this label: its bytes are somewhere in the notes.
+    pub fn may_name(&self, label: &str) -> bool {
+        memchr::memmem::find(&self.notes, label.as_bytes()).is_some()
+    }
+
     /// Its entries.
     pub fn run(&self) -> Run<'_> {
         Run { entries: &self.entries, notes: &self.notes }

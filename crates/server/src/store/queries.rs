@@ -13,7 +13,7 @@ use super::codec;
 use super::db::{Row, Tx};
 use super::entry::{self, Recorded, Usage};
 use super::ledger;
-use super::page::{self, Walk};
+use super::page::{self, Page, Walk};
 use super::subscriptions::{Standing, Terms};
 use super::{Error, Store};
 use crate::values;
@@ -66,6 +66,12 @@ impl EntryFilter {
         let of_operations = [EntryKind::Charge, EntryKind::Refund].map(codec::kind_code);
         let others = !self.kinds.is_empty() && !self.kinds.iter().any(|kind| of_operations.contains(kind));
         if others { vec![entry::OTHERS.to_owned()] } else { Vec::new() }
+    }
+
+    /// Whether a page may have such entries, as far as that is seen without reading them.
+    fn may_be_in(&self, page: &Page) -> bool {
+        let labels = [&self.campaign, &self.member, &self.channel, &self.lead];
+        labels.into_iter().flatten().all(|label| page.may_name(label))
     }
 
     fn fits(&self, Recorded { entry, .. }: &Recorded) -> bool {
@@ -209,6 +215,9 @@ impl Store {
             let operations = filter.listed_under();
             let mut found = Vec::new();
             Walk { workspace, cursor, ascending, span, operations }.pages(tx, |page| {
+                if !filter.may_be_in(page) {
+                    return Ok(true);
+                }
                 let mut fitting = Vec::new();
                 for recorded in page.run().entries() {
                     fitting.extend(Some(recorded?).filter(|recorded| filter.fits(recorded)));
