@@ -314,15 +314,16 @@ impl Writer {
     fn decide(&mut self, requests: &mut Vec<Request>) -> Result<((Answers, Workspaces), Accounts), Error> {
         let last = self.accounts.as_ref().map_or(NO_NEWS, |accounts| accounts.end().0);
         let (tx, news) = self.connection.begin(self.partition, last, &self.clock)?;
-        let now = self.clock.now();
-        // Another node had the lane: whoever came while it was waited for need not wait for the next turn.
-        if std::mem::take(&mut self.grows) && news.len() > 1 {
+        // Another node had the lane: whoever came while it was waited for need not wait for the next turn. But for a manual clock,
+        // which stands where it was read before they came.
+        if std::mem::take(&mut self.grows) && news.len() > 1 && !self.clock.is_manual() {
             while requests.len() < BATCH
                 && let Ok(request) = self.requests.try_recv()
             {
                 requests.push(request);
             }
         }
+        let now = self.clock.now();
         let mut accounts = None;
         if let Some(mut known) = self.accounts.take()
             && (!tx.is_shared() || known.follow(&tx, news, now)?)
