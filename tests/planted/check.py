@@ -36,7 +36,7 @@ BUGS = [
     ("a settle takes all that was held", HOLDS,
      "split(&hold.parts, amount)", "split(&hold.parts, hold.price.amount())", [RULES, STORE]),
     ("the epoch of a hold is ignored", HOLDS,
-     "if hold.epoch != epoch =>", "if hold.epoch != epoch && false =>", [RULES, STORE]),
+     "if hold.epoch != epoch =>", "if hold.epoch != epoch && false =>", [RULES, suite("http")]),
     ("a hold settles late for ever", HOLDS,
      "if !may_settle_late(hold, now) =>", "if !may_settle_late(hold, now) && false =>", [RULES, STORE]),
     ("what never expires is used first", "crates/billing/src/burn_down.rs",
@@ -93,7 +93,8 @@ def copy_sources():
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, COPY / name)
+            # With the time of now, so that nothing is taken for built that was built with a bug.
+            shutil.copy(ROOT / name, COPY / name)
 
 
 def main():
