@@ -42,7 +42,7 @@ enum Command {
         database: DatabaseArguments,
         #[arg(long, default_value = "127.0.0.1:8080")]
         listen: String,
-        /// A Unix socket to listen on besides, for programs on the same machine: half the work of a connection over TCP.
+        /// A Unix socket to listen on besides, for programs on the same machine: it costs less than TCP.
         #[arg(long)]
         socket: Option<PathBuf>,
         /// system, manual, or manual=2027-01-31T10:00:00Z

@@ -17,9 +17,8 @@ use crate::app::App;
 use crate::store::entry::Recorded;
 
 /// Whose reserved credits are asked for: of a campaign, a person, or, when both are empty, of all.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 pub struct Whose {
     pub campaign: String,
     pub member: String,
