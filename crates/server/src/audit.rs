@@ -233,7 +233,7 @@ fn in_partition(
             Some(anchor) => anchor.head_of((partition, id), findings)?,
             None => None,
         };
-        let mut journal = journal.take(id);
+        let mut journal = journal.take(id)?;
         let mut book = ledger::read(&mut tables, id, (&mut journal, &mut head), findings)?;
         money::account(&mut tables, &book, findings)?;
         let (mut seq, mut hash) = (book.seq, book.hash.clone());

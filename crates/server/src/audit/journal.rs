@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use super::book::Book;
 use super::bytes::Rest;
 use super::pages::{Entry, Note, chained};
-use super::reader::{Read, Reader};
+use super::reader::{Read, Reader, Statement};
 use super::{Findings, JOURNAL, KEYS, NOTE, PLACE, WORKSPACE};
 
 /// What an entry has beside it, each a bit.
 const NOTED: u8 = 1;
 const KEYED: u8 = 2;
+/// How many bytes the length of an entry takes in memory.
+const LENGTH: usize = 8;
 
 /// One entry in the journal.
 struct Journaled<'j> {
@@ -20,18 +22,26 @@ struct Journaled<'j> {
     key: Option<(Vec<u8>, [u8; 16])>,
 }
 
-/// What of the journal belongs to each workspace, in order and as it lies there, and the rows that cannot be read.
-#[derive(Default)]
-pub struct Journal {
+/// How many bytes of entries are in memory at a time, unless one workspace has more. The journal is read again for the next ones.
+const MOST: usize = 32 << 20;
+
+/// The journal of a partition. Of what it has, that of some workspaces after one another is in memory, in order and as it lies there.
+pub struct Journal<'a> {
+    statement: Statement<'a>,
+    /// How many bytes there are of each workspace that was not asked for yet.
+    sizes: BTreeMap<i64, usize>,
+    /// Of the workspaces until this one what is needed is in memory.
+    until: i64,
     entries: HashMap<i64, Vec<u8>>,
     unreadable: Vec<i64>,
 }
 
 /// Reads all of a partition's. What is older is only in its tables.
-pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal> {
+pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal<'_>> {
     let sql = "select id, body from journal where partition = {partition} order by id";
     let mut statement = reader.prepare(sql, partition)?;
-    let (mut rows, mut journal, mut last) = (statement.rows(&[])?, Journal::default(), None);
+    let (mut sizes, mut unreadable, mut last) = (BTreeMap::new(), Vec::new(), None);
+    let mut rows = statement.rows(&[])?;
     while let Some(row) = rows.next()? {
         let (id, body) = (row.get(0)?, row.bytes(1)?);
         let entries = parse(&body);
@@ -40,23 +50,53 @@ pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal> {
         match entries.filter(follows) {
             Some(entries) => {
                 for (workspace, entry) in entries {
-                    let own = journal.entries.entry(workspace).or_default();
+                    *sizes.entry(workspace).or_default() += LENGTH + entry.len();
+                }
+            }
+            None => unreadable.push(id),
+        }
+        last = Some(id);
+    }
+    drop(rows);
+    Ok(Journal { statement, sizes, until: i64::MIN, entries: HashMap::new(), unreadable })
+}
+
+impl Journal<'_> {
+    /// The entries of a workspace, which are not asked for again. Workspaces are asked for in order.
+    pub fn take(&mut self, workspace: i64) -> Read<Ahead> {
+        if workspace > self.until && self.sizes.contains_key(&workspace) {
+            self.fetch(workspace)?;
+        }
+        self.sizes.remove(&workspace);
+        let bytes = self.entries.remove(&workspace).unwrap_or_default();
+        Ok(Ahead { bytes, at: 0, keys: BTreeMap::new() })
+    }
+
+    /// Reads those of a workspace and of as many after it as there is room for.
+    fn fetch(&mut self, first: i64) -> Read<()> {
+        self.entries.clear();
+        let mut room = MOST;
+        for (workspace, size) in self.sizes.range(first..) {
+            if *size > room && *workspace > first {
+                break;
+            }
+            room = room.saturating_sub(*size);
+            self.entries.insert(*workspace, Vec::with_capacity(*size));
+            self.until = *workspace;
+        }
+        let mut rows = self.statement.rows(&[])?;
+        while let Some(row) = rows.next()? {
+            if self.unreadable.binary_search(&row.get(0)?).is_ok() {
+                continue;
+            }
+            for (workspace, entry) in parse(&row.bytes(1)?).into_iter().flatten() {
+                if let Some(own) = self.entries.get_mut(&workspace) {
                     own.extend((entry.len() as u64).to_be_bytes());
                     own.extend(entry);
                 }
             }
-            None => journal.unreadable.push(id),
         }
-        last = Some(id);
-    }
-    Ok(journal)
-}
-
-impl Journal {
-    /// The entries of a workspace, which are not asked for again.
-    pub fn take(&mut self, workspace: i64) -> Ahead {
-        let bytes = self.entries.remove(&workspace).unwrap_or_default();
-        Ahead { bytes, at: 0, keys: BTreeMap::new() }
+        Ok(())
     }
 
     /// Reports the rows that cannot be read or do not follow, and the entries of workspaces that do not exist here.
@@ -65,7 +105,7 @@ impl Journal {
         for id in &self.unreadable {
             findings.broken(JOURNAL, format!("row {id} of the journal cannot be read or follows no other"));
         }
-        for workspace in self.entries.keys() {
+        for workspace in self.sizes.keys() {
             findings.workspace = *workspace;
             findings.check(workspace.rem_euclid(partitions) == partition, PLACE, || {
                 format!("the journal of partition {partition} of {partitions} has entries of it")
@@ -177,7 +217,7 @@ fn next(bytes: &[u8], at: usize) -> Option<(Journaled<'_>, usize)> {
     let mut rest = Rest(&bytes[at..]);
     let length = usize::try_from(u64::from_be_bytes(rest.array()?)).ok()?;
     let row = Journaled::parse(rest.take(length)?)?;
-    Some((row, at + 8 + length))
+    Some((row, at + LENGTH + length))
 }
 
 /// Its note, and its key, which is kept.

@@ -6,6 +6,8 @@
 //!
 //! Invariant: the key of an entry is in the journal until its whole segment, filter included, is committed.
 
+mod filter;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use super::canonical::{Bytes, put_blob, put_int};
 use super::committer::{Key, KeyKind};
 use super::db::{Tx, Value};
 use crate::values;
+use filter::{Filter, Filters, Probes};
 
 /// How many keys make a segment.
 pub const SEGMENT: usize = 131_072;
@@ -27,10 +30,6 @@ const MOST_WAIT: i64 = 4 * SEGMENT as i64;
 const WRITTEN_PER_KEY: usize = 2;
 /// How many keys are in a row of a segment.
 pub const TOGETHER: usize = 128;
-/// Bits of a filter for each key: one key in about 1,000 is looked up in a segment in vain.
-const BITS: usize = 16;
-/// Bytes of a filter's block. All bits of a key are in one block, so that asking a filter costs one look into memory.
-const BLOCK: usize = 64;
 /// The segment of keys that work of the store's own modules writes directly; they are few, and made no entry.
 const DIRECT: i64 = 0;
 
@@ -60,8 +59,7 @@ pub struct Keys {
     /// What is left to write of the segment that is being written, and in which order, the last one first.
     sealing: Known,
     order: Vec<Order>,
-    /// The filters of the segments 1, 2, 3, …; the last one may be of the segment that is being written.
-    filters: Vec<Filter>,
+    filters: Filters,
     is_sealing: bool,
     /// The journal has all keys of `young` after this row, and those of the segment being written after `sealing_after`.
     young_after: i64,
@@ -74,7 +72,9 @@ impl Keys {
     /// Reads the filters. The newest keys come from the journal, which begins after `after`.
     pub fn load(tx: &Tx<'_>, partition: i64, after: i64, enough: usize) -> Result<Keys, Error> {
         let filters = "select filter from request_segment where partition = ?1 order by segment";
-        let filters = tx.query(filters, values![partition], |row| Ok(Filter(row.blob(0)?)))?;
+        let stored = tx.query(filters, values![partition], |row| Ok(Filter(row.blob(0)?)))?;
+        let mut filters = Filters::default();
+        stored.into_iter().for_each(|filter| filters.push(filter));
         let (young, sealing, order) = (Known::default(), Known::default(), Vec::new());
         let (is_sealing, young_after, sealing_after) = (false, after, after);
         Ok(Keys { partition, young, sealing, order, filters, is_sealing, young_after, sealing_after, enough })
@@ -100,10 +100,8 @@ impl Keys {
         if let Some((_, made)) = in_memory.filter(|known| known.0 == name) {
             return Ok(Some(*made));
         }
-        for (filter, segment) in self.filters.iter().zip(1..) {
-            if filter.may_have(&probes)
-                && let Some(made) = find_in(tx, self.partition, segment, order, &name)?
-            {
+        for segment in self.filters.may_have(&probes) {
+            if let Some(made) = find_in(tx, self.partition, segment, order, &name)? {
                 return Ok(Some(made));
             }
         }
@@ -120,23 +118,24 @@ impl Keys {
         // The journal must not grow for the sake of a few keys.
         let enough = self.young.len() >= self.enough || id - self.young_after > MOST_WAIT;
         if !self.is_sealing && enough && !self.young.is_empty() {
-            sealed.begun = self.filters.len() as i64 + 1;
+            sealed.begun = self.filters.count() + 1;
             self.begin(id);
         }
         if !self.is_sealing {
             return Ok(sealed);
         }
-        let (partition, segment) = (self.partition, self.filters.len() as i64);
+        let (partition, segment) = (self.partition, self.filters.count());
         let part = self.take((added * WRITTEN_PER_KEY).max(16));
         sealed.keys = part.len() as i64;
         let rows = part.chunks(TOGETHER).map(|keys| row_of(partition, segment, keys));
         tx.insert_all(INSERT, rows)?;
         if self.sealing.is_empty() {
-            let filter = self.filters.last().expect("pushed when the segment was begun");
+            let filter = self.filters.last().expect("made when the segment was begun");
             tx.send(
                 "insert into request_segment (partition, segment, filter) values (?1, ?2, ?3)",
                 values![partition, segment, &filter.0],
             )?;
+            self.filters.finish();
             (self.is_sealing, sealed.finished) = (false, true);
         }
         Ok(sealed)
@@ -147,7 +146,7 @@ impl Keys {
         if self.young.is_empty() {
             self.young_after = last;
         }
-        if sealed.begun > self.filters.len() as i64 {
+        if sealed.begun > self.filters.count() {
             self.begin(id);
         } else if sealed.begun > 0 {
             // That segment was finished before this node looked.
@@ -156,12 +155,15 @@ impl Keys {
         }
         if self.is_sealing {
             self.take(usize::try_from(sealed.keys).unwrap_or(0));
-            self.is_sealing = !sealed.finished;
+            if sealed.finished {
+                self.filters.finish();
+                self.is_sealing = false;
+            }
         }
     }
 
     fn begin(&mut self, id: i64) {
-        self.filters.push(Filter::new(self.young.len()));
+        self.filters.begin(self.young.len());
         self.sealing = std::mem::take(&mut self.young);
         self.order = self.sealing.keys().copied().collect();
         self.order.sort_unstable_by(|a, b| b.cmp(a));
@@ -172,7 +174,7 @@ impl Keys {
     fn take(&mut self, count: usize) -> Vec<(KeyName, Made)> {
         let next = || self.order.pop().and_then(|order| self.sealing.remove(&order));
         let part: Vec<_> = std::iter::from_fn(next).take(count).collect();
-        if let Some(filter) = self.filters.last_mut() {
+        if let Some(filter) = self.filters.last() {
             part.iter().for_each(|(name, _)| filter.add(&digest(name).1));
         }
         part
@@ -272,35 +274,6 @@ pub fn remove_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<(),
     Ok(())
 }
 
-/// A Bloom filter in blocks.
-struct Filter(Vec<u8>);
-
-/// Where a key's bits are: a number that says the block, and eight numbers of a bit in it.
-struct Probes(u64, [u16; 8]);
-
-impl Filter {
-    fn new(keys: usize) -> Filter {
-        Filter(vec![0; (keys * BITS / 8).next_multiple_of(BLOCK)])
-    }
-
-    fn add(&mut self, probes: &Probes) {
-        let start = self.block(probes);
-        probes.1.iter().for_each(|bit| self.0[start + usize::from(bit / 8)] |= 1 << (bit % 8));
-    }
-
-    fn may_have(&self, probes: &Probes) -> bool {
-        let start = self.block(probes);
-        let block = self.0.get(start..start + BLOCK);
-        block
-            .is_some_and(|block| probes.1.iter().all(|bit| block[usize::from(bit / 8)] & 1 << (bit % 8) != 0))
-    }
-
-    fn block(&self, probes: &Probes) -> usize {
-        let blocks = (self.0.len() / BLOCK).max(1) as u64;
-        (probes.0 % blocks) as usize * BLOCK
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::db::in_memory;
@@ -345,15 +318,15 @@ mod tests {
             assert_eq!(found(&again, &tx, 0..next + 50), (0..next).collect::<Vec<_>>());
             assert_eq!((&again.young, &again.sealing), (&keys.young, &keys.sealing), "batch {batch}");
             assert_eq!(
-                (again.unneeded(), again.filters.len()),
-                (dropped, keys.filters.len()),
+                (again.unneeded(), again.filters.count()),
+                (dropped, keys.filters.count()),
                 "batch {batch}"
             );
             if batch % 3 == 0 {
                 keys = again;
             }
         }
-        assert!(keys.filters.len() >= 8, "{} segments", keys.filters.len());
+        assert!(keys.filters.count() >= 8, "{} segments", keys.filters.count());
         assert_eq!(keys.find(&tx, 8, KeyKind::Hold, &key(3).key).expect("a look-up"), None);
         assert_eq!(keys.find(&tx, 7, KeyKind::Charge, &key(3).key).expect("a look-up"), None);
     }

@@ -180,3 +180,26 @@ async fn a_doubt_said_again_changes_nothing() {
     assert_eq!(progress.outcome(0, StepOutcome::InDoubt), 1);
     world.comes_to(0, 2).await;
 }
+
+#[tokio::test]
+async fn a_claim_that_lapsed_ends_nothing_of_the_one_after_it() {
+    let mut world = AtWork::new().await;
+    let (lapsed, old) = (world.claim.clone(), world.hold().await);
+    world.pass(400).await;
+    world.claim = world.store.claim(10).await.expect("claims").remove(0);
+    let hold = world.hold().await;
+    assert!(!world.store.dispatch_piece(&lapsed, old).await.expect("an answer"));
+    assert!(matches!(world.store.hold_piece(&lapsed, sample::piece(&lapsed)).await, Ok(Held::No)));
+    for ending in [Ending::Later("busy".into(), 0), Ending::Unavailable("no".into()), Ending::Sent] {
+        for with in [None, Some(old), Some(hold)] {
+            let ended = world.store.finish_piece(&lapsed, with, ending.clone()).await;
+            assert!(!ended.expect("an answer"), "{ending:?} with {with:?}");
+        }
+    }
+    world.store.pass_piece(&lapsed, Next::Finish(Finish::Replied)).await.expect("an answer");
+    assert!(world.store.dispatch_piece(&world.claim, hold).await.expect("an answer"));
+    assert!(world.store.finish_piece(&world.claim, Some(hold), Ending::Sent).await.expect("an answer"));
+    let progress = world.store.progress(world.workspace, world.job).await.expect("progress");
+    assert_eq!(progress.outcome(0, StepOutcome::Sent), 1);
+    world.comes_to(2, 0).await;
+}

@@ -150,7 +150,7 @@ impl<'d> Forge<'d> {
         self.blobs("id n, body b", &from).iter().for_each(|(_, body)| keys_of(body, &mut keys));
         keys.sort_by_key(|key| order(&key.0));
         assert!(keys.len() > 10, "there are keys");
-        let mut filter = vec![0; (keys.len() * 2).next_multiple_of(64)];
+        let mut filter = vec![0; 64 << (keys.len() * 2 / 64).max(1).ilog2()];
         keys.iter().for_each(|(name, ..)| add(&mut filter, name));
         change(&mut keys);
         self.run("delete from journal where partition = {at}");

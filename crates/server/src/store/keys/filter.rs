@@ -1,0 +1,117 @@
+//! Bloom filters: which segments cannot have a key.
+//!
+//! Owns their stored form, and how those of finished segments lie in memory: bit by bit beside one another, so that one look into memory
+//! answers for sixty-four segments.
+
+/// Bits of a filter for each key: one key in about 1,000 is looked up in a segment in vain.
+const BITS: usize = 16;
+/// Bytes of a filter's block. All bits of a key are in one block.
+const BLOCK: usize = 64;
+
+/// Where a key's bits are: a number that says the block, and eight numbers of a bit in it.
+pub struct Probes(pub u64, pub [u16; 8]);
+
+impl Probes {
+    fn block(&self, blocks: usize) -> usize {
+        (self.0 % blocks.max(1) as u64) as usize
+    }
+}
+
+/// The filter of one segment, as it is stored.
+pub struct Filter(pub Vec<u8>);
+
+impl Filter {
+    /// One for so many keys. Their number is rounded, so that the filters of full segments are of one size.
+    pub fn new(keys: usize) -> Filter {
+        let blocks = (keys * BITS / 8 / BLOCK).max(1);
+        Filter(vec![0; BLOCK << blocks.ilog2()])
+    }
+
+    pub fn add(&mut self, probes: &Probes) {
+        let start = probes.block(self.0.len() / BLOCK) * BLOCK;
+        probes.1.iter().for_each(|bit| self.0[start + usize::from(bit / 8)] |= 1 << (bit % 8));
+    }
+
+    fn may_have(&self, probes: &Probes) -> bool {
+        let start = probes.block(self.0.len() / BLOCK) * BLOCK;
+        let block = self.0.get(start..start + BLOCK);
+        block
+            .is_some_and(|block| probes.1.iter().all(|bit| block[usize::from(bit / 8)] & 1 << (bit % 8) != 0))
+    }
+}
+
+/// The filters of the segments 1, 2, 3, …; the last one may be of a segment that is being written.
+#[derive(Default)]
+pub struct Filters {
+    groups: Vec<Group>,
+    finished: i64,
+    last: Option<Filter>,
+}
+
+/// Up to sixty-four filters of one size: a word has the same bit of each.
+struct Group {
+    words: Vec<u64>,
+    count: u32,
+}
+
+impl Filters {
+    /// How many segments there are.
+    pub fn count(&self) -> i64 {
+        self.finished + i64::from(self.last.is_some())
+    }
+
+    /// The filter of the segment that is being written.
+    pub fn last(&mut self) -> Option<&mut Filter> {
+        self.last.as_mut()
+    }
+
+    /// Begins a segment of so many keys.
+    pub fn begin(&mut self, keys: usize) {
+        self.finish();
+        self.last = Some(Filter::new(keys));
+    }
+
+    /// Adds a segment that is finished.
+    pub fn push(&mut self, filter: Filter) {
+        self.last = Some(filter);
+        self.finish();
+    }
+
+    /// The segment that was being written is finished.
+    pub fn finish(&mut self) {
+        let Some(Filter(bytes)) = self.last.take() else { return };
+        let has_room = |group: &&mut Group| group.count < u64::BITS && group.words.len() == bytes.len() * 8;
+        if self.groups.last_mut().filter(has_room).is_none() {
+            self.groups.push(Group { words: vec![0; bytes.len() * 8], count: 0 });
+        }
+        let group = self.groups.last_mut().expect("pushed when there was no room");
+        for (byte, words) in bytes.iter().zip(group.words.chunks_exact_mut(8)) {
+            for (bit, word) in words.iter_mut().enumerate() {
+                *word |= u64::from(byte >> bit & 1) << group.count;
+            }
+        }
+        group.count += 1;
+        self.finished += 1;
+    }
+
+    /// The segments that may have a key.
+    pub fn may_have(&self, probes: &Probes) -> impl Iterator<Item = i64> {
+        let being_written = self.last.as_ref().filter(|filter| filter.may_have(probes));
+        let being_written = being_written.map(|_| self.count());
+        let mut first = 1;
+        let finished = self.groups.iter().flat_map(move |group| {
+            let (found, begins) = (group.segments(probes), first);
+            first += i64::from(group.count);
+            (0..i64::from(u64::BITS)).filter(move |bit| found >> bit & 1 != 0).map(move |bit| begins + bit)
+        });
+        finished.chain(being_written)
+    }
+}
+
+impl Group {
+    fn segments(&self, probes: &Probes) -> u64 {
+        let start = probes.block(self.words.len() / (8 * BLOCK)) * 8 * BLOCK;
+        let Some(block) = self.words.get(start..start + 8 * BLOCK) else { return 0 };
+        probes.1.iter().fold(u64::MAX, |found, bit| found & block[usize::from(*bit)])
+    }
+}
