@@ -18,7 +18,6 @@ COPY = PLACE / "sources"
 
 STORIES = ["-p", "billing", "--test", "it", "--", "story::"]
 LAWS = ["-p", "billing", "--test", "it", "--", "laws::"]
-SMALL_WORLD = ["-p", "billing", "--test", "it", "--", "small_world::"]
 POWER = ["-p", "disk", "--test", "it", "--", "power::"]
 FAULTS = ["-p", "disk", "--test", "it", "--", "faults::"]
 

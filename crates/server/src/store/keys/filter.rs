@@ -1,7 +1,7 @@
 //! Bloom filters: which segments cannot have a key.
 //!
-//! Owns their stored form, and how those of finished segments lie in memory: bit by bit beside one another, so that one look into memory
-//! answers for sixty-four segments.
+//! Owns their stored form, and how those of finished segments lie in memory: bit by bit beside one another, so that eight looks into memory
+//! answer for sixty-four segments.
 
 /// Bits of a filter for each key: one key in about 1,000 is looked up in a segment in vain.
 const BITS: usize = 16;
