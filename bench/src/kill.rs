@@ -11,6 +11,7 @@ use crate::server::{Server, Site, prices};
 use crate::stats::thousands;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,48 +20,58 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 const WORKSPACES: usize = 20;
 const LANES: usize = 6;
 const GRANT: i64 = 1_000_000_000;
+/// After so many cycles the data is audited and a new directory begun.
+const CYCLES_OF_A_DIRECTORY: u64 = 2_000;
 
 pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
-    println!("seed {}", options.seed);
-    let site = Site::new(options.scrip()?, scratch);
-    LocalSet::new().run_until(campaign(&site, options)).await
+    let Options { cycles, seed, .. } = *options;
+    println!("seed {seed}");
+    let begun = Instant::now();
+    let (mut rng, mut early, mut tally) = (Rng::new(seed), 0, Tally::default());
+    for done in (0..cycles).step_by(CYCLES_OF_A_DIRECTORY as usize) {
+        let directory = scratch.join(format!("after-{done}"));
+        let site = Site::new(options.scrip()?, &directory);
+        let some = campaign(&site, CYCLES_OF_A_DIRECTORY.min(cycles - done), &mut rng, &mut early);
+        let some = LocalSet::new().run_until(some).await;
+        tally.add(&some.with_context(|| format!("{done} cycles of seed {seed} before"))?);
+        fs::remove_dir_all(directory)?;
+        println!(
+            "{} cycles, {} acknowledged",
+            CYCLES_OF_A_DIRECTORY.min(cycles - done) + done,
+            tally.acknowledged
+        );
+    }
+    let seconds = begun.elapsed().as_secs();
+    publish(options.results.as_deref(), "kill", &report(cycles, seed, seconds, early, &tally))
 }
 
-/// All cycles, the last look and the report.
-async fn campaign(site: &Site, options: &Options) -> Result<()> {
-    let Options { cycles, seed, .. } = *options;
-    let begun = Instant::now();
-    let mut rng = Rng::new(seed);
+/// Some cycles on a new directory, and the last look.
+async fn campaign(site: &Site, cycles: u64, rng: &mut Rng, early: &mut u64) -> Result<Tally> {
     let mut server = site.start().await?;
     let (world, granted) = create_world(&server).await?;
     let mut lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new(world.clone(), rng.next())).collect();
-    let mut early = 0;
     for cycle in 1..=cycles {
-        let cycle_of = || format!("cycle {cycle} of seed {seed}");
-        lanes = load_and_kill(server, lanes, &mut rng).await.with_context(cycle_of)?;
+        let cycle_of = || format!("cycle {cycle}");
+        lanes = load_and_kill(server, lanes, rng).await.with_context(cycle_of)?;
         if rng.below(8) == 0 {
             // Recovery is interrupted as well.
             let starting = site.spawn()?;
             tokio::time::sleep(Duration::from_micros(rng.below(30_000))).await;
             starting.kill()?;
-            early += 1;
+            *early += 1;
         }
         server = site.start().await.with_context(cycle_of)?;
         let port = server.port;
         let verifying = lanes.into_iter().map(|it| spawn_local(it.verify(port))).collect();
         lanes = all(verifying).await.with_context(cycle_of)?;
         judge(&server, &world, &granted, &lanes).await.with_context(cycle_of)?;
-        if cycle % 50 == 0 {
-            println!("{cycle} cycles, {} acknowledged", sum(&lanes).acknowledged);
-        }
     }
     let port = server.port;
     let lanes = all(lanes.into_iter().map(|it| spawn_local(it.verify_kept(port))).collect()).await?;
     let tally = judge(&server, &world, &granted, &lanes).await?;
     server.stop().await?;
     site.audit()?;
-    let seconds = begun.elapsed().as_secs();
-    publish(options.results.as_deref(), "kill", &report(cycles, seed, seconds, early, &tally))
+    Ok(tally)
 }
 
 async fn create_world(server: &Server) -> Result<(Rc<World>, Vec<i64>)> {
@@ -86,11 +97,11 @@ async fn create_world(server: &Server) -> Result<(Rc<World>, Vec<i64>)> {
     Ok((Rc::new(World { workspaces, prices }), granted))
 }
 
-/// All lanes work for 30 to 300 ms, then the server dies; the lanes notice by their broken connections.
+/// All lanes work for 5 to 150 ms, then the server dies; the lanes notice by their broken connections.
 async fn load_and_kill(server: Server, lanes: Vec<Lane>, rng: &mut Rng) -> Result<Vec<Lane>> {
     let working: Vec<_> =
         lanes.into_iter().map(|it| tokio::task::spawn_local(it.work(server.port))).collect();
-    tokio::time::sleep(Duration::from_micros(rng.between(30_000, 300_000))).await;
+    tokio::time::sleep(Duration::from_micros(rng.between(5_000, 150_000))).await;
     server.kill()?;
     all(working).await
 }
@@ -135,8 +146,9 @@ fn sum(lanes: &[Lane]) -> Tally {
 fn report(cycles: u64, seed: u64, seconds: u64, early: u64, tally: &Tally) -> String {
     format!(
         "`cargo run --release -p bench -- kill --cycles {cycles} --seed {seed}`\n\n\
-         {}. SIGKILL after 30 to 300 ms of holds, settles and charges on {WORKSPACES} workspaces over {LANES} connections; \
-         after each restart every request is repeated and every balance compared; `scrip audit` clean at the end.\n\n\
+         {}. SIGKILL after 5 to 150 ms of holds, settles and charges on {WORKSPACES} workspaces over {LANES} connections; \
+         after each restart every request is repeated and every balance compared; after every {CYCLES_OF_A_DIRECTORY}, and at the \
+         end, `scrip audit` is clean and a new directory is begun.\n\n\
          | cycles | seed | seconds | killed in recovery too | acknowledged | unacknowledged (of these already done) | lost | doubled |\n\
          |---|---|---|---|---|---|---|---|\n\
          | {cycles} | {seed} | {seconds} | {early} | {} | {} ({}) | 0 | 0 |",

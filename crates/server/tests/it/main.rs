@@ -40,6 +40,7 @@ mod stripe;
 mod temp;
 mod tenants;
 mod traced;
+mod workers;
 mod world;
 mod wrong;
 

@@ -145,23 +145,30 @@ async fn a_message_in_doubt_is_written_again_and_its_step_is_not_counted_as_sent
 
 #[tokio::test]
 async fn an_answer_after_the_hold_ran_out_still_ends_its_piece() {
-    for (ending, used, outcome) in [
+    let endings = [
         (Ending::Sent, 2, Some(StepOutcome::Sent)),
         (Ending::NotSent(StepOutcome::Skipped, "gone".into()), 0, Some(StepOutcome::Skipped)),
         (Ending::Later("busy".into(), 0), 0, None),
         (Ending::Unavailable("no".into()), 0, None),
-    ] {
+    ];
+    // With and without somebody who noticed meanwhile that it ran out.
+    let cases = endings.iter().flat_map(|ending| [true, false].map(|noticed| (ending.clone(), noticed)));
+    for ((ending, used, outcome), noticed) in cases {
         let world = AtWork::new().await;
         let hold = world.hold().await;
         assert!(world.store.dispatch_piece(&world.claim, hold).await.expect("an answer"));
-        world.pass(1_000).await;
-        let doubted = world.store.hold(world.workspace, hold).await.expect("the hold");
-        assert_eq!(doubted.status, HoldStatus::InDoubt);
-        assert!(world.store.claim(10).await.expect("claims").is_empty(), "nobody else gets it");
+        if noticed {
+            world.pass(1_000).await;
+            let doubted = world.store.hold(world.workspace, hold).await.expect("the hold");
+            assert_eq!(doubted.status, HoldStatus::InDoubt);
+            assert!(world.store.claim(10).await.expect("claims").is_empty(), "nobody else gets it");
+        } else {
+            world.store.advance_clock(START.plus_seconds(1_000)).await.expect("the clock is stored");
+        }
         assert!(world.store.finish_piece(&world.claim, Some(hold), ending).await.expect("an answer"));
         let progress = world.store.progress(world.workspace, world.job).await.expect("progress");
         for each in [StepOutcome::Sent, StepOutcome::Skipped, StepOutcome::Failed, StepOutcome::InDoubt] {
-            assert_eq!(progress.outcome(0, each), i64::from(Some(each) == outcome), "{each:?}");
+            assert_eq!(progress.outcome(0, each), i64::from(Some(each) == outcome), "{each:?} {noticed}");
         }
         assert_eq!(progress.state(WorkState::InDoubt), 0);
         world.comes_to(used, 0).await;

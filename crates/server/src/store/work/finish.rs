@@ -39,6 +39,8 @@ pub(super) fn finish_piece(
     let open = match hold {
         Some(id) => {
             calls::note_piece(batch, claim, id, &claim.heard)?;
+            // A hold that has just run out goes in doubt before it is looked at: the answer then ends a doubt, as it would have later.
+            batch.post(&Post::new(claim.workspace, Command::Sweep, "system"))?;
             batch.hold(claim.workspace, id)?.filter(Hold::is_open)
         }
         None => None,
