@@ -1,6 +1,6 @@
 //! A PostgreSQL server that any number of nodes share: its connections, what it is told in our statements' place, its schema.
 //!
-//! Owns sessions, how values travel, and what the server's errors mean. `partition` says what is changed in our statements,
+//! Owns sessions, how values travel, and what the server's errors mean. `server` finds the primary, `partition` says what is changed in our statements,
 //! `schema` makes the tables, `nodes` tells other nodes.
 //!
 //! Invariant: a writer's transaction holds its partition's row of `lane`, so that one node at a time writes to a partition.
@@ -8,14 +8,15 @@
 pub mod nodes;
 pub mod partition;
 pub mod schema;
+mod server;
 mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use billing::Time;
@@ -25,12 +26,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::error::Elapsed;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
+use tokio_postgres::{AsyncMessage, Client, Statement};
 
 use super::Error;
 use super::db::Value;
 use crate::values;
 use partition::{Source, partition, translate};
+pub use server::Server;
 pub use wire::Int;
 use wire::{array, as_values, gone};
 
@@ -48,14 +50,6 @@ const NOW: &str = "select cast(extract(epoch from clock_timestamp()) * 1000000 a
 const NEWS: &str = "select id, case when id = ?2 then substr(body, 1, 17) else body end from journal
     where partition = ?1 and id >= ?2 order by id";
 
-/// Where the server is, as the operator said it.
-#[derive(Clone, Debug)]
-pub struct Server {
-    config: Config,
-    /// How many partitions the database has.
-    pub partitions: i64,
-}
-
 /// One connection, used by one thread at a time, which also drives it.
 pub struct Session {
     runtime: Option<Runtime>,
@@ -64,6 +58,8 @@ pub struct Session {
     sent: RefCell<Vec<Sent>>,
     partitions: i64,
     patience: Duration,
+    /// The timeline of its server, and the newest.
+    timeline: (i64, Arc<AtomicI64>),
     /// Whether an answer did not come in time: none will be waited for any more.
     given_up: Cell<bool>,
     warned: Arc<AtomicBool>,
@@ -117,14 +113,12 @@ impl Session {
         let runtime = runtime.map_err(|error| Error::Unavailable(error.to_string()))?;
         let patience = server.config.get_tcp_user_timeout().copied().unwrap_or(ANSWER);
         // A server that takes connections and then says nothing would be waited for without end.
-        let connecting = async { tokio::time::timeout(patience, server.config.connect(NoTls)).await };
-        let (client, mut connection) = runtime.block_on(connecting).map_err(|_| gone())??;
+        let connecting = async { tokio::time::timeout(patience, server.connect()).await };
+        let (client, mut connection, timeline) = runtime.block_on(connecting).map_err(|_| gone())??;
         let warned = Arc::new(AtomicBool::new(false));
         let warnings = warned.clone();
         runtime.spawn(async move {
-            while let Some(Ok(message)) =
-                std::future::poll_fn(|context| connection.poll_message(context)).await
-            {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
                 if let AsyncMessage::Notice(notice) = message
                     && notice.parsed_severity() == Some(Severity::Warning)
                 {
@@ -136,15 +130,18 @@ impl Session {
         let (partitions, wrote, known) = (server.partitions, Cell::new(false), RefCell::default());
         let (runtime, client, sent, given_up) =
             (Some(runtime), Arc::new(client), RefCell::default(), Cell::new(false));
-        let session = Session { runtime, client, sent, partitions, patience, given_up, warned, wrote, known };
+        let timeline = (timeline, server.timeline.clone());
+        let session =
+            Session { runtime, client, sent, partitions, patience, timeline, given_up, warned, wrote, known };
         // What is acknowledged is durable, whatever this database is used to.
         session.run("select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'")?;
         Ok(session)
     }
 
-    /// Whether the connection is gone.
+    /// Whether the connection is gone, or leads to a server that is no primary any more.
     pub fn is_closed(&self) -> bool {
-        self.given_up.get() || self.client.is_closed()
+        let (timeline, newest) = &self.timeline;
+        self.given_up.get() || self.client.is_closed() || *timeline < newest.load(Ordering::SeqCst)
     }
 
     /// Whether the transaction has changed anything.

@@ -25,6 +25,29 @@ impl Cluster {
             println!("{name}: nothing is tried, because SCRIP_TEST_DATABASE names no server of this machine");
             return None;
         };
+        let cluster = Cluster::place(name, programs);
+        let made = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
+        assert!(cluster.run("initdb", &made), "a cluster is made");
+        cluster.begin();
+        Some(cluster)
+    }
+
+    /// A standby that follows this server. `None` where there is no program that copies one.
+    pub fn standby(&self, name: &str) -> Option<Cluster> {
+        if !self.programs.join("pg_basebackup").exists() {
+            println!(
+                "{name}: nothing is tried, because there is no pg_basebackup in {}",
+                self.programs.display()
+            );
+            return None;
+        }
+        let standby = Cluster::place(name, self.programs.clone());
+        standby.follow(self);
+        Some(standby)
+    }
+
+    /// Where a server will be.
+    fn place(name: &str, programs: PathBuf) -> Cluster {
         let home = temp::fresh(name);
         if is_root() {
             let owner = Command::new("chown").arg("postgres").arg(&home).status();
@@ -33,12 +56,27 @@ impl Cluster {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("a bound address").port();
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        drop(listener);
-        let cluster = Cluster { home, programs, url, port };
-        let made = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
-        assert!(cluster.run("initdb", &made), "a cluster is made");
-        cluster.begin();
-        Some(cluster)
+        Cluster { home, programs, url, port }
+    }
+
+    /// Forgets everything, and becomes a standby of another server.
+    pub fn follow(&self, primary: &Cluster) {
+        let _ = std::fs::remove_dir_all(self.data());
+        let from = format!("host=127.0.0.1 port={} user=postgres", primary.port);
+        let copied =
+            self.run("pg_basebackup", &["-d", &from, "-X", "stream", "-c", "fast", "-R", "--no-sync"]);
+        assert!(copied, "the primary is copied");
+        self.begin();
+    }
+
+    /// Lets a standby take over.
+    pub fn promote(&self) {
+        assert!(self.run("pg_ctl", &["promote", "-w"]), "it takes over");
+    }
+
+    /// The address of a database of two servers, of which one takes writes.
+    pub fn url_of(&self, other: &Cluster) -> String {
+        format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres", self.port, other.port)
     }
 
     /// Starts the server; again, after a kill, as soon as the killed one's processes have seen that it is gone.

@@ -37,6 +37,7 @@ mod spread;
 mod start;
 mod store;
 mod stripe;
+mod takeover;
 mod temp;
 mod tenants;
 mod traced;

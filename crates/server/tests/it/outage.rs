@@ -21,7 +21,7 @@ use crate::temp::{self, Directory};
 const CREDITS: i64 = 1_000_000;
 
 /// A workspace with credits, made on a node.
-async fn funded(store: &Store) -> i64 {
+pub async fn funded(store: &Store) -> i64 {
     let workspace = sample::workspace(store, None).await;
     let grant = Command::Grant(sample::grant(CREDITS, GrantKind::Purchased, START, None));
     store.post(Post::new(workspace, grant, "operator")).await.expect("granted");
@@ -29,7 +29,7 @@ async fn funded(store: &Store) -> i64 {
 }
 
 /// A charge of one credit under a key of its own.
-fn charge(workspace: i64, number: usize) -> Post {
+pub fn charge(workspace: i64, number: usize) -> Post {
     let mut post = Post::new(workspace, Command::Charge(sample::hold("work", 1, 1, 900)), "key_1");
     let fingerprint = (number as u128).to_be_bytes();
     post.key = Some(Key { kind: KeyKind::Charge, key: format!("charge {number}").into(), fingerprint });
@@ -37,7 +37,7 @@ fn charge(workspace: i64, number: usize) -> Post {
 }
 
 /// What was charged so far. Sessions that were ended while nobody used them say so once.
-async fn spent(store: &Store, workspace: i64) -> i64 {
+pub async fn spent(store: &Store, workspace: i64) -> i64 {
     for _ in 0..200 {
         match store.balance(workspace).await {
             Ok(balance) => return CREDITS - balance.available,
@@ -49,7 +49,7 @@ async fn spent(store: &Store, workspace: i64) -> i64 {
 }
 
 /// Asks again with the same key until there is an answer.
-async fn until_answered(store: &Store, post: &Post) -> Answer {
+pub async fn until_answered(store: &Store, post: &Post) -> Answer {
     for _ in 0..200 {
         match store.post(post.clone()).await {
             Ok(answer) => return answer,

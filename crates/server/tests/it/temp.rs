@@ -166,8 +166,9 @@ fn name_of(path: &Path) -> String {
 /// Runs statements on a server, on a thread of its own; answers the first column of the last one's first row.
 pub fn administer(url: &str, statements: &[String]) -> Option<String> {
     let work = async {
-        let (client, connection) =
-            tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("a server");
+        let mut config: tokio_postgres::Config = url.parse().expect("an address");
+        config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("a server");
         tokio::spawn(connection);
         let mut first = None;
         for statement in statements {

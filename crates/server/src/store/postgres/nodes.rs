@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 
 use super::Server;
+use crate::store::Error;
 use crate::store::accounts::Workspaces;
 use crate::store::changes::Changes;
 
@@ -51,8 +52,8 @@ async fn serve(
     server: &Server,
     told: &mut mpsc::UnboundedReceiver<Workspaces>,
     changes: Arc<Changes>,
-) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = server.config.connect(NoTls).await?;
+) -> Result<(), Error> {
+    let (client, mut connection, _) = server.connect().await?;
     let own: u64 = u64::from_le_bytes(crate::clock::random());
     let weak = Arc::downgrade(&changes);
     let heard = weak.clone();

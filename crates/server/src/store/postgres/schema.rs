@@ -36,7 +36,7 @@ impl Place {
     /// # Errors
     /// One line for the operator.
     pub fn open(&self, start: Option<Time>) -> Result<Server, String> {
-        let mut server = Server { config: self.config()?, partitions: 1 };
+        let mut server = Server::at(self.config()?);
         let describe = |error: Error| {
             format!("the database at {}: {}", place_of(&server.config), error.sentence().replace('\n', " "))
         };
