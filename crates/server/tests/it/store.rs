@@ -1,6 +1,7 @@
 //! The store: many histories at once against the pure rules, repeats and races, and what a directory refuses.
 //!
 //! `SCRIP_STORE_HISTORIES` says how many histories run and `SCRIP_SEED` which is the first; a failing run prints its seed.
+//! `SCRIP_RACES` says how often 512 callers race for the credits of 100.
 
 pub mod history;
 mod lists;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use billing::{Command, GrantKind, Refusal};
-use scrip::store::committer::{Key, KeyKind, Post};
+use scrip::store::committer::{Answer, Key, KeyKind, Post};
 use scrip::store::{Error, Store, database_file};
 
 use crate::chance::{Chance, asked_for};
@@ -122,21 +123,38 @@ async fn one_key_in_parallel_has_one_effect() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_spends_what_is_not_there() {
-    for round in 0..8 {
-        let (directory, store, workspace) = funded("race", 100).await;
+    let (rounds, started) = (asked_for("SCRIP_RACES", 50), Instant::now());
+    let directory = Directory::new("race");
+    let store = Store::open(&directory.place(), Some(START)).expect("it opens");
+    for round in 0..rounds {
+        let workspace = with_credits(&store, 100).await;
         let hold = Post::new(workspace, Command::Hold(sample::hold("work", 1, 1, 900)), "key_1");
         let answers = if round % 2 == 0 {
             race(std::slice::from_ref(&store), vec![hold; 512]).await
         } else {
             store.post_all(vec![hold; 512]).await
         };
-        let short = |error: &Error| matches!(error, Error::Refused(Refusal::InsufficientCredits { .. }));
-        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 100);
-        assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(short));
+        only_so_many(&answers, 100);
         let balance = store.balance(workspace).await.expect("a balance");
         assert_eq!((balance.available, balance.held, balance.debt), (0, 100, 0));
-        clean(store, &directory).await;
     }
+    clean(store, &directory).await;
+    println!("races: {rounds} rounds of 512 holds for 100 credits, {:?}", started.elapsed());
+}
+
+/// So many were held, and the others were told that credits are missing.
+pub fn only_so_many(answers: &[Result<Answer, Error>], credits: usize) {
+    let short = |error: &Error| matches!(error, Error::Refused(Refusal::InsufficientCredits { .. }));
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), credits);
+    assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(short));
+}
+
+/// A new workspace with so many credits.
+pub async fn with_credits(store: &Store, credits: i64) -> i64 {
+    let workspace = sample::workspace(store, None).await;
+    let grant = Command::Grant(sample::grant(credits, GrantKind::Purchased, START, None));
+    store.post(Post::new(workspace, grant, "operator")).await.expect("granted");
+    workspace
 }
 
 #[tokio::test]
@@ -170,9 +188,7 @@ async fn funded(name: &str, credits: i64) -> (Directory, Store, i64) {
 
 async fn funded_in(directory: Directory, credits: i64) -> (Directory, Store, i64) {
     let store = Store::open(&directory.place(), Some(START)).expect("a new directory opens");
-    let workspace = sample::workspace(&store, None).await;
-    let grant = sample::grant(credits, GrantKind::Purchased, START, None);
-    store.post(Post::new(workspace, Command::Grant(grant), "operator")).await.expect("granted");
+    let workspace = with_credits(&store, credits).await;
     (directory, store, workspace)
 }
 

@@ -17,6 +17,8 @@ use crate::temp::{self, Directory};
 
 const NODES: usize = 2;
 const CALLERS: usize = 4;
+/// How long each rests, so that the servers can be ended and begun meanwhile.
+const BETWEEN: Duration = Duration::from_millis(3);
 
 /// What those who charge have heard.
 #[derive(Default)]
@@ -33,6 +35,7 @@ fn call(store: Store, workspace: i64, caller: usize, heard: Arc<Heard>) -> JoinH
             until_answered(&store, &charge(workspace, number(caller, count))).await;
             count += 1;
             heard.acknowledged.fetch_add(1, SeqCst);
+            tokio::time::sleep(BETWEEN).await;
         }
         count
     })
@@ -47,7 +50,7 @@ fn watch(store: Store, workspace: i64, heard: Arc<Heard>) -> JoinHandle<usize> {
             let shown = spent(&store, workspace).await;
             assert!(shown >= acknowledged, "{acknowledged} charges were acknowledged, and {shown} are shown");
             looks += 1;
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(BETWEEN).await;
         }
         looks
     })
