@@ -60,7 +60,6 @@ pub struct Keys {
     sealing: Known,
     order: Vec<Order>,
     filters: Filters,
-    is_sealing: bool,
     /// The journal has all keys of `young` after this row, and those of the segment being written after `sealing_after`.
     young_after: i64,
     sealing_after: i64,
@@ -76,8 +75,8 @@ impl Keys {
         let mut filters = Filters::default();
         stored.into_iter().for_each(|filter| filters.push(filter));
         let (young, sealing, order) = (Known::default(), Known::default(), Vec::new());
-        let (is_sealing, young_after, sealing_after) = (false, after, after);
-        Ok(Keys { partition, young, sealing, order, filters, is_sealing, young_after, sealing_after, enough })
+        let (young_after, sealing_after) = (after, after);
+        Ok(Keys { partition, young, sealing, order, filters, young_after, sealing_after, enough })
     }
 
     /// Keeps the key of an entry.
@@ -117,11 +116,11 @@ impl Keys {
         let mut sealed = Sealed::default();
         // The journal must not grow for the sake of a few keys.
         let enough = self.young.len() >= self.enough || id - self.young_after > MOST_WAIT;
-        if !self.is_sealing && enough && !self.young.is_empty() {
+        if !self.filters.is_open() && enough && !self.young.is_empty() {
             sealed.begun = self.filters.count() + 1;
             self.begin(id);
         }
-        if !self.is_sealing {
+        if !self.filters.is_open() {
             return Ok(sealed);
         }
         let (partition, segment) = (self.partition, self.filters.count());
@@ -136,7 +135,7 @@ impl Keys {
                 values![partition, segment, &filter.0],
             )?;
             self.filters.finish();
-            (self.is_sealing, sealed.finished) = (false, true);
+            sealed.finished = true;
         }
         Ok(sealed)
     }
@@ -153,11 +152,10 @@ impl Keys {
             self.young.clear();
             self.young_after = id;
         }
-        if self.is_sealing {
+        if self.filters.is_open() {
             self.take(usize::try_from(sealed.keys).unwrap_or(0));
             if sealed.finished {
                 self.filters.finish();
-                self.is_sealing = false;
             }
         }
     }
@@ -167,7 +165,7 @@ impl Keys {
         self.sealing = std::mem::take(&mut self.young);
         self.order = self.sealing.keys().copied().collect();
         self.order.sort_unstable_by(|a, b| b.cmp(a));
-        (self.sealing_after, self.young_after, self.is_sealing) = (self.young_after, id, true);
+        (self.sealing_after, self.young_after) = (self.young_after, id);
     }
 
     /// The next keys of the segment, which its filter knows from now on.
@@ -182,7 +180,7 @@ impl Keys {
 
     /// The last row of the journal that is not needed: the keys of those after it may not be in a finished segment.
     pub fn unneeded(&self) -> i64 {
-        if self.is_sealing { self.sealing_after } else { self.young_after }
+        if self.filters.is_open() { self.sealing_after } else { self.young_after }
     }
 }
 

@@ -60,6 +60,11 @@ impl Filters {
         self.finished + i64::from(self.last.is_some())
     }
 
+    /// Whether a segment is being written.
+    pub fn is_open(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// The filter of the segment that is being written.
     pub fn last(&mut self) -> Option<&mut Filter> {
         self.last.as_mut()
@@ -113,5 +118,48 @@ impl Group {
         let start = probes.block(self.words.len() / (8 * BLOCK)) * 8 * BLOCK;
         let Some(block) = self.words.get(start..start + 8 * BLOCK) else { return 0 };
         probes.1.iter().fold(u64::MAX, |found, bit| found & block[usize::from(*bit)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probes(key: u64) -> Probes {
+        let spread = |turn: u64| {
+            let hash = <sha2::Sha256 as sha2::Digest>::digest((16 * key + turn).to_be_bytes());
+            u64::from_be_bytes(std::array::from_fn(|byte| hash[byte]))
+        };
+        Probes(spread(0), std::array::from_fn(|bit| (spread(bit as u64 + 1) % 512) as u16))
+    }
+
+    /// 150 segments of different sizes, the last one open: together they say what each of them says alone.
+    #[test]
+    fn filters_beside_one_another_say_what_each_says_alone() {
+        let (mut filters, mut alone, mut keys) = (Filters::default(), Vec::new(), 0..);
+        for segment in 0..150 {
+            let size = if segment % 50 < 45 { 40 } else { 400 };
+            filters.begin(size);
+            let mut filter = Filter::new(size);
+            for key in keys.by_ref().take(size) {
+                filter.add(&probes(key));
+                filters.last().expect("begun").add(&probes(key));
+            }
+            alone.push(filter);
+        }
+        assert_eq!((filters.count(), filters.finished, filters.is_open()), (150, 149, true));
+        let (mut had, next) = (0, keys.start);
+        for key in 0..2 * next {
+            let probes = probes(key);
+            let each: Vec<i64> = (1..)
+                .zip(&alone)
+                .filter(|(_, filter)| filter.may_have(&probes))
+                .map(|(segment, _)| segment)
+                .collect();
+            assert_eq!(filters.may_have(&probes).collect::<Vec<_>>(), each, "key {key}");
+            assert!(key >= next || !each.is_empty(), "key {key} is in one of them");
+            had += each.len() as u64;
+        }
+        assert!(had < 2 * next, "they say yes to everything");
     }
 }
