@@ -32,6 +32,7 @@ use super::Error;
 use super::db::Value;
 use crate::values;
 use partition::{Source, partition, translate};
+use server::Found;
 pub use server::Server;
 pub use wire::Int;
 use wire::{array, as_values, gone};
@@ -111,10 +112,12 @@ impl Session {
     pub fn connect(server: &Server) -> Result<Session, Error> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::Unavailable(error.to_string()))?;
-        let patience = server.config.get_tcp_user_timeout().copied().unwrap_or(ANSWER);
+        let patience =
+            server.hosts.iter().find_map(|host| host.get_tcp_user_timeout()).copied().unwrap_or(ANSWER);
         // A server that takes connections and then says nothing would be waited for without end.
         let connecting = async { tokio::time::timeout(patience, server.connect()).await };
-        let (client, mut connection, timeline) = runtime.block_on(connecting).map_err(|_| gone())??;
+        let Found { client, mut connection, timeline } =
+            runtime.block_on(connecting).map_err(|_| gone())??;
         let warned = Arc::new(AtomicBool::new(false));
         let warnings = warned.clone();
         runtime.spawn(async move {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::Server;
+use super::server::Found;
 use crate::store::Error;
 use crate::store::accounts::Workspaces;
 use crate::store::changes::Changes;
@@ -53,7 +54,7 @@ async fn serve(
     told: &mut mpsc::UnboundedReceiver<Workspaces>,
     changes: Arc<Changes>,
 ) -> Result<(), Error> {
-    let (client, mut connection, _) = server.connect().await?;
+    let Found { client, mut connection, .. } = server.connect().await?;
     let own: u64 = u64::from_le_bytes(crate::clock::random());
     let weak = Arc::downgrade(&changes);
     let heard = weak.clone();

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a database of a newer schema, or of another number of partitions, is left untouched.
 
+use std::sync::Arc;
+
 use billing::Time;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
@@ -36,33 +38,36 @@ impl Place {
     /// # Errors
     /// One line for the operator.
     pub fn open(&self, start: Option<Time>) -> Result<Server, String> {
-        let mut server = Server::at(self.config()?);
+        let mut server = self.server()?;
         let describe = |error: Error| {
-            format!("the database at {}: {}", place_of(&server.config), error.sentence().replace('\n', " "))
+            format!("the database at {}: {}", place_of(&server.hosts), error.sentence().replace('\n', " "))
         };
         let session = Session::connect(&server).map_err(describe)?;
         server.partitions = self.migrate(&session, start).map_err(describe)?;
         Ok(server)
     }
 
-    fn config(&self) -> Result<Config, String> {
+    fn server(&self) -> Result<Server, String> {
         // What is wrong with it may be the password, so it is not said.
         let wrong = |_| "--database: must be like postgres://user:password@host/database".to_owned();
-        let mut config: Config = self.url.parse().map_err(wrong)?;
         if !(1..=MOST_PARTITIONS).contains(&self.partitions.unwrap_or(1)) {
             return Err(format!("--partitions: must be from 1 to {MOST_PARTITIONS}"));
         }
-        let options = format!("{} {LIMITS}", config.get_options().unwrap_or(""));
-        // A standby would refuse our first write: whoever takes writes is looked for among the hosts.
-        config.options(options.trim()).target_session_attrs(TargetSessionAttrs::ReadWrite);
-        config.connect_timeout(CONNECT);
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(super::ANSWER);
+        let hosts: Result<Vec<Config>, _> = each_host(&self.url).iter().map(|url| url.parse()).collect();
+        let mut hosts = hosts.map_err(wrong)?;
+        for config in &mut hosts {
+            let options = format!("{} {LIMITS}", config.get_options().unwrap_or(""));
+            // A standby would refuse our first write.
+            config.options(options.trim()).target_session_attrs(TargetSessionAttrs::ReadWrite);
+            config.connect_timeout(CONNECT);
+            if config.get_tcp_user_timeout().is_none() {
+                config.tcp_user_timeout(super::ANSWER);
+            }
+            if config.get_application_name().is_none() {
+                config.application_name("scrip");
+            }
         }
-        if config.get_application_name().is_none() {
-            config.application_name("scrip");
-        }
-        Ok(config)
+        Ok(Server { hosts, partitions: 1, timeline: Arc::default() })
     }
 
     /// Makes or checks the schema; answers how many partitions there are. What is refused is left as it was.
@@ -135,17 +140,32 @@ fn untouched(why: String) -> Error {
     Error::Unavailable(format!("{why}; it was left untouched"))
 }
 
-/// Where a server is and which database is meant, without who asks and with what password.
-fn place_of(config: &Config) -> String {
-    let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
-        let port = config.get_ports().get(index).or(config.get_ports().first()).copied().unwrap_or(5432);
-        match host {
-            Host::Tcp(host) => format!("{host}:{port}"),
-            Host::Unix(path) => format!("{}:{port}", path.display()),
-        }
+/// The address of each host that an address names.
+fn each_host(url: &str) -> Vec<String> {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (who, hosts) = place.rsplit_once('@').map_or(("", place), |(who, hosts)| (who, hosts));
+        let at = if who.is_empty() { "" } else { "@" };
+        hosts
+            .contains(',')
+            .then(|| hosts.split(',').map(move |host| format!("{scheme}://{who}{at}{host}/{database}")))
     });
-    let name = config.get_dbname().or(config.get_user()).unwrap_or_default();
-    format!("{}/{name}", hosts.collect::<Vec<_>>().join(","))
+    parts.map_or_else(|| vec![url.to_owned()], Iterator::collect)
+}
+
+/// Where a server is and which database is meant, without who asks and with what password.
+fn place_of(hosts: &[Config]) -> String {
+    let places = hosts.iter().flat_map(|config| {
+        config.get_hosts().iter().enumerate().map(|(index, host)| {
+            let port = config.get_ports().get(index).or(config.get_ports().first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(host) => format!("{host}:{port}"),
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+            }
+        })
+    });
+    let name = hosts.first().and_then(|config| config.get_dbname().or(config.get_user())).unwrap_or_default();
+    format!("{}/{name}", places.collect::<Vec<_>>().join(","))
 }
 
 /// Our schema in this server's words.
@@ -192,4 +212,24 @@ fn distribute(session: &Session, partitions: i64) -> Result<(), Error> {
         session.run(&spread)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each_host;
+
+    #[test]
+    fn an_address_of_several_hosts_is_one_for_each() {
+        for (address, hosts) in [
+            ("postgres://me:secret@one/scrip?a=b", vec!["postgres://me:secret@one/scrip?a=b"]),
+            (
+                "postgres://me@one:1,two:2/scrip?a=b,c",
+                vec!["postgres://me@one:1/scrip?a=b,c", "postgres://me@two:2/scrip?a=b,c"],
+            ),
+            ("postgresql://one,two", vec!["postgresql://one/", "postgresql://two/"]),
+            ("host=one,two port=1 dbname=scrip", vec!["host=one,two port=1 dbname=scrip"]),
+        ] {
+            assert_eq!(each_host(address), hosts);
+        }
+    }
 }

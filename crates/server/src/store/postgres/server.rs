@@ -5,16 +5,18 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use tokio_postgres::config::LoadBalanceHosts;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
+use tokio_postgres::{Client, Config, NoTls, Socket};
 
 use super::wire::gone;
 use crate::store::Error;
 
-/// How many hosts are tried, those that were tried before included, until one is of the newest timeline.
-const TRIES: usize = 10;
+/// How long the other hosts are waited for when one takes writes.
+const OTHERS: Duration = Duration::from_secs(1);
 /// The first part of a log file's name.
 const TIMELINE: &str =
     "select cast(cast('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) as bit(32)) as bigint)";
@@ -22,43 +24,63 @@ const TIMELINE: &str =
 /// Where the server is, as the operator said it.
 #[derive(Clone, Debug)]
 pub struct Server {
-    pub(super) config: Config,
+    /// One of them is the primary.
+    pub(super) hosts: Vec<Config>,
     /// How many partitions the database has.
     pub partitions: i64,
     /// The newest timeline that was seen: a promotion begins one, so a server of an older one is no primary any more.
     pub(super) timeline: Arc<AtomicI64>,
 }
 
-impl Server {
-    /// Where none is to be made yet.
-    pub(super) fn at(config: Config) -> Server {
-        Server { config, partitions: 1, timeline: Arc::default() }
-    }
+/// A session on a host that takes writes.
+pub(super) struct Found {
+    pub(super) client: Client,
+    pub(super) connection: tokio_postgres::Connection<Socket, NoTlsStream>,
+    pub(super) timeline: i64,
+}
 
-    /// A connection to the host that takes writes, and its timeline. One that was a primary before another was promoted, and
-    /// came back without knowing, takes writes too: it is passed by.
-    pub(super) async fn connect(&self) -> Result<(Client, Connection<Socket, NoTlsStream>, i64), Error> {
-        let mut config = self.config.clone();
-        for _ in 0..TRIES {
-            let (client, mut connection) = config.connect(NoTls).await?;
-            let answer = tokio::select! {
-                answer = client.query_one(TIMELINE, &[]) => answer,
-                () = async { while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {} } =>
-                    return Err(gone()),
+impl Server {
+    /// Connects to the primary. A host that was it before another was promoted, and came back without knowing, takes writes
+    /// too: all are asked, and the newest timeline counts.
+    pub(super) async fn connect(&self) -> Result<Found, Error> {
+        let mut asked: FuturesUnordered<_> = self.hosts.iter().map(ask).collect();
+        let (mut best, mut failed): (Option<Found>, _) = (None, gone());
+        loop {
+            let next = match best {
+                None => asked.next().await,
+                Some(_) => tokio::time::timeout(OTHERS, asked.next()).await.unwrap_or(None),
             };
-            let timeline = match answer {
-                Ok(row) => row.try_get(0)?,
-                // A database that is not told from another by its timeline.
-                Err(error) if error.as_db_error().is_some() => 0,
-                Err(error) => return Err(error.into()),
-            };
-            if self.timeline.fetch_max(timeline, Ordering::SeqCst) <= timeline {
-                return Ok((client, connection, timeline));
+            match next {
+                Some(Ok(found)) if best.as_ref().is_none_or(|best| best.timeline < found.timeline) => {
+                    best = Some(found);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => failed = error,
+                None => break,
             }
-            config.load_balance_hosts(LoadBalanceHosts::Random);
         }
-        Err(Error::Unavailable(
-            "the database has another primary by now than the one that answers".to_owned(),
-        ))
+        let best = best.ok_or(failed)?;
+        if self.timeline.fetch_max(best.timeline, Ordering::SeqCst) > best.timeline {
+            let why = "the database has another primary by now than the one that answers";
+            return Err(Error::Unavailable(why.to_owned()));
+        }
+        Ok(best)
     }
+}
+
+/// Connects to a host, if it takes writes, and asks for its timeline.
+async fn ask(host: &Config) -> Result<Found, Error> {
+    let (client, mut connection) = host.connect(NoTls).await?;
+    let answer = tokio::select! {
+        answer = client.query_one(TIMELINE, &[]) => answer,
+        () = async { while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {} } =>
+            return Err(gone()),
+    };
+    let timeline = match answer {
+        Ok(row) => row.try_get(0)?,
+        // A database that has none.
+        Err(error) if error.as_db_error().is_some() => 0,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Found { client, connection, timeline })
 }
