@@ -67,8 +67,7 @@ async fn a_primary_that_is_lost_and_comes_back_loses_and_doubles_nothing() {
     let (rounds, seed) = (asked_for("SCRIP_TAKEOVERS", 3), asked_for("SCRIP_SEED", 1));
     let (started, mut chance) = (Instant::now(), Chance::new(seed));
     let Some(mut standby) = primary.standby("standby") else { return };
-    // Nothing is acknowledged that only one of the two has; whoever is promoted has inherited that.
-    primary.administer(&["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"]);
+    together(&primary).await;
     let directory = Directory::on(&primary.url_of(&standby), "takeover");
     let stores = [(); NODES].map(|()| Store::open(&directory.place(), Some(START)).expect("it opens"));
     let workspace = funded(&stores[0]).await;
@@ -81,11 +80,19 @@ async fn a_primary_that_is_lost_and_comes_back_loses_and_doubles_nothing() {
         pause(&mut chance, 400).await;
         primary.kill();
         standby.promote();
+        // The operator lets it go on alone. The old one does not know, and still waits for its standby.
+        standby.administer(&["alter system reset synchronous_standby_names", "select pg_reload_conf()"]);
         pause(&mut chance, 100).await;
         primary.begin();
-        pause(&mut chance, 1_500).await;
+        pause(&mut chance, 700).await;
+        // Whoever connects anew has the choice between two that take writes.
+        standby.administer(&[
+            "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()",
+        ]);
+        pause(&mut chance, 700).await;
         primary.kill();
         primary.follow(&standby);
+        together(&standby).await;
         std::mem::swap(&mut primary, &mut standby);
     }
     heard.ends.store(true, SeqCst);
@@ -111,6 +118,27 @@ async fn a_primary_that_is_lost_and_comes_back_loses_and_doubles_nothing() {
         "takeover: seed {seed}, {rounds} takeovers, {charged} charges, {looks} looks, {:?}",
         started.elapsed()
     );
+}
+
+/// From now on nothing is acknowledged that only the primary has, and what was before, the standby has as well.
+async fn together(primary: &Cluster) {
+    primary.administer(&[
+        "alter system set synchronous_standby_names = '*'",
+        "select pg_reload_conf()",
+        // Sessions take a new setting up between two statements.
+        "select pg_sleep(0.2)",
+    ]);
+    let written = primary.administer(&["select pg_current_wal_lsn()"]).expect("a place in the log");
+    let caught_up = format!(
+        "select count(*) from pg_stat_replication where sync_state = 'sync' and flush_lsn >= '{written}'"
+    );
+    for _ in 0..600 {
+        if primary.administer(&[&caught_up]).as_deref() == Some("1") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the standby does not catch up");
 }
 
 async fn pause(chance: &mut Chance, longest: i64) {
