@@ -349,7 +349,7 @@ impl Accounts {
         let unneeded = self.journal.unneeded.min(self.keys.unneeded()).min(self.journal.last - 1);
         let end = unneeded.min(self.journal.dropped + added.max(64) as i64 * DROPPED_PER_ENTRY);
         if end > self.journal.dropped {
-            journal::drop_until(tx, self.partition, end)?;
+            journal::drop_between(tx, self.partition, self.journal.dropped, end)?;
             self.journal.dropped = end;
         }
         Ok(())

@@ -234,9 +234,10 @@ pub fn has(tx: &Tx<'_>, partition: i64, id: i64, name: Name) -> Result<Option<bo
     Ok((first < id).then_some(false))
 }
 
-/// Drops the rows until `end`.
-pub fn drop_until(tx: &Tx<'_>, partition: i64, end: i64) -> Result<(), Error> {
-    tx.send("delete from journal where partition = ?1 and id <= ?2", values![partition, end])
+/// Drops the rows after `begin`, which were dropped before, until `end`. PostgreSQL would look at all that it has not cleaned up.
+pub fn drop_between(tx: &Tx<'_>, partition: i64, begin: i64, end: i64) -> Result<(), Error> {
+    let rows = "delete from journal where partition = ?1 and id > ?2 and id <= ?3";
+    tx.send(rows, values![partition, begin, end])
 }
 
 #[cfg(test)]
