@@ -31,15 +31,11 @@ pub(crate) async fn run(options: &Options, scratch: &Path) -> Result<()> {
     for done in (0..cycles).step_by(CYCLES_OF_A_DIRECTORY as usize) {
         let directory = scratch.join(format!("after-{done}"));
         let site = Site::new(options.scrip()?, &directory);
-        let some = campaign(&site, CYCLES_OF_A_DIRECTORY.min(cycles - done), &mut rng, &mut early);
-        let some = LocalSet::new().run_until(some).await;
-        tally.add(&some.with_context(|| format!("{done} cycles of seed {seed} before"))?);
+        let some = CYCLES_OF_A_DIRECTORY.min(cycles - done);
+        let ended = LocalSet::new().run_until(campaign(&site, some, &mut rng, &mut early)).await;
+        tally.add(&ended.with_context(|| format!("{done} cycles of seed {seed} before"))?);
         fs::remove_dir_all(directory)?;
-        println!(
-            "{} cycles, {} acknowledged",
-            CYCLES_OF_A_DIRECTORY.min(cycles - done) + done,
-            tally.acknowledged
-        );
+        println!("{} cycles, {} acknowledged", done + some, tally.acknowledged);
     }
     let seconds = begun.elapsed().as_secs();
     publish(options.results.as_deref(), "kill", &report(cycles, seed, seconds, early, &tally))
@@ -147,8 +143,8 @@ fn report(cycles: u64, seed: u64, seconds: u64, early: u64, tally: &Tally) -> St
     format!(
         "`cargo run --release -p bench -- kill --cycles {cycles} --seed {seed}`\n\n\
          {}. SIGKILL after 5 to 150 ms of holds, settles and charges on {WORKSPACES} workspaces over {LANES} connections; \
-         after each restart every request is repeated and every balance compared; after every {CYCLES_OF_A_DIRECTORY}, and at the \
-         end, `scrip audit` is clean and a new directory is begun.\n\n\
+         after each restart every request is repeated and every balance compared; {CYCLES_OF_A_DIRECTORY} cycles at most \
+         are on one directory, and at its end `scrip audit` is clean.\n\n\
          | cycles | seed | seconds | killed in recovery too | acknowledged | unacknowledged (of these already done) | lost | doubled |\n\
          |---|---|---|---|---|---|---|---|\n\
          | {cycles} | {seed} | {seconds} | {early} | {} | {} ({}) | 0 | 0 |",

@@ -140,17 +140,13 @@ fn untouched(why: String) -> Error {
     Error::Unavailable(format!("{why}; it was left untouched"))
 }
 
-/// The address of each host that an address names.
+/// The address of each host that an address names, split where `tokio_postgres` does. One without a scheme stays as it is, and of
+/// its hosts the first that takes writes is taken.
 fn each_host(url: &str) -> Vec<String> {
-    let parts = url.split_once("://").and_then(|(scheme, rest)| {
-        let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (who, hosts) = place.rsplit_once('@').map_or(("", place), |(who, hosts)| (who, hosts));
-        let at = if who.is_empty() { "" } else { "@" };
-        hosts
-            .contains(',')
-            .then(|| hosts.split(',').map(move |host| format!("{scheme}://{who}{at}{host}/{database}")))
-    });
-    parts.map_or_else(|| vec![url.to_owned()], Iterator::collect)
+    let Some((scheme, rest)) = url.split_once("://") else { return vec![url.to_owned()] };
+    let (who, rest) = rest.split_at(rest.find('@').map_or(0, |at| at + 1));
+    let (hosts, database) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    hosts.split(',').map(|host| format!("{scheme}://{who}{host}{database}")).collect()
 }
 
 /// Where a server is and which database is meant, without who asks and with what password.
@@ -226,7 +222,9 @@ mod tests {
                 "postgres://me@one:1,two:2/scrip?a=b,c",
                 vec!["postgres://me@one:1/scrip?a=b,c", "postgres://me@two:2/scrip?a=b,c"],
             ),
-            ("postgresql://one,two", vec!["postgresql://one/", "postgresql://two/"]),
+            ("postgresql://one,two", vec!["postgresql://one", "postgresql://two"]),
+            ("postgres://one,two?a=b/c", vec!["postgres://one?a=b/c", "postgres://two?a=b/c"]),
+            ("postgres://me:a,b/c@one/scrip", vec!["postgres://me:a,b/c@one/scrip"]),
             ("host=one,two port=1 dbname=scrip", vec!["host=one,two port=1 dbname=scrip"]),
         ] {
             assert_eq!(each_host(address), hosts);

@@ -2,7 +2,6 @@
 //!
 //! Invariant: this process never goes back to a primary from before the newest promotion that it has seen.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, NoTls, Socket};
+use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
 
 use super::wire::gone;
 use crate::store::Error;
@@ -35,7 +34,7 @@ pub struct Server {
 /// A session on a host that takes writes.
 pub(super) struct Found {
     pub(super) client: Client,
-    pub(super) connection: tokio_postgres::Connection<Socket, NoTlsStream>,
+    pub(super) connection: Connection<Socket, NoTlsStream>,
     pub(super) timeline: i64,
 }
 
@@ -73,8 +72,7 @@ async fn ask(host: &Config) -> Result<Found, Error> {
     let (client, mut connection) = host.connect(NoTls).await?;
     let answer = tokio::select! {
         answer = client.query_one(TIMELINE, &[]) => answer,
-        () = async { while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {} } =>
-            return Err(gone()),
+        _ = &mut connection => return Err(gone()),
     };
     let timeline = match answer {
         Ok(row) => row.try_get(0)?,
