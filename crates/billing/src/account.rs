@@ -202,10 +202,10 @@ impl Account {
         self.holds.insert(hold.id, hold);
     }
 
-    /// Drops ended holds that were made by the entry `since` or later: no later decision needs them.
-    pub fn forget_ended(&mut self, since: Seq) {
+    /// Drops ended holds, but for those that are wanted: no later decision needs them.
+    pub fn forget_ended(&mut self, is_wanted: impl Fn(Seq) -> bool) {
         if self.holds.len() > self.ends.len() {
-            self.holds.retain(|id, hold| hold.is_open() || *id < since);
+            self.holds.retain(|id, hold| hold.is_open() || is_wanted(*id));
             // An empty map would keep room for eleven holds.
             if self.holds.is_empty() {
                 (self.holds, self.ends) = Default::default();

@@ -73,15 +73,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// The hold that these entries are about, oldest first. `None` when the first one does not make it.
-    ///
-    /// # Panics
-    /// When an entry does not change a hold.
-    pub fn replay(entries: &[Entry]) -> Option<Hold> {
-        let (first, rest) = entries.split_first()?;
-        let mut hold = Some(first).filter(|first| first.hold == Some(first.seq)).map(Hold::new)?;
-        rest.iter().for_each(|entry| hold.change(entry));
-        Some(hold)
+    /// The hold that an entry makes, if it makes one.
+    pub fn made_by(entry: &Entry) -> Option<Hold> {
+        (entry.hold == Some(entry.seq)).then(|| Hold::new(entry))
     }
 
     /// Whether credits are still set aside by it.
@@ -112,7 +106,11 @@ impl Hold {
         }
     }
 
-    pub(crate) fn change(&mut self, entry: &Entry) {
+    /// What a later entry about it makes of it.
+    ///
+    /// # Panics
+    /// When the entry does not change a hold.
+    pub fn change(&mut self, entry: &Entry) {
         match entry.kind {
             EntryKind::Dispatch => self.status = HoldStatus::Dispatched,
             EntryKind::Extend => {}

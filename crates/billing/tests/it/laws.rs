@@ -143,7 +143,7 @@ impl History {
     /// The forgetful account drops what it may before each command and loads again only what the command names.
     fn post_after_forgetting(&mut self, command: &Command) -> (Result<Posted, Refusal>, Vec<Entry>) {
         let (store, account) = (&self.account, &mut self.forgetful);
-        account.forget_ended(billing::Seq(0));
+        account.forget_ended(|_| false);
         account.forget_spent(Time(self.now.0 - DAY));
         let mut named: Vec<Seq> = command.grant().into_iter().collect();
         if let Some(hold) = command.hold().and_then(|id| store.holds.get(&id)) {

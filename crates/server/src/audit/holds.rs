@@ -1,7 +1,7 @@
 //! The life of every hold, followed from entry to entry and compared with its row.
 //!
-//! A hold that ended as its row says is let go at once, and one without a row at the end of the page in which it was made and
-//! ended, so that only open ones are in memory: an entry about it that comes later contradicts the row, or that there is none.
+//! A hold that ended as its row says is let go at once, and one without a row at the end of the page in which it ended, so that only
+//! open ones are in memory: an entry about it that comes later contradicts the row, or that there is none.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,7 +28,7 @@ pub struct Life {
     holds: HashMap<i64, Hold>,
     /// What the holds made for each job come to.
     pub jobs: BTreeMap<i64, Used>,
-    /// The holds of this page that have no row.
+    /// The holds without a row that had not ended by the end of the last page, and those of this one.
     rowless: Vec<i64>,
     /// Whether a hold of a lease does not name its job, so that no job's sum can be known.
     pub nameless: bool,
@@ -158,12 +158,16 @@ fn open(
     book.life.holds.insert(id, Hold { now, row });
 }
 
-/// Ends a page. A hold that was made and ended in it needs no row: it is what the page says, and is let go.
+/// Ends a page. A hold that has ended needs no row: it is what its pages say until this one, and is let go.
 pub fn turn(book: &mut Book) {
     for id in std::mem::take(&mut book.life.rowless) {
-        if book.life.holds.get(&id).is_some_and(|hold| hold.now.status >= SETTLED) {
-            book.life.holds.remove(&id);
-            book.set(id, mark::ENDED);
+        match book.life.holds.get(&id) {
+            Some(hold) if hold.now.status < SETTLED => book.life.rowless.push(id),
+            Some(_) => {
+                book.life.holds.remove(&id);
+                book.set(id, mark::ENDED);
+            }
+            None => {}
         }
     }
 }

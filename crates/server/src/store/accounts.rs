@@ -29,7 +29,9 @@ const MOST_UNWRITTEN: usize = 524_288;
 /// How many entries more are written once there are too many: pages are shared by what is written together.
 const SWEPT: usize = 64;
 /// How many entries of one workspace may wait, so that no single write takes long.
-const MOST_OF_ONE: usize = 512;
+const MOST_OF_ONE: usize = 16_384;
+/// How many entries there are at least for each hold that is still open and needs a row, unless as many wait as may.
+const FOR_A_HOLD: usize = 8;
 /// How much of the journal is dropped for each entry that is added, while there is something to drop.
 const DROPPED_PER_ENTRY: i64 = 2;
 
@@ -108,8 +110,11 @@ impl Accounts {
 
     /// Loads an account, unless it is here.
     pub fn load(&mut self, tx: &Tx<'_>, workspace: i64, now: Time) -> Result<(), Error> {
-        self.load_all(tx, std::iter::once(workspace), now)?;
-        if self.cached.contains_key(&workspace) { Ok(()) } else { Err(Error::NotFound) }
+        if !self.cached.contains_key(&workspace) {
+            self.load_all(tx, std::iter::once(workspace), now)?;
+            self.cached.get(&workspace).ok_or(Error::NotFound)?;
+        }
+        Ok(())
     }
 
     /// Loads the accounts that are not here, those of unknown workspaces excepted.
@@ -203,7 +208,7 @@ impl Accounts {
         if cached.waiting.count() == 0 {
             self.behind.insert(workspace);
         }
-        cached.waiting.add(workspace, recorded, canonical);
+        cached.waiting.add(workspace, recorded, canonical, &cached.hash);
         if let Some(budgets) = &mut cached.budgets {
             budgets.follow(&recorded.entry);
         }
@@ -213,9 +218,7 @@ impl Accounts {
     /// Forgets of accounts what can be found in what waits.
     pub fn forget_ended<'w>(&mut self, whose: impl Iterator<Item = &'w i64>) {
         for workspace in whose {
-            if let Some(Cached { account, waiting, .. }) = self.cached.get_mut(workspace) {
-                account.forget_ended(waiting.first(account.seq));
-            }
+            self.cached.get_mut(workspace).into_iter().for_each(Cached::forget_ended);
         }
     }
 
@@ -250,8 +253,9 @@ impl Accounts {
         let waiting = || named().filter(|(_, cached)| cached.waiting.count() > 0);
         page::insert(
             tx,
-            waiting()
-                .map(|(workspace, cached)| cached.waiting.row(workspace, cached.account.seq, &cached.hash)),
+            waiting().flat_map(|(workspace, cached)| {
+                cached.waiting.rows(workspace, cached.account.seq, &cached.hash)
+            }),
         )?;
         ledger::save_holds(
             tx,
@@ -268,7 +272,7 @@ impl Accounts {
         for workspace in whose {
             let cached = self.cached.get_mut(workspace).expect("loaded before");
             self.unwritten -= std::mem::take(&mut cached.waiting).count();
-            cached.account.forget_ended(Seq(0));
+            cached.account.forget_ended(|_| false);
             cached.account.forget_spent(Time(now.0 - ledger::RECENT));
             self.behind.remove(workspace);
             if tx.is_shared() {
@@ -312,7 +316,10 @@ impl Accounts {
     /// more.
     pub fn end_batch(&mut self, tx: &Tx<'_>, batch: Ending<'_>, now: Time) -> Result<(), Error> {
         let long = |workspace: &&i64| {
-            self.cached.get(*workspace).is_some_and(|cached| cached.waiting.count() >= MOST_OF_ONE)
+            self.cached.get(*workspace).is_some_and(|Cached { account, waiting, .. }| {
+                let enough = (FOR_A_HOLD * account.open_holds()).max(page::ENTRIES as usize);
+                waiting.count() >= enough.min(MOST_OF_ONE)
+            })
         };
         let long: Vec<i64> = batch.changed.iter().filter(long).copied().collect();
         self.write_rows(tx, &long, now, false)?;

@@ -50,7 +50,7 @@ pub struct Sealed {
 }
 
 /// Keys in memory.
-type Known = HashMap<Order, (KeyName, Made), foldhash::fast::RandomState>;
+type Known = HashMap<Place, (KeyName, Made), foldhash::fast::RandomState>;
 
 /// The keys of all entries of a partition.
 pub struct Keys {
@@ -58,7 +58,7 @@ pub struct Keys {
     young: Known,
     /// What is left to write of the segment that is being written, and in which order, the last one first.
     sealing: Known,
-    order: Vec<Order>,
+    order: Vec<Place>,
     filters: Filters,
     /// The journal has all keys of `young` after this row, and those of the segment being written after `sealing_after`.
     young_after: i64,
@@ -82,7 +82,7 @@ impl Keys {
     /// Keeps the key of an entry.
     pub fn add(&mut self, workspace: i64, key: &Key, seq: Seq) {
         let name = (workspace, key.kind, key.key.clone());
-        self.young.insert(digest(&name).0, (name, (key.fingerprint, seq)));
+        self.young.insert(Place::of(&name), (name, (key.fingerprint, seq)));
     }
 
     /// What a key made.
@@ -94,13 +94,12 @@ impl Keys {
         key: &Arc<str>,
     ) -> Result<Option<Made>, Error> {
         let name = (workspace, kind, key.clone());
-        let (order, probes) = digest(&name);
-        let in_memory = self.young.get(&order).or_else(|| self.sealing.get(&order));
-        if let Some((_, made)) = in_memory.filter(|known| known.0 == name) {
+        let place = Place::of(&name);
+        if let Some((_, made)) = self.young.get(&place).or_else(|| self.sealing.get(&place)) {
             return Ok(Some(*made));
         }
-        for segment in self.filters.may_have(&probes) {
-            if let Some(made) = find_in(tx, self.partition, segment, order, &name)? {
+        for segment in self.filters.may_have(&place.probes()) {
+            if let Some(made) = find_in(tx, self.partition, segment, &name)? {
                 return Ok(Some(made));
             }
         }
@@ -162,18 +161,20 @@ impl Keys {
 
     fn begin(&mut self, id: i64) {
         self.filters.begin(self.young.len());
-        self.sealing = std::mem::take(&mut self.young);
+        // Everything of the segment before was written, and its room is used again: making that anew takes long.
+        std::mem::swap(&mut self.sealing, &mut self.young);
+        self.young.clear();
         self.order = self.sealing.keys().copied().collect();
         self.order.sort_unstable_by(|a, b| b.cmp(a));
         (self.sealing_after, self.young_after) = (self.young_after, id);
     }
 
     /// The next keys of the segment, which its filter knows from now on.
-    fn take(&mut self, count: usize) -> Vec<(KeyName, Made)> {
-        let next = || self.order.pop().and_then(|order| self.sealing.remove(&order));
+    fn take(&mut self, count: usize) -> Vec<(Place, (KeyName, Made))> {
+        let next = || self.order.pop().and_then(|place| self.sealing.remove_entry(&place));
         let part: Vec<_> = std::iter::from_fn(next).take(count).collect();
         if let Some(filter) = self.filters.last() {
-            part.iter().for_each(|(name, _)| filter.add(&digest(name).1));
+            part.iter().for_each(|(place, _)| filter.add(&place.probes()));
         }
         part
     }
@@ -186,20 +187,14 @@ impl Keys {
 
 const INSERT: &str = "insert into request (partition, segment, first, keys) values (?1, ?2, ?3, ?4)";
 
-fn find_in(
-    tx: &Tx<'_>,
-    partition: i64,
-    segment: i64,
-    order: Order,
-    name: &KeyName,
-) -> Result<Option<Made>, Error> {
-    let name = name_bytes(name);
+fn find_in(tx: &Tx<'_>, partition: i64, segment: i64, name: &KeyName) -> Result<Option<Made>, Error> {
+    let first = Place::of(name).first();
     let row = tx.one(
         "select keys from request where partition = ?1 and segment = ?2 and first <= ?3 order by first desc limit 1",
-        values![partition, segment, &first_of(order)],
+        values![partition, segment, &first],
         |row| row.blob(0),
     )?;
-    let row = row.unwrap_or_default();
+    let (name, row) = (name_bytes(name), row.unwrap_or_default());
     let mut bytes = Bytes(&row);
     while !bytes.0.is_empty() {
         let found =
@@ -211,16 +206,28 @@ fn find_in(
     Ok(None)
 }
 
-/// What orders keys: the workspace, and half a SHA-256. Of two keys that shared one, the earlier one would be forgotten.
-type Order = (i64, [u8; 16]);
+/// Where a key belongs: its workspace, and three quarters of a SHA-256, which in memory stand for the key itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct Place(i64, [u8; 24]);
 
-/// A key's place, and where its bits are. Both are in databases, so they come from a hash that never changes.
-fn digest((workspace, kind, key): &KeyName) -> (Order, Probes) {
-    let hash = Sha256::new().chain_update(workspace.to_be_bytes()).chain_update([*kind as u8]);
-    let hash: [u8; 32] = hash.chain_update(key.as_bytes()).finalize().into();
-    let block = u64::from_be_bytes(std::array::from_fn(|byte| hash[byte]));
-    let bit = |index: usize| u16::from_be_bytes([hash[8 + 2 * index], hash[9 + 2 * index]]) % 512;
-    ((*workspace, std::array::from_fn(|byte| hash[byte])), Probes(block, std::array::from_fn(bit)))
+impl Place {
+    fn of((workspace, kind, key): &KeyName) -> Place {
+        let hash = Sha256::new().chain_update(workspace.to_be_bytes()).chain_update([*kind as u8]);
+        let hash: [u8; 32] = hash.chain_update(key.as_bytes()).finalize().into();
+        Place(*workspace, std::array::from_fn(|byte| hash[byte]))
+    }
+
+    /// Where its bits are in a filter. These are in databases, so they come from a hash that never changes.
+    fn probes(&self) -> Probes {
+        let block = u64::from_be_bytes(std::array::from_fn(|byte| self.1[byte]));
+        let bit = |index: usize| u16::from_be_bytes([self.1[8 + 2 * index], self.1[9 + 2 * index]]) % 512;
+        Probes(block, std::array::from_fn(bit))
+    }
+
+    /// What a row that begins with it is under: the workspace, and half a SHA-256.
+    fn first(&self) -> Vec<u8> {
+        [&self.0.to_be_bytes()[..], &self.1[..16]].concat()
+    }
 }
 
 /// A key's name as bytes: the workspace, the kind, the text.
@@ -228,20 +235,15 @@ fn name_bytes((workspace, kind, key): &KeyName) -> Vec<u8> {
     [&workspace.to_be_bytes()[..], &[*kind as u8], key.as_bytes()].concat()
 }
 
-/// What a row is under.
-fn first_of((workspace, digest): Order) -> Vec<u8> {
-    [&workspace.to_be_bytes()[..], &digest].concat()
-}
-
 /// Keys that follow one another, as a row: the place of the first, then of each its name, what it stands for and what it made.
-fn row_of<'v>(partition: i64, segment: i64, keys: &[(KeyName, Made)]) -> [Value<'v>; 4] {
+fn row_of<'v>(partition: i64, segment: i64, keys: &[(Place, (KeyName, Made))]) -> [Value<'v>; 4] {
     let mut bytes = Vec::with_capacity(80 * keys.len());
-    for (name, (fingerprint, seq)) in keys {
+    for (_, (name, (fingerprint, seq))) in keys {
         put_blob(&mut bytes, &name_bytes(name));
         bytes.extend(fingerprint);
         put_int(&mut bytes, seq.0);
     }
-    let first = keys.first().map(|key| first_of(digest(&key.0).0)).unwrap_or_default();
+    let first = keys.first().map(|key| key.0.first()).unwrap_or_default();
     [partition.into(), segment.into(), first.into(), bytes.into()]
 }
 
@@ -251,20 +253,20 @@ fn read_key<'k>(bytes: &mut Bytes<'k>) -> Option<(&'k [u8], Made)> {
 
 /// What a key made that stands for something else than an entry.
 pub fn find_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<Option<Made>, Error> {
-    let name = (workspace, key.kind, key.key.clone());
-    find_in(&batch.tx, batch.partition(), DIRECT, digest(&name).0, &name)
+    find_in(&batch.tx, batch.partition(), DIRECT, &(workspace, key.kind, key.key.clone()))
 }
 
 /// Remembers a key that stands for something else than an entry.
 pub fn insert_direct(batch: &Batch<'_>, workspace: i64, key: &Key, made: i64) -> Result<(), Error> {
-    let made = (key.fingerprint, Seq(made));
-    let row = row_of(batch.partition(), DIRECT, &[((workspace, key.kind, key.key.clone()), made)]);
+    let name = (workspace, key.kind, key.key.clone());
+    let key = (Place::of(&name), (name, (key.fingerprint, Seq(made))));
+    let row = row_of(batch.partition(), DIRECT, &[key]);
     batch.tx.execute(INSERT, &row).map(drop)
 }
 
 /// Forgets a key that stands for something else than an entry, which was undone.
 pub fn remove_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<(), Error> {
-    let first = first_of(digest(&(workspace, key.kind, key.key.clone())).0);
+    let first = Place::of(&(workspace, key.kind, key.key.clone())).first();
     batch.tx.execute(
         "delete from request where partition = ?1 and segment = ?2 and first = ?3",
         values![batch.partition(), DIRECT, &first],

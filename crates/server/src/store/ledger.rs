@@ -78,11 +78,17 @@ impl Cached {
         }
     }
 
-    /// The holds whose rows are written with what waits. One that was made and ended in one page needs none.
+    /// The holds whose rows are written with what waits. One that was made and ended meanwhile needs none.
     pub fn changed_holds(&self) -> impl Iterator<Item = &Hold> {
         let Cached { account, waiting, .. } = self;
         let made = account.holds.range(waiting.first(account.seq)..).map(|hold| hold.1);
         waiting.holds.iter().map(|id| &account.holds[id]).chain(made.filter(|hold| hold.is_open()))
+    }
+
+    /// Forgets the holds that can be found in what waits and have no row.
+    pub fn forget_ended(&mut self) {
+        let (first, waiting) = (self.waiting.first(self.account.seq), &self.waiting);
+        self.account.forget_ended(|id| id < first || waiting.holds.contains(&id));
     }
 
     /// The grants whose credits were moved by what waits.
@@ -307,7 +313,10 @@ pub fn load_hold(tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, E
         tx.one(&format!("{HOLD} where workspace = ?1 and id = ?2"), values![workspace, id], read_hold)?;
     match row {
         Some(hold) => Ok(Some(hold)),
-        None => page::with(tx, workspace, id)?.map_or(Ok(None), |page| page.run().hold(id)),
+        None => match page::with(tx, workspace, id)? {
+            Some(page) => Ok(page::holds(tx, workspace, &page, |made| made == id)?.remove(&id)),
+            None => Ok(None),
+        },
     }
 }
 

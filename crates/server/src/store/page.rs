@@ -1,21 +1,27 @@
 //! Pages: entries of a workspace, as many as were written together, in the bytes that the chain covers, with their free text
 //! beside them, from where it can be erased.
 //!
-//! Owns the rows of `page`, and what waits to become one. It does *not* know what an entry means for an account.
+//! Owns the rows of `page`; what waits to become some is in `waiting`. It does *not* know what an entry means for an account.
 //!
-//! Invariant: the pages of a workspace have each of its entries until the account's `seq` once, in order.
+//! Invariant: the pages of a workspace have each of its entries until the account's `seq` once, in order. A hold without a row is
+//! what the pages from its own on say, until it has ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod waiting;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use billing::{Entry, Hold, Labels, Seq, Time};
+use billing::{Hold, Labels, Seq, Time};
 
 use super::Error;
-use super::canonical::{self, Bytes, put_blob, put_int, put_text};
+use super::canonical::{self, Bytes, put_text};
 use super::db::{Row, Tx, Value};
-use super::entry::{self, Note, Recorded, Usage, UsageKey};
+use super::entry::{Note, Recorded};
 use crate::values;
+pub use waiting::Waiting;
 
+/// How many entries a page has at most. One begins after each entry whose number is a multiple of it.
+pub const ENTRIES: i64 = 512;
 /// How many pages are read at first, and at most, until enough of what is looked for was found.
 const READ: [i64; 2] = [4, 64];
 
@@ -24,26 +30,6 @@ const READ: [i64; 2] = [4, 64];
 pub struct Run<'a> {
     entries: &'a [u8],
     notes: &'a [u8],
-}
-
-/// Entries of one workspace that are in no page yet, oldest first, with what they change in other tables.
-#[derive(Clone, Debug, Default)]
-pub struct Waiting {
-    entries: Vec<u8>,
-    notes: Vec<u8>,
-    count: usize,
-    /// Number of the first.
-    first: Seq,
-    /// Times of the first and the last.
-    span: (Time, Time),
-    /// What they are listed under.
-    operations: BTreeSet<Arc<str>>,
-    /// What they add to usage totals.
-    pub usage: Vec<(UsageKey, Usage)>,
-    /// The grants whose credits they moved.
-    pub grants: BTreeSet<Seq>,
-    /// The holds they changed that were made before them.
-    pub holds: BTreeSet<Seq>,
 }
 
 /// A page as it was read.
@@ -113,26 +99,29 @@ impl<'a> Run<'a> {
 
     /// A hold that was made in it, as the entries in it leave it.
     pub fn hold(self, id: Seq) -> Result<Option<Hold>, Error> {
-        let since = self.entries().skip_while(|entry| entry.as_ref().is_ok_and(|entry| entry.entry.seq < id));
-        let about = since.filter(|entry| entry.as_ref().map_or(true, |entry| entry.entry.hold == Some(id)));
-        let about: Vec<Entry> = about.map(|entry| Ok(entry?.entry)).collect::<Result<_, Error>>()?;
-        Ok(Hold::replay(&about))
+        let mut holds = Holds::new();
+        self.follow(&mut holds, |made| made == id)?;
+        Ok(holds.remove(&id))
     }
-}
 
-impl Run<'_> {
-    /// The holds that were made in it, as the entries in it leave them.
-    pub fn holds(self) -> Result<BTreeMap<Seq, Hold>, Error> {
-        let mut about: BTreeMap<Seq, Vec<Entry>> = BTreeMap::new();
+    /// A hold that was made before it, as the entries in it leave it.
+    pub fn leave(self, hold: Hold) -> Result<Hold, Error> {
+        let mut holds = Holds::from([(hold.id, hold)]);
+        self.follow(&mut holds, |_| false)?;
+        holds.into_values().next().ok_or_else(unreadable)
+    }
+
+    /// Changes holds as its entries say, and adds those that were made in it and are wanted.
+    fn follow(self, holds: &mut Holds, is_wanted: impl Fn(Seq) -> bool) -> Result<(), Error> {
         for recorded in self.entries() {
             let entry = recorded?.entry;
-            match entry.hold {
-                Some(id) if id == entry.seq => drop(about.insert(id, vec![entry])),
-                Some(id) => about.get_mut(&id).into_iter().for_each(|entries| entries.push(entry.clone())),
-                None => {}
+            if let Some(hold) = entry.hold.and_then(|id| holds.get_mut(&id)) {
+                hold.change(&entry);
+            } else if is_wanted(entry.seq) {
+                holds.extend(Hold::made_by(&entry).map(|hold| (hold.id, hold)));
             }
         }
-        Ok(about.into_iter().filter_map(|(id, entries)| Some((id, Hold::replay(&entries)?))).collect())
+        Ok(())
     }
 }
 
@@ -167,75 +156,6 @@ pub fn read_note(bytes: &mut Bytes<'_>) -> Option<Note> {
 
 fn read_numbered(bytes: &mut Bytes<'_>) -> Option<(Seq, Note)> {
     Some((Seq(bytes.int()?), read_note(bytes)?))
-}
-
-impl Waiting {
-    /// Adds an entry, with its bytes.
-    pub fn add(&mut self, workspace: i64, Recorded { entry, note, .. }: &Recorded, bytes: &[u8]) {
-        if self.count == 0 {
-            (self.first, self.span.0) = (entry.seq, entry.at);
-        }
-        (self.count, self.span.1) = (self.count + 1, entry.at);
-        put_blob(&mut self.entries, bytes);
-        if let Some(note) = note {
-            put_int(&mut self.notes, entry.seq.0);
-            put_note(&mut self.notes, note);
-        }
-        self.grants.extend(entry.postings.iter().map(|posting| posting.grant).chain(entry.grant));
-        self.holds.extend(entry.hold.filter(|id| *id < self.first));
-        if let Some(operation) = entry::listed_operation(entry)
-            && !self.operations.contains(operation)
-        {
-            self.operations.insert(operation.clone());
-        }
-        if entry::is_of_others(entry) {
-            self.operations.insert(entry::OTHERS.into());
-        }
-        entry::fold_usage(&mut self.usage, workspace, entry);
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Number of the first one; the next one's when there is none.
-    pub fn first(&self, last: Seq) -> Seq {
-        if self.count == 0 { Seq(last.0 + 1) } else { self.first }
-    }
-
-    /// What there is.
-    pub fn run(&self) -> Run<'_> {
-        Run { entries: &self.entries, notes: &self.notes }
-    }
-
-    /// Forgets the entries until one, because somebody wrote them.
-    pub fn cut(&mut self, workspace: i64, until: Seq) -> Result<(), Error> {
-        let before = std::mem::take(self);
-        let mut entries = before.run().entries();
-        before.run().raw().zip(&mut entries).try_for_each(|(raw, recorded)| {
-            let (seq, bytes) = raw?;
-            if seq > until {
-                self.add(workspace, &recorded?, bytes);
-            }
-            Ok(())
-        })
-    }
-
-    /// As a row, with the number and the hash of its last entry.
-    pub fn row<'v>(&'v self, workspace: i64, seq: Seq, hash: &'v [u8; 32]) -> [Value<'v>; 9] {
-        [
-            workspace.into(),
-            seq.into(),
-            self.first.into(),
-            self.span.0.into(),
-            self.span.1.into(),
-            operations_text(self.operations.iter().map(|operation| &**operation)).into(),
-            hash.into(),
-            (&self.entries).into(),
-            (&self.notes).into(),
-        ]
-    }
 }
 
 /// Operations as a text in which each can be found: one a line, and a line's end before the first.
@@ -274,6 +194,28 @@ impl Page {
     pub fn run(&self) -> Run<'_> {
         Run { entries: &self.entries, notes: &self.notes }
     }
+}
+
+/// Holds by the entry that made them.
+pub type Holds = BTreeMap<Seq, Hold>;
+
+/// Holds without a row that were made in a page: what the pages from this one on say, until each has ended.
+pub fn holds(
+    tx: &Tx<'_>,
+    workspace: i64,
+    page: &Page,
+    is_wanted: impl Fn(Seq) -> bool,
+) -> Result<Holds, Error> {
+    let mut holds = Holds::new();
+    page.run().follow(&mut holds, is_wanted)?;
+    if holds.values().any(Hold::is_open) {
+        let walk = Walk { cursor: page.seq.0, ..Walk::all(workspace) };
+        walk.pages(tx, |page| {
+            page.run().follow(&mut holds, |_| false)?;
+            Ok(holds.values().any(Hold::is_open))
+        })?;
+    }
+    Ok(holds)
 }
 
 /// The page that an entry is in.
@@ -321,9 +263,14 @@ pub fn last_before(tx: &Tx<'_>, workspace: i64, moment: Time) -> Result<Seq, Err
 }
 
 impl Walk {
-    /// All of a workspace's entries, oldest first, from one moment to another.
+    /// All of a workspace's entries, oldest first.
+    pub fn all(workspace: i64) -> Walk {
+        Walk { workspace, cursor: 0, ascending: true, span: (None, None), operations: Vec::new() }
+    }
+
+    /// Those from one moment to another.
     pub fn span(workspace: i64, from: Time, to: Time) -> Walk {
-        Walk { workspace, cursor: 0, ascending: true, span: (Some(from), Some(to)), operations: Vec::new() }
+        Walk { span: (Some(from), Some(to)), ..Walk::all(workspace) }
     }
 
     /// The numbers of the first and the last page, both included.

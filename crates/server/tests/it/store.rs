@@ -5,6 +5,7 @@
 
 pub mod history;
 mod lists;
+mod pages;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -10,7 +10,8 @@ use super::super::Error;
 use super::super::canonical::{Bytes, put_blob};
 use super::super::db::{News, Tx};
 use super::super::journal::{self, Journaled, Written};
-use super::{Accounts, Ahead, Ends, broken};
+use super::super::ledger::{self, Cached};
+use super::{Accounts, Ahead, Ends, Workspaces, broken};
 
 impl Accounts {
     /// Does what other nodes committed since our last batch: the journal from the row that is the last one here. `false`: what
@@ -33,6 +34,7 @@ impl Accounts {
             let rows = news.into_iter().map(|(id, body)| journal::read(id, body));
             let rows = rows.collect::<Result<Vec<_>, _>>()?;
             rows.iter().flat_map(|row| &row.progress.written).for_each(|written| self.overtaken(written));
+            let mut written = Workspaces::default();
             for row in rows {
                 let entries = row.entries()?;
                 if row.id != first && row.id - entries.len().max(1) as i64 != self.journal.last {
@@ -42,11 +44,13 @@ impl Accounts {
                     self.again(tx, &journaled, now)?;
                 }
                 self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
-                for written in &row.progress.written {
-                    self.wrote(written)?;
+                for rows in &row.progress.written {
+                    self.wrote(rows)?;
+                    written.insert(rows.workspace);
                 }
                 (self.journal.last, self.journal.name) = (row.id, row.name);
             }
+            written.into_iter().try_for_each(|workspace| self.find_ended(tx, workspace))?;
             Ok(true)
         }));
         replayed.unwrap_or_else(|_| Err(broken()))
@@ -85,9 +89,8 @@ impl Accounts {
         self.load_named(tx, workspace, hold, grants.filter(|id| *id != entry.seq))?;
         let cached = self.get_mut(workspace);
         cached.account.apply(entry);
-        cached.hash = journaled.hash;
         cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
-        self.keep(workspace, &recorded, journaled.canonical);
+        self.keep(workspace, &recorded, journaled.canonical).hash = journaled.hash;
         self.forget_ended(std::iter::once(&workspace));
         Ok(())
     }
@@ -125,6 +128,20 @@ impl Accounts {
     }
 }
 
+impl Accounts {
+    /// Finds the holds that ended after their rows were written as open: they were forgotten, because everything about them waited.
+    fn find_ended(&mut self, tx: &Tx<'_>, workspace: i64) -> Result<(), Error> {
+        let Some(Cached { account, waiting, .. }) = self.cached.get_mut(&workspace) else { return Ok(()) };
+        for id in &waiting.holds {
+            if !account.holds.contains_key(id) {
+                let hold = ledger::load_hold(tx, workspace, *id)?.ok_or_else(broken)?;
+                account.holds.insert(*id, waiting.run().leave(hold)?);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Ahead {
     /// Forgets the entries until one.
     fn cut(&mut self, workspace: i64, until: Seq) -> Result<(), Error> {
@@ -141,5 +158,70 @@ impl Ahead {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::ledger::{GrantTerms, HoldTerms};
+    use billing::{Amount, Command, GrantKind, HoldStatus, Labels, Price};
+
+    use super::super::super::batch::Batch;
+    use super::super::super::committer::Post;
+    use super::super::super::db::in_memory;
+    use super::*;
+
+    const NOW: Time = Time(1_900_000_000_000_000);
+
+    /// A node writes its tables, and ends a hold in the same batch. Another one knew the hold as open, and must write how it ended.
+    #[test]
+    fn a_hold_that_ends_after_its_row_was_written_in_one_batch_is_written_anew() {
+        let connection = in_memory();
+        let make = "insert into workspace (workspace, name, trialed, collection, time_zone, low, critical, emails, anchor, first_period,
+               created_at) values (?1, '', 0, '', 'UTC', '', '', '', 0, 0, 0);
+             insert into account (workspace, seq, at, available, held, debt, hash, level, low_armed, critical_armed)
+               values (?1, 0, 0, 0, 0, 0, zeroblob(32), 0, 0, 0);";
+        for workspace in ["1", "2"] {
+            connection.execute_batch(&make.replace("?1", workspace)).expect("a workspace");
+        }
+        let tx = || Tx::Sqlite(&connection);
+        let accounts = || Accounts::recover(&tx(), 0, NOW).expect("accounts");
+        let mut one = accounts();
+        let news = |since: i64| -> News {
+            let all = journal::all(&tx(), 0).expect("a journal");
+            all.into_iter().filter(|(id, _)| *id >= since).collect()
+        };
+
+        let credits = Amount::new(9).expect("an amount");
+        let (kind, price) =
+            (GrantKind::Bonus, Price { operation: "work".into(), quantity: 1, unit_price: 2, version: 1 });
+        let granted =
+            Command::Grant(GrantTerms { credits, kind, priority: 0, effective_at: NOW, expires_at: None });
+        let held =
+            Command::Hold(HoldTerms { price, labels: Labels::default().into(), seconds: 60, epoch: 0 });
+        // Alerts are looked at with the first credits, so that they are written at once; the holds wait.
+        for command in [granted, held] {
+            let mut batch = Batch::new(tx(), &mut one, NOW);
+            for workspace in [1, 2] {
+                batch.post(&Post::new(workspace, command.clone(), "key_1")).expect("posted");
+            }
+            batch.end().expect("a batch");
+        }
+        let mut other = accounts();
+        other.load(&tx(), 1, NOW).expect("an account");
+
+        let last = other.journal.last;
+        one.written.push(Written { workspace: 1, until: Seq(2), anew: false });
+        let mut batch = Batch::new(tx(), &mut one, NOW);
+        // What the other workspace has stays, so that the journal does.
+        batch.catch_up_until(1).expect("written");
+        let settled = Command::Settle { hold: Seq(2), quantity: 1, attempted: None };
+        batch.post(&Post::new(1, settled, "key_1")).expect("settled");
+        batch.end().expect("a batch");
+        assert!(other.follow(&tx(), news(last), NOW).expect("followed"));
+
+        other.write(&tx(), 1, NOW).expect("written");
+        let hold = ledger::load_hold(&tx(), 1, Seq(2)).expect("a row").expect("a hold");
+        assert_eq!((hold.status, hold.settled), (HoldStatus::Settled, 1));
     }
 }

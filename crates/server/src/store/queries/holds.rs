@@ -1,13 +1,11 @@
 //! Lists of holds.
 
-use std::collections::BTreeMap;
-
 use billing::Seq;
 use billing::account::{Hold, HoldStatus};
 
 use crate::store::db::Tx;
 use crate::store::ledger::{HOLD, OPEN, read_hold};
-use crate::store::page::Walk;
+use crate::store::page::{self, Holds, Walk};
 use crate::store::{Error, Store, codec};
 use crate::values;
 
@@ -60,13 +58,13 @@ fn holds(
         );
     }
     let mut found = Vec::new();
-    let walk =
-        Walk { workspace, cursor: before.0, ascending: false, span: (None, None), operations: Vec::new() };
+    let walk = Walk { cursor: before.0, ascending: false, ..Walk::all(workspace) };
     walk.pages(tx, |page| {
         let rows = format!("{HOLD} where workspace = ?1 and id >= ?2 and id <= ?3");
         let rows = tx.query(&rows, values![workspace, page.first, page.seq], read_hold)?;
-        let mut known: BTreeMap<Seq, Hold> = page.run().holds()?;
-        known.extend(rows.into_iter().map(|hold| (hold.id, hold)));
+        let rows: Holds = rows.into_iter().map(|hold| (hold.id, hold)).collect();
+        let mut known = page::holds(tx, workspace, page, |made| !rows.contains_key(&made))?;
+        known.extend(rows);
         let fits = |hold: &Hold| hold.id < before && status.is_none_or(|status| hold.status == status);
         found.extend(known.into_values().rev().filter(fits));
         Ok(found.len() < most)
