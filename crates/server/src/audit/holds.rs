@@ -161,13 +161,10 @@ fn open(
 /// Ends a page. A hold that has ended needs no row: it is what its pages say until this one, and is let go.
 pub fn turn(book: &mut Book) {
     for id in std::mem::take(&mut book.life.rowless) {
-        match book.life.holds.get(&id) {
-            Some(hold) if hold.now.status < SETTLED => book.life.rowless.push(id),
-            Some(_) => {
-                book.life.holds.remove(&id);
-                book.set(id, mark::ENDED);
-            }
-            None => {}
+        if book.life.holds.get(&id).is_some_and(|hold| hold.now.status < SETTLED) {
+            book.life.rowless.push(id);
+        } else if book.life.holds.remove(&id).is_some() {
+            book.set(id, mark::ENDED);
         }
     }
 }
