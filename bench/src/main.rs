@@ -33,6 +33,10 @@ use options::Options;
 fn main() -> Result<()> {
     // A stream is an open file, here and in the server, which raises its own limit.
     rlimit::increase_nofile_limit(u64::MAX)?;
+    if std::env::args().any(|word| word == "--help") {
+        println!("{}", options::USAGE);
+        return Ok(());
+    }
     let options = Options::parse(std::env::args().skip(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let scratch = options.make_scratch()?;

@@ -1,7 +1,9 @@
 //! What a mail carries, and what its recipient can do with it.
 
-use axum::http::StatusCode;
-use serde_json::json;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use crate::world::{DAY, World, emails};
 
@@ -58,5 +60,37 @@ async fn a_step_has_one_message_id_and_no_other_step_has_it() {
     for (id, expected) in ids.iter().zip(&expected) {
         assert!(id.starts_with(expected.as_str()), "{id} {expected}");
     }
+    world.end().await;
+}
+
+/// A person pauses and resumes again and again while mails go out. A piece whose credits are held already, and that hears of the pause
+/// before its call, must not make it: it would be sent once more when the campaign goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pauses_in_the_midst_of_it_send_each_mail_once() {
+    const LEADS: usize = 150;
+    let world = World::new(1_000).await;
+    let leads = world.leads(LEADS).await;
+    let campaign = world.campaign(emails(&[0]), &leads).await;
+    let mut pauses = 0;
+    for round in 0..2_000 {
+        if world.recipients().len() == LEADS {
+            break;
+        }
+        let sending = tokio::spawn(world.advancing(0));
+        tokio::time::sleep(Duration::from_millis(round % 12)).await;
+        let path = format!("/v1/campaigns/{campaign}");
+        let (paused, _) = world.send(Method::POST, &format!("{path}/pause"), Value::Null).await;
+        sending.await.expect("what was under way ends");
+        pauses += usize::from(paused == StatusCode::OK);
+        world.send(Method::POST, &format!("{path}/resume"), Value::Null).await;
+    }
+    world.advance(0).await;
+    println!("{pauses} pauses");
+    assert!(pauses > 2, "only {pauses} pauses in {LEADS} mails");
+    let mut recipients = world.recipients();
+    recipients.sort();
+    recipients.dedup();
+    assert_eq!((recipients.len(), world.recipients().len()), (LEADS, LEADS));
+    world.comes_to(1_000 - 2 * LEADS as i64, 0).await;
     world.end().await;
 }
