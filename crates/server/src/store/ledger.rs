@@ -313,10 +313,7 @@ pub fn load_hold(tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, E
         tx.one(&format!("{HOLD} where workspace = ?1 and id = ?2"), values![workspace, id], read_hold)?;
     match row {
         Some(hold) => Ok(Some(hold)),
-        None => match page::with(tx, workspace, id)? {
-            Some(page) => Ok(page::holds(tx, workspace, &page, |made| made == id)?.remove(&id)),
-            None => Ok(None),
-        },
+        None => page::hold(tx, workspace, id),
     }
 }
 

@@ -11,7 +11,7 @@ mod waiting;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use billing::{Hold, Labels, Seq, Time};
+use billing::{Entry, Hold, Labels, Seq, Time};
 
 use super::Error;
 use super::canonical::{self, Bytes, put_text};
@@ -111,17 +111,23 @@ impl<'a> Run<'a> {
         holds.into_values().next().ok_or_else(unreadable)
     }
 
-    /// Changes holds as its entries say, and adds those that were made in it and are wanted.
     fn follow(self, holds: &mut Holds, is_wanted: impl Fn(Seq) -> bool) -> Result<(), Error> {
         for recorded in self.entries() {
-            let entry = recorded?.entry;
-            if let Some(hold) = entry.hold.and_then(|id| holds.get_mut(&id)) {
-                hold.change(&entry);
-            } else if is_wanted(entry.seq) {
-                holds.extend(Hold::made_by(&entry).map(|hold| (hold.id, hold)));
-            }
+            follow(holds, &recorded?.entry, &is_wanted);
         }
         Ok(())
+    }
+}
+
+/// Holds by the entry that made them.
+pub type Holds = BTreeMap<Seq, Hold>;
+
+/// Changes the hold that an entry is about, or adds the one that it makes, if that is wanted.
+pub fn follow(holds: &mut Holds, entry: &Entry, is_wanted: impl Fn(Seq) -> bool) {
+    if let Some(hold) = entry.hold.and_then(|id| holds.get_mut(&id)) {
+        hold.change(entry);
+    } else if is_wanted(entry.seq) {
+        holds.extend(Hold::made_by(entry).map(|hold| (hold.id, hold)));
     }
 }
 
@@ -196,26 +202,24 @@ impl Page {
     }
 }
 
-/// Holds by the entry that made them.
-pub type Holds = BTreeMap<Seq, Hold>;
-
-/// Holds without a row that were made in a page: what the pages from this one on say, until each has ended.
-pub fn holds(
-    tx: &Tx<'_>,
-    workspace: i64,
-    page: &Page,
-    is_wanted: impl Fn(Seq) -> bool,
-) -> Result<Holds, Error> {
-    let mut holds = Holds::new();
-    page.run().follow(&mut holds, is_wanted)?;
-    if holds.values().any(Hold::is_open) {
-        let walk = Walk { cursor: page.seq.0, ..Walk::all(workspace) };
-        walk.pages(tx, |page| {
-            page.run().follow(&mut holds, |_| false)?;
-            Ok(holds.values().any(Hold::is_open))
-        })?;
+/// Changes holds without a row as the pages after an entry say, until each has ended.
+pub fn until_ended(tx: &Tx<'_>, workspace: i64, after: Seq, holds: &mut Holds) -> Result<(), Error> {
+    if !holds.values().any(Hold::is_open) {
+        return Ok(());
     }
-    Ok(holds)
+    Walk { cursor: after.0, ..Walk::all(workspace) }.pages(tx, |page| {
+        page.run().follow(holds, |_| false)?;
+        Ok(holds.values().any(Hold::is_open))
+    })
+}
+
+/// A hold that has no row.
+pub fn hold(tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
+    let Some(page) = with(tx, workspace, id)? else { return Ok(None) };
+    let mut holds = Holds::new();
+    page.run().follow(&mut holds, |made| made == id)?;
+    until_ended(tx, workspace, page.seq, &mut holds)?;
+    Ok(holds.remove(&id))
 }
 
 /// The page that an entry is in.

@@ -1,7 +1,9 @@
 //! Lists of holds.
 
-use billing::Seq;
+use std::collections::BTreeMap;
+
 use billing::account::{Hold, HoldStatus};
+use billing::{Entry, Seq};
 
 use crate::store::db::Tx;
 use crate::store::ledger::{HOLD, OPEN, read_hold};
@@ -57,13 +59,25 @@ fn holds(
             read_hold,
         );
     }
-    let mut found = Vec::new();
+    let (mut found, mut newest) = (Vec::new(), None);
+    // What the pages before say of holds that were made in older ones.
+    let mut later: BTreeMap<(Seq, Seq), Entry> = BTreeMap::new();
     let walk = Walk { cursor: before.0, ascending: false, ..Walk::all(workspace) };
     walk.pages(tx, |page| {
         let rows = format!("{HOLD} where workspace = ?1 and id >= ?2 and id <= ?3");
         let rows = tx.query(&rows, values![workspace, page.first, page.seq], read_hold)?;
         let rows: Holds = rows.into_iter().map(|hold| (hold.id, hold)).collect();
-        let mut known = page::holds(tx, workspace, page, |made| !rows.contains_key(&made))?;
+        let mut known = Holds::new();
+        for recorded in page.run().entries() {
+            let entry = recorded?.entry;
+            match entry.hold.filter(|id| *id < page.first) {
+                Some(id) => drop(later.insert((id, entry.seq), entry)),
+                None => page::follow(&mut known, &entry, |made| !rows.contains_key(&made)),
+            }
+        }
+        let about = later.split_off(&(page.first, Seq(0)));
+        about.values().for_each(|entry| page::follow(&mut known, entry, |_| false));
+        page::until_ended(tx, workspace, *newest.get_or_insert(page.seq), &mut known)?;
         known.extend(rows);
         let fits = |hold: &Hold| hold.id < before && status.is_none_or(|status| hold.status == status);
         found.extend(known.into_values().rev().filter(fits));
