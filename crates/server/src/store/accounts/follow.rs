@@ -126,9 +126,7 @@ impl Accounts {
         }
         Ok(())
     }
-}
 
-impl Accounts {
     /// Finds the holds that ended after their rows were written as open: they were forgotten, because everything about them waited.
     fn find_ended(&mut self, tx: &Tx<'_>, workspace: i64) -> Result<(), Error> {
         let Some(Cached { account, waiting, .. }) = self.cached.get_mut(&workspace) else { return Ok(()) };

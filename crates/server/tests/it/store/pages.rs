@@ -117,6 +117,9 @@ async fn spread_without_a_row(store: &Store, history: &History, directory: &Dire
         .collect();
     ids.sort_unstable();
     ids.dedup();
+    if ids.is_empty() {
+        return 0;
+    }
     let list: Vec<String> = ids.iter().map(i64::to_string).collect();
     let rows =
         format!("select count(*) from hold where workspace = {workspace} and id in ({})", list.join(","));
