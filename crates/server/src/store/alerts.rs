@@ -205,7 +205,7 @@ pub fn thousands(number: i64) -> String {
     if number < 0 { format!("\u{2212}{text}") } else { text }
 }
 
-fn count(number: i64, one: &str, many: &str) -> String {
+pub fn count(number: i64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 

@@ -314,12 +314,16 @@ pub(super) fn look(batch: &mut Batch<'_>, workspace: i64) -> Result<(), Error> {
     for (id, needed) in waiting {
         let Some(mut job) = jobs::find(&batch.tx, workspace, id)? else { continue };
         let sights: Vec<Sight> = gate::sights(batch, workspace, &labels(workspace, &job))?;
-        if refusal(&sights, needed).is_none() {
+        let Some(over) = refusal(&sights, needed) else {
             jobs::lift(&batch.tx, workspace, &mut job, Reason::CreditCap, now)?;
-        } else {
-            let until = until(batch, workspace)?;
-            wait_until(batch, workspace, id, until)?;
+            continue;
+        };
+        // It may be another limit than the one that paused it.
+        if !over.may_pass {
+            notice::budget(batch, workspace, &job, &over)?;
         }
+        let until = until(batch, workspace)?;
+        wait_until(batch, workspace, id, until)?;
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! What people are told when a limit stops work in the background: one notice and one mail for each limit, in its time.
 //!
 //! Owns the words. A limit that stops one campaign after another, or the same one again after somebody resumed it, is told once;
-//! it is told anew when it begins anew, or is another number.
+//! it is told anew when it begins anew, or is another number. One that is less than a single step never begins anew.
 
 use billing::Time;
 use billing::budget::{Over, Per, Scope};
 
 use super::span;
-use crate::store::alerts::{self, thousands};
+use crate::store::alerts::{self, count, thousands};
 use crate::store::batch::Batch;
 use crate::store::jobs::{self, Job, JobKind};
 use crate::store::{Error, outbox, workspaces};
@@ -15,7 +15,7 @@ use crate::{calendar, id, values};
 
 const KIND: &str = "credit_cap";
 
-/// A budget stopped a job.
+/// A budget stopped a job, or keeps it paused.
 pub(in crate::store) fn budget(
     batch: &Batch<'_>,
     workspace: i64,
@@ -33,9 +33,10 @@ pub(in crate::store) fn budget(
         Per::Period => "a period",
         Per::Total => "in total",
     };
-    let (from, until) = span(&batch.tx, workspace, over.per, batch.now)?;
-    let title = format!("Limit reached: {} credits {per} for {whose}.", thousands(over.limit));
-    let goes_on = if over.per == Per::Total {
+    let begins = if over.needed > over.limit { Per::Total } else { over.per };
+    let (from, until) = span(&batch.tx, workspace, begins, batch.now)?;
+    let title = format!("Limit reached: {} {per} for {whose}.", count(over.limit, "credit", "credits"));
+    let goes_on = if begins == Per::Total {
         "when the limit is raised".to_owned()
     } else {
         let zone = workspaces::find(&batch.tx, workspace)?.time_zone;
@@ -47,7 +48,7 @@ pub(in crate::store) fn budget(
 /// A campaign's own cap stopped it.
 pub(in crate::store) fn cap(batch: &Batch<'_>, workspace: i64, job: &Job, needed: i64) -> Result<(), Error> {
     let Some(limit) = job.credit_cap else { return Ok(()) };
-    let title = format!("Limit reached: {} credits for {}.", thousands(limit), job.name);
+    let title = format!("Limit reached: {} for {}.", count(limit, "credit", "credits"), job.name);
     let body = body(job, (limit, job.credits_used, needed), "when the limit is raised");
     tell(batch, workspace, Time(0), &title, &body)
 }
