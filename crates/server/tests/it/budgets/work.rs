@@ -58,17 +58,17 @@ async fn a_campaign_pauses_at_its_budget_and_goes_on_when_it_is_raised() {
     set(&world, json!([each_campaign("total", 7)])).await;
     assert_eq!(reasons(&world.view(&campaign).await), ["credit_cap"]);
     world.post(&format!("/v1/campaigns/{campaign}/resume"), Value::Null).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!(
         (reasons(&world.view(&campaign).await), world.recipients().len()),
         (vec!["credit_cap".to_owned()], 3)
     );
     set(&world, json!([each_campaign("total", 8)])).await;
     assert_eq!(reasons(&world.view(&campaign).await), Vec::<String>::new());
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!(world.recipients().len(), 4);
     set(&world, json!([])).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!(world.recipients().len(), 5);
     assert_eq!(world.view(&campaign).await["status"], "completed");
     world.comes_to(190, 0).await;
@@ -109,7 +109,7 @@ async fn what_stays_paused_is_told_of_the_limit_that_keeps_it() {
     let workspace = |per: &str, credits: i64| json!({ "scope": "workspace", "per": per, "credits": credits });
     set(&world, json!([workspace("day", 6), workspace("period", 9)])).await;
     let campaign = world.campaign(emails(&[0]), &world.leads(12).await).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     let day = "Limit reached: 6 credits a day for the workspace.";
     assert_eq!(told(&world).await, [day]);
     // The next day the period refuses, at 8 of 9.
@@ -143,7 +143,7 @@ async fn a_campaign_that_reaches_its_own_cap_is_told_of() {
     let mut capped = emails(&[0]);
     capped["credit_cap"] = json!(5);
     let campaign = world.campaign(capped, &world.leads(4).await).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     let name = text(&world.view(&campaign).await, "name");
     let first = format!("Limit reached: 5 credits for {name}.");
     assert_eq!(
@@ -151,7 +151,7 @@ async fn a_campaign_that_reaches_its_own_cap_is_told_of() {
         (vec!["credit_cap".to_owned()], vec![first.clone()])
     );
     world.post(&format!("/v1/campaigns/{campaign}/resume"), Value::Null).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!(told(&world).await, [first]);
     world.end().await;
 }
@@ -188,17 +188,17 @@ async fn what_a_caller_gives_back_lets_a_campaign_go_on() {
     let body = json!({ "operation": "email_send", "quantity": 2 });
     let hold = text(&world.post(&world.here("holds"), body).await, "id");
     let campaign = world.campaign(emails(&[0]), &world.leads(2).await).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!(
         (reasons(&world.view(&campaign).await), world.recipients().len()),
         (vec!["credit_cap".to_owned()], 0)
     );
     world.post(&format!("/v1/holds/{hold}/settle"), json!({ "quantity": 1 })).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!((world.recipients().len(), used(&world).await), (1, vec![4]));
     let body = json!({ "quantity": 1, "reason": "it bounced" });
     world.post(&format!("/v1/holds/{hold}/refund"), body).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!((world.recipients().len(), used(&world).await), (2, vec![4]));
     world.comes_to(96, 0).await;
     world.end().await;
@@ -210,7 +210,7 @@ async fn searches_enrichment_and_messages_keep_them_too() {
     set(&world, json!([{ "scope": "workspace", "per": "total", "credits": 50 }])).await;
     let search = json!({ "query": { "first": 700, "total": 25 }, "limit": 25 });
     let search = text(&world.post(&world.here("searches"), search).await, "id");
-    come_to_rest(&world).await;
+    world.advance(0).await;
     let view = world.get(&format!("/v1/searches/{search}")).await;
     assert_eq!((reasons(&view), &view["delivered"]), (vec!["credit_cap".to_owned()], &json!(10)));
     let (status, answer) = world
@@ -220,11 +220,11 @@ async fn searches_enrichment_and_messages_keep_them_too() {
     let leads: Vec<String> = world.items("leads?limit=4").await.iter().map(|lead| text(lead, "id")).collect();
     let enrichment = json!({ "leads": leads, "fields": ["contact"] });
     let enrichment = text(&world.post(&world.here("enrichments"), enrichment).await, "id");
-    come_to_rest(&world).await;
+    world.advance(0).await;
     let view = world.get(&format!("/v1/enrichments/{enrichment}")).await;
     assert_eq!(reasons(&view), ["credit_cap"], "{view}");
     set(&world, json!([each_campaign("total", 2)])).await;
-    come_to_rest(&world).await;
+    world.advance(0).await;
     assert_eq!(world.get(&format!("/v1/enrichments/{enrichment}")).await["status"], "completed");
     assert_eq!(world.get(&format!("/v1/searches/{search}")).await["status"], "completed");
     // A message is written for a person, and then a second one, which is one too many.
@@ -266,11 +266,11 @@ async fn what_was_used_is_known_after_a_crash_and_to_every_node() {
         // Set at one node, it holds at the other from then on, and what was paused there goes on.
         set(&other, json!([{ "scope": "workspace", "per": "day", "credits": 30 }])).await;
         let campaign = world.campaign(emails(&[0]), &world.leads(1).await).await;
-        come_to_rest(&world).await;
+        world.advance(0).await;
         assert_eq!(reasons(&world.view(&campaign).await), ["credit_cap"]);
         set(&other, json!([{ "scope": "workspace", "per": "day", "credits": 38 }])).await;
         assert_eq!(reasons(&world.view(&campaign).await), Vec::<String>::new());
-        come_to_rest(&world).await;
+        world.advance(0).await;
         assert_eq!(world.recipients().len(), 1);
         let mut other = other;
         other.stop().await;
