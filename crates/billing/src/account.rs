@@ -6,8 +6,8 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
+use crate::few::Few;
 pub use crate::hold::{Hold, HoldStatus, Labels, ReleaseReason};
 use crate::units::{Seq, Time};
 
@@ -44,6 +44,9 @@ pub struct Posting {
     /// Credits, above zero.
     pub credits: i64,
 }
+
+/// The moves of an entry.
+pub type Postings = Few<Posting>;
 
 /// Where a grant came from. The order is the burn-down order of otherwise equal grants.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -133,7 +136,7 @@ pub struct Entry {
     /// Change of the debt, in credits.
     pub debt: i64,
     /// The moves.
-    pub postings: Vec<Posting>,
+    pub postings: Postings,
     /// The grant it makes or ends.
     pub grant: Option<Seq>,
     /// The hold it makes, changes or ends.

@@ -30,7 +30,8 @@ impl Threshold {
     /// The threshold in credits. A workspace is below it when less than this is available.
     pub fn credits(self, basis: i64) -> i64 {
         match self {
-            Threshold::Percent(percent) => ((i128::from(basis) * i128::from(percent) + 99) / 100) as i64,
+            // In two parts, so that no product leaves 64 bits; dividing 128 bits takes long.
+            Threshold::Percent(percent) => basis / 100 * percent + (basis % 100 * percent + 99) / 100,
             Threshold::Credits(credits) => credits,
         }
     }

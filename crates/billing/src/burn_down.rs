@@ -1,22 +1,23 @@
 //! Which grants pay. The order is total, so that the same account always pays from the same grants.
 
-use alloc::vec::Vec;
-
 use crate::account::{Account, Grant};
+use crate::few::Few;
 use crate::units::{Seq, Time};
 
 /// What one grant contributes: its id and credits.
 pub type Part = (Seq, i64);
+/// What grants contribute together, in burn-down order.
+pub type Parts = Few<Part>;
 
 /// Splits `credits` over the grants that can pay, in burn-down order: priority, then soonest expiry, then kind, then
 /// effective date, then id. Takes at most what is available; the parts sum to `credits` when that much is.
-pub fn burn_down(account: &Account, credits: i64) -> Vec<Part> {
-    let mut payers: Vec<&Grant> =
+pub fn burn_down(account: &Account, credits: i64) -> Parts {
+    let mut payers: Few<&Grant> =
         account.grants.values().map(|grant| &**grant).filter(|grant| grant.available > 0).collect();
     payers.sort_unstable_by_key(|grant| order(grant));
     let mut rest = credits;
-    let mut parts = Vec::with_capacity(payers.len().min(2));
-    for grant in payers {
+    let mut parts = Parts::default();
+    for grant in &payers {
         if rest == 0 {
             break;
         }
@@ -34,8 +35,8 @@ fn order(grant: &Grant) -> (i32, Time, crate::account::GrantKind, Time, Seq) {
 }
 
 /// The first `credits` of `parts`, in their order, and what is left behind them.
-pub fn split(parts: &[Part], credits: i64) -> (Vec<Part>, Vec<Part>) {
-    let (mut first, mut behind, mut rest) = (Vec::with_capacity(parts.len()), Vec::new(), credits);
+pub fn split(parts: &[Part], credits: i64) -> (Parts, Parts) {
+    let (mut first, mut behind, mut rest) = (Parts::default(), Parts::default(), credits);
     for &(grant, part) in parts {
         let taken = part.min(rest);
         if taken > 0 {

@@ -3,9 +3,9 @@
 //! Owns what an entry changes in a hold. It does *not* decide, and knows nothing of the account beside it.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use crate::account::{Bucket, Entry, EntryKind};
+use crate::burn_down::Parts;
 use crate::units::{Seq, Time};
 
 /// How a hold stands.
@@ -57,7 +57,7 @@ pub struct Hold {
     /// How it stands.
     pub status: HoldStatus,
     /// The grants that pay, in burn-down order: what is held, or, once settled, what was consumed and not refunded.
-    pub parts: Vec<(Seq, i64)>,
+    pub parts: Parts,
     /// When an open hold is released and a dispatched one becomes in doubt; in doubt: when it is released.
     pub ends_at: Time,
     /// Units charged.
@@ -124,7 +124,7 @@ impl Hold {
             }
             EntryKind::Release => {
                 self.status = HoldStatus::Released;
-                self.parts.clear();
+                self.parts = Parts::default();
                 self.release_reason = entry.release_reason;
             }
             EntryKind::Refund => {

@@ -11,9 +11,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::account::{
-    Account, Bucket, Entry, EntryKind, Grant, GrantKind, Hold, HoldStatus, Labels, Posting, ReleaseReason,
+    Account, Bucket, Entry, EntryKind, Grant, GrantKind, Hold, HoldStatus, Labels, Posting, Postings,
+    ReleaseReason,
 };
-use crate::burn_down::{burn_down, split};
+use crate::burn_down::{Part, Parts, burn_down, split};
 use crate::rate_card::Price;
 use crate::refusal::Refusal;
 use crate::units::{Amount, DAY, Seq, Time};
@@ -358,7 +359,7 @@ fn decide_take_back(account: &Account, id: Seq, credits: i64, now: Time) -> Resu
 
 /// Takes credits from `first`, also those not yet effective, then in burn-down order; what is missing becomes debt.
 fn take(account: &Account, kind: EntryKind, first: Option<&Grant>, credits: i64, now: Time) -> Entry {
-    let (mut postings, mut missing) = (Vec::new(), credits);
+    let (mut postings, mut missing) = (Postings::default(), credits);
     if let Some(grant) = first {
         for (from, own) in [(Bucket::Scheduled, grant.scheduled), (Bucket::Available, grant.available)] {
             let taken = own.min(missing);
@@ -367,8 +368,9 @@ fn take(account: &Account, kind: EntryKind, first: Option<&Grant>, credits: i64,
         }
     }
     // Where credits are still missing the first grant is empty, so that only the others are left to ask.
-    let mut others = burn_down(account, account.available);
-    others.retain(|(id, _)| first.is_none_or(|grant| grant.id != *id));
+    let others = burn_down(account, account.available);
+    let others: Parts =
+        others.iter().filter(|part| first.is_none_or(|grant| grant.id != part.0)).copied().collect();
     let (others, _) = split(&others, missing);
     postings.extend(moves(&others, Bucket::Available, Bucket::Revoked));
     let debt = missing - others.iter().map(|part| part.1).sum::<i64>();
@@ -388,7 +390,7 @@ fn doubt(account: &Account, hold: &Hold, since: Time, now: Time) -> Entry {
     Draft { until, ..Draft::about(hold, EntryKind::Doubt) }.entry(account, now)
 }
 
-fn moves(parts: &[(Seq, i64)], from: Bucket, to: Bucket) -> Vec<Posting> {
+fn moves(parts: &[Part], from: Bucket, to: Bucket) -> Postings {
     parts
         .iter()
         .filter(|part| part.1 > 0)
@@ -400,7 +402,7 @@ fn moves(parts: &[(Seq, i64)], from: Bucket, to: Bucket) -> Vec<Posting> {
 struct Draft {
     kind: EntryKind,
     debt: i64,
-    postings: Vec<Posting>,
+    postings: Postings,
     grant: Option<Seq>,
     hold: Option<Seq>,
     price: Option<Price>,
@@ -409,17 +411,16 @@ struct Draft {
     terms: Option<GrantTerms>,
     release_reason: Option<ReleaseReason>,
     epoch: i64,
-    labels: Arc<Labels>,
+    labels: Option<Arc<Labels>>,
 }
 
 impl Draft {
     fn new(kind: EntryKind) -> Draft {
-        let (postings, labels) = (Vec::new(), Arc::default());
         let (grant, hold, price, until, terms, release_reason) = (None, None, None, None, None, None);
         Draft {
             kind,
             debt: 0,
-            postings,
+            postings: Postings::default(),
             grant,
             hold,
             price,
@@ -428,12 +429,12 @@ impl Draft {
             terms,
             release_reason,
             epoch: 0,
-            labels,
+            labels: None,
         }
     }
 
     fn about(hold: &Hold, kind: EntryKind) -> Draft {
-        let (price, labels) = (Some(hold.price.clone()), hold.labels.clone());
+        let (price, labels) = (Some(hold.price.clone()), Some(hold.labels.clone()));
         Draft { hold: Some(hold.id), price, labels, epoch: hold.epoch, ..Draft::new(kind) }
     }
 
@@ -464,7 +465,7 @@ impl Draft {
             terms: self.terms,
             release_reason: self.release_reason,
             epoch: self.epoch,
-            labels: self.labels,
+            labels: self.labels.unwrap_or_default(),
         }
     }
 }

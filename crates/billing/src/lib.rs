@@ -6,7 +6,7 @@
 //! Invariant: for every grant, granted = scheduled + available + held + consumed + expired + revoked + repaid, all of them
 //! zero or more; the balance of an account is available + held - debt; debt above zero means nothing is available.
 //!
-//! Reading order: `units`, `account`, `hold`, `ledger`, `burn_down`, `refusal`, `rate_card`, `alerts`, `budget`, `campaign`,
+//! Reading order: `units`, `few`, `account`, `hold`, `ledger`, `burn_down`, `refusal`, `rate_card`, `alerts`, `budget`, `campaign`,
 //! `subscription`.
 #![no_std]
 #![warn(missing_docs)]
@@ -18,6 +18,7 @@ pub mod alerts;
 pub mod budget;
 pub mod burn_down;
 pub mod campaign;
+pub mod few;
 pub mod hold;
 pub mod ledger;
 pub mod rate_card;

@@ -38,7 +38,7 @@ pub(super) fn decide_hold(
         attempted: if charge { terms.price.quantity } else { 0 },
         until: (!charge).then(|| now.plus_seconds(terms.seconds)),
         epoch: terms.epoch,
-        labels: terms.labels.clone(),
+        labels: Some(terms.labels.clone()),
         ..Draft::new(kind)
     };
     Ok(draft.entry(account, now))

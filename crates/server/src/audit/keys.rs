@@ -16,8 +16,8 @@ use super::{Findings, KEYS, PLACE, WORKSPACE};
 const DIRECT: i64 = 0;
 /// How many rows of a segment are asked for at a time, and how many filters.
 const PAGE: i32 = 4;
-/// Bytes of a filter for each key, and of a block, in which all bits of a key are.
-const EACH: usize = 2;
+/// Bytes of a filter for each key, now and in the first version, and of a block, in which all bits of a key are.
+const EACH: [usize; 2] = [4, 2];
 const BLOCK: usize = 64;
 /// Where the text begins in a name: after the workspace and the kind.
 const TEXT: usize = 9;
@@ -243,8 +243,8 @@ impl Segment<'_> {
         self.ended = true;
         let Some((length, digest)) = self.finished else { return };
         let filter = std::mem::take(&mut self.filter);
-        let blocks = (self.count * EACH / BLOCK).max(1);
-        let same = self.count > 0 && length == BLOCK << blocks.ilog2() && digest == *Sha256::digest(&filter);
+        let long = |each: usize| length == BLOCK << (self.count * each / BLOCK).max(1).ilog2();
+        let same = self.count > 0 && EACH.into_iter().any(long) && digest == *Sha256::digest(&filter);
         findings.check(same, KEYS, || {
             format!("the filter of segment {} is not what its {} keys make", self.number, self.count)
         });

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use billing::few::Few;
 use billing::ledger::Posted;
 use billing::{Account, Command, Entry, Hold, Refusal, Seq, Time};
 
@@ -17,9 +18,15 @@ use super::committer::{Answer, Key, KeyKind, Post, Request};
 use super::db::Tx;
 use super::entry::{self, Note, Recorded};
 use super::journal;
-use super::keys::Made;
+use super::keys::Named;
 use super::ledger::Cached;
 use super::{Error, alerts, budgets, work};
+
+/// How many bytes of the journal a post makes, roughly.
+const EACH: usize = 256;
+
+/// What a post recorded.
+type AllRecorded = Few<Arc<Recorded>>;
 
 /// One transaction in the making.
 pub struct Batch<'a> {
@@ -31,8 +38,9 @@ pub struct Batch<'a> {
     /// What goes into the journal, and how many entries that is.
     decided: Vec<u8>,
     count: usize,
-    /// The entry that is being written.
-    canonical: Vec<u8>,
+    /// Room for what a post decides, and for the entry that is being written.
+    entries: Vec<Entry>,
+    body: Vec<u8>,
     keys: usize,
     /// Workspaces whose rows are written in this transaction, because other rows of it speak of them.
     at_once: Workspaces,
@@ -42,9 +50,21 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(tx: Tx<'a>, accounts: &'a mut Accounts, now: Time) -> Batch<'a> {
+        let (decided, entries, body) = (Vec::new(), Vec::new(), Vec::new());
         let (at_once, changed) = (Workspaces::default(), Workspaces::default());
-        let (decided, canonical) = (Vec::new(), Vec::new());
-        Batch { tx, now, accounts, decided, count: 0, canonical, keys: 0, at_once, changed, at_work: false }
+        Batch {
+            tx,
+            now,
+            accounts,
+            decided,
+            count: 0,
+            entries,
+            body,
+            keys: 0,
+            at_once,
+            changed,
+            at_work: false,
+        }
     }
 
     pub(super) fn serve(&mut self, request: &mut Request) -> Result<Option<Result<Answer, Error>>, Error> {
@@ -82,7 +102,10 @@ impl<'a> Batch<'a> {
     /// Posts one command inside this transaction. A refusal has written nothing but what was due anyway.
     pub fn post(&mut self, post: &Post) -> Result<Answer, Error> {
         self.load(post.workspace)?;
-        if let Some(seq) = self.answered_before(post)? {
+        let key = post.key.as_ref().map(|key| (key, Named::new(post.workspace, key.kind, &key.key)));
+        if let Some((key, named)) = &key
+            && let Some(seq) = self.answered_before(key, named)?
+        {
             return self.replay(post.workspace, seq);
         }
         let named;
@@ -94,7 +117,7 @@ impl<'a> Batch<'a> {
                 &named
             }
         };
-        let mut entries = Vec::with_capacity(1);
+        let mut entries = std::mem::take(&mut self.entries);
         let over = match self.cached(post.workspace).budgets {
             None => None,
             Some(_) => budgets::ask(self, post.workspace, command, &mut entries)?,
@@ -107,7 +130,7 @@ impl<'a> Batch<'a> {
                 .map_err(Error::Refused),
             Some(over) => Err(Error::OverBudget(Box::new(over))),
         };
-        let recorded = self.record(post, entries, outcome.as_ref().ok().copied());
+        let recorded = self.record(post, key, entries, outcome.as_ref().ok().copied());
         if let Err(Error::Refused(Refusal::InsufficientCredits { needed, .. })) = outcome
             && post.background
         {
@@ -118,16 +141,15 @@ impl<'a> Batch<'a> {
         if *command == Command::Sweep || self.cached(post.workspace).watch != before {
             self.touch(post.workspace);
         }
-        let posted = outcome?;
+        let (entry, hold) = match outcome? {
+            Posted::Entry(seq) => {
+                let entry = recorded.into_iter().find(|recorded| recorded.entry.seq == seq);
+                let hold = entry.as_ref().and_then(|recorded| recorded.entry.hold);
+                (entry, hold)
+            }
+            Posted::Already => (None, command.hold()),
+        };
         let cached = self.accounts.get(post.workspace);
-        let hold = match posted {
-            Posted::Entry(seq) => recorded.iter().find(|r| r.entry.seq == seq).and_then(|r| r.entry.hold),
-            Posted::Already => command.hold(),
-        };
-        let entry = match posted {
-            Posted::Entry(seq) => recorded.into_iter().find(|r| r.entry.seq == seq),
-            Posted::Already => None,
-        };
         let hold = hold.and_then(|id| cached.account.holds.get(&id)).cloned();
         let (available, held) = (cached.account.available, cached.account.held);
         Ok(Answer { entry, hold, replayed: false, available, held })
@@ -149,8 +171,9 @@ impl<'a> Batch<'a> {
         self.accounts.load(&self.tx, workspace, self.now)
     }
 
-    /// Loads the accounts that requests are about.
-    pub(super) fn load_all(&mut self, requests: &[Request]) -> Result<(), Error> {
+    /// Loads the accounts that requests are about, and makes room for what they make.
+    pub(super) fn prepare(&mut self, requests: &[Request]) -> Result<(), Error> {
+        self.decided.reserve(EACH * requests.len());
         let whose = requests.iter().filter_map(|request| match request {
             Request::Post(post, _) => Some(post.workspace),
             Request::Work(_) => None,
@@ -211,20 +234,14 @@ impl<'a> Batch<'a> {
         self.accounts.get(workspace).hold(&self.tx, workspace, id)
     }
 
-    /// What a key made before.
-    pub fn find_key(&mut self, workspace: i64, key: &Key) -> Result<Option<Made>, Error> {
-        self.accounts.keys.find(&self.tx, workspace, key.kind, &key.key)
-    }
-
     /// Looks at the balance once more, after something other than a post changed what is due.
     pub fn look_again(&mut self, workspace: i64) -> Result<(), Error> {
         self.load(workspace)?;
         self.follow(workspace, &[])
     }
 
-    fn answered_before(&mut self, post: &Post) -> Result<Option<Seq>, Error> {
-        let Some(key) = &post.key else { return Ok(None) };
-        match self.find_key(post.workspace, key)? {
+    fn answered_before(&self, key: &Key, named: &Named) -> Result<Option<Seq>, Error> {
+        match self.accounts.keys.find(&self.tx, named)? {
             Some((fingerprint, seq)) if fingerprint == key.fingerprint => Ok(Some(seq)),
             Some(_) => Err(Error::Refused(Refusal::IdempotencyKeyReused)),
             None => Ok(None),
@@ -234,7 +251,7 @@ impl<'a> Batch<'a> {
     /// The hold that was made with a key.
     pub fn hold_made_with(&mut self, workspace: i64, key: &Arc<str>) -> Result<Option<Seq>, Error> {
         for kind in [KeyKind::Hold, KeyKind::Charge] {
-            if let Some((_, seq)) = self.accounts.keys.find(&self.tx, workspace, kind, key)? {
+            if let Some((_, seq)) = self.accounts.keys.find(&self.tx, &Named::new(workspace, kind, key))? {
                 return Ok(Some(seq));
             }
         }
@@ -258,31 +275,37 @@ impl<'a> Batch<'a> {
     }
 
     /// Chains decided entries, with their notes and the key of the one that answers, and keeps them for their tables.
-    fn record(&mut self, post: &Post, entries: Vec<Entry>, outcome: Option<Posted>) -> Vec<Arc<Recorded>> {
-        let main = outcome.and_then(|posted| if let Posted::Entry(seq) = posted { Some(seq) } else { None });
-        let mut all = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let own = Some(entry.seq) == main;
-            let (actor, reason, key) = match own {
-                true => (post.actor.clone(), post.reason.clone(), post.key.as_ref()),
+    fn record(
+        &mut self,
+        post: &Post,
+        mut key: Option<(&Key, Named)>,
+        mut entries: Vec<Entry>,
+        outcome: Option<Posted>,
+    ) -> AllRecorded {
+        let mut all = AllRecorded::default();
+        for entry in entries.drain(..) {
+            let (actor, reason, key) = match outcome == Some(Posted::Entry(entry.seq)) {
+                true => (post.actor.clone(), post.reason.clone(), key.take()),
                 false => (Arc::from("system"), None, None),
             };
             let note = Note::new(&entry.labels, reason);
             let digest = note.as_ref().map(Note::digest);
-            self.canonical.clear();
-            canonical::encode(&mut self.canonical, &entry, &actor, digest.as_ref());
             let recorded = Recorded { entry, actor, note };
-            if let Some(key) = key {
-                self.accounts.keys.add(post.workspace, key, recorded.entry.seq);
+            let covered =
+                journal::begin(&mut self.body, recorded.note.as_ref(), key.as_ref().map(|(key, _)| *key));
+            canonical::encode(&mut self.body, &recorded.entry, &recorded.actor, digest.as_ref());
+            if let Some((key, named)) = key {
+                self.accounts.keys.add(named, (key.fingerprint, recorded.entry.seq));
                 self.keys += 1;
             }
-            let cached = self.accounts.keep(post.workspace, &recorded, &self.canonical);
-            cached.hash = entry::chain(&cached.hash, &self.canonical);
-            let beside = (recorded.note.as_ref(), key);
-            journal::push(&mut self.decided, post.workspace, beside, &cached.hash, &self.canonical);
+            let canonical = &self.body[covered..];
+            let cached = self.accounts.keep(post.workspace, &recorded, canonical);
+            cached.hash = entry::chain(&cached.hash, canonical);
+            journal::push(&mut self.decided, post.workspace, &mut self.body, covered, &cached.hash);
             self.count += 1;
             all.push(Arc::new(recorded));
         }
+        self.entries = entries;
         all
     }
 

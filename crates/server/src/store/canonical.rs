@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use billing::account::Posting;
+use billing::account::{Posting, Postings};
 use billing::ledger::GrantTerms;
 use billing::{Amount, Entry, Labels, Price, Seq, Time};
 
@@ -83,7 +83,10 @@ pub fn put_int(bytes: &mut Vec<u8>, int: i64) {
         (rest, count) = (rest >> 7, count + 1);
     }
     written[count] = rest as u8;
-    bytes.extend_from_slice(&written[..=count]);
+    // All ten are copied, because a copy of a known length is a few instructions and no call.
+    let length = bytes.len() + count + 1;
+    bytes.extend_from_slice(&written);
+    bytes.truncate(length);
 }
 
 /// Writes bytes after their length.
@@ -113,7 +116,7 @@ pub fn decode(bytes: &[u8], labels: Arc<Labels>) -> Option<(Entry, Arc<str>, Opt
     let (seq, at) = (bytes.int()?, bytes.int()?);
     let (amount, available, balance) = (bytes.int()?, bytes.int()?, bytes.int()?);
     let count = usize::try_from(bytes.int()?).ok().filter(|count| *count <= bytes.0.len())?;
-    let postings = (0..count).map(|_| posting(&mut bytes)).collect::<Option<Vec<_>>>()?;
+    let postings = (0..count).map(|_| posting(&mut bytes)).collect::<Option<Postings>>()?;
     let grant = bytes.int_of(flags & has::GRANT)?.map(Seq);
     let hold = bytes.int_of(flags & has::HOLD)?.map(|back| Seq(seq.wrapping_sub(back)));
     let price = if flags & has::PRICE != 0 { Some(price(&mut bytes)?) } else { None };

@@ -4,6 +4,7 @@
 
 use billing::account::Bucket;
 use billing::alerts::{Level, Threshold};
+use billing::burn_down::{Part, Parts};
 use billing::{EntryKind, GrantKind, HoldStatus, ReleaseReason, Seq};
 
 /// A threshold as it is stored: `20%` or `500`.
@@ -49,13 +50,13 @@ pub fn bucket_of(code: u8) -> Option<Bucket> {
 }
 
 /// Parts as text, one word each: `12:6` is 6 credits of grant 12.
-pub fn parts_text(parts: &[(Seq, i64)]) -> String {
+pub fn parts_text(parts: &[Part]) -> String {
     let words: Vec<String> = parts.iter().map(|(grant, credits)| format!("{grant}:{credits}")).collect();
     words.join(" ")
 }
 
 /// Reads parts.
-pub fn parts(text: &str) -> Vec<(Seq, i64)> {
+pub fn parts(text: &str) -> Parts {
     let part =
         |word: &str| word.split_once(':').and_then(|(g, c)| Some((Seq(g.parse().ok()?), c.parse().ok()?)));
     text.split_whitespace().filter_map(part).collect()

@@ -338,7 +338,7 @@ impl Writer {
         let mut answers = Vec::with_capacity(requests.len());
         // A broken invariant stops here: the panic is caught, nothing of the batch is committed, and the accounts are dropped.
         let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            batch.load_all(requests)?;
+            batch.prepare(requests)?;
             for request in requests.iter_mut() {
                 answers.push(batch.serve(request)?);
             }

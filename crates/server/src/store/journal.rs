@@ -23,6 +23,8 @@ const VERSION: u8 = 1;
 /// What a row begins with: its form, and a random name by which it is known again.
 const HEAD: usize = 1 + NAME;
 const NAME: usize = 16;
+/// How long the hash of an entry is.
+const HASH: usize = 32;
 
 /// The random name of a row.
 pub type Name = [u8; NAME];
@@ -115,29 +117,28 @@ fn unreadable() -> Error {
     Error::Unavailable("the journal cannot be read".to_owned())
 }
 
-/// Adds an entry to what becomes a row: its workspace, then what it has, its note, key and hash, and the bytes that the chain
-/// covers.
-pub fn push(
-    bytes: &mut Vec<u8>,
-    workspace: i64,
-    (note, key): (Option<&Note>, Option<&Key>),
-    hash: &[u8; 32],
-    canonical: &[u8],
-) {
-    let mut body = Vec::with_capacity(256);
+/// Begins the body of an entry: what it has, its note and key, and room for its hash. Answers where the bytes begin that the
+/// chain covers, which follow.
+pub fn begin(body: &mut Vec<u8>, note: Option<&Note>, key: Option<&Key>) -> usize {
+    body.clear();
     body.push(u8::from(note.is_some()) | u8::from(key.is_some()) << 1);
     if let Some(note) = note {
-        put_note(&mut body, note);
+        put_note(body, note);
     }
     if let Some(key) = key {
         body.push(key.kind as u8);
-        put_text(&mut body, &key.key);
-        body.extend(key.fingerprint);
+        put_text(body, &key.key);
+        body.extend_from_slice(&key.fingerprint);
     }
-    body.extend(hash);
-    body.extend(canonical);
+    body.extend_from_slice(&[0; HASH]);
+    body.len()
+}
+
+/// Adds an entry to what becomes a row: its workspace, and its body with its hash before the bytes that the chain covers.
+pub fn push(bytes: &mut Vec<u8>, workspace: i64, body: &mut [u8], covered: usize, hash: &[u8; HASH]) {
+    body[covered - HASH..covered].copy_from_slice(hash);
     canonical::put_int(bytes, workspace);
-    canonical::put_blob(bytes, &body);
+    canonical::put_blob(bytes, body);
 }
 
 /// A whole row: its name, what it did besides, and its entries.
@@ -145,7 +146,7 @@ pub fn body(name: &Name, progress: &Progress, entries: &[u8]) -> Vec<u8> {
     let Progress { written, sealed } = progress;
     let mut bytes = Vec::with_capacity(HEAD + 24 + 17 * written.len() + entries.len());
     bytes.push(VERSION);
-    bytes.extend(name);
+    bytes.extend_from_slice(name);
     canonical::put_int(&mut bytes, written.len() as i64);
     for Written { workspace, until, anew } in written {
         canonical::put_int(&mut bytes, *workspace);
@@ -155,7 +156,7 @@ pub fn body(name: &Name, progress: &Progress, entries: &[u8]) -> Vec<u8> {
     canonical::put_int(&mut bytes, sealed.begun);
     canonical::put_int(&mut bytes, sealed.keys);
     bytes.push(u8::from(sealed.finished));
-    bytes.extend(entries);
+    bytes.extend_from_slice(entries);
     bytes
 }
 
@@ -242,7 +243,7 @@ pub fn drop_between(tx: &Tx<'_>, partition: i64, begin: i64, end: i64) -> Result
 
 #[cfg(test)]
 mod tests {
-    use billing::account::{Bucket, Posting};
+    use billing::account::{Bucket, Posting, Postings};
     use billing::ledger::GrantTerms;
     use std::sync::Arc;
 
@@ -263,7 +264,9 @@ mod tests {
             available: 12,
             balance: i64::MAX,
             debt: -3,
-            postings: vec![Posting { grant: Seq(1), from: Bucket::Held, to: Bucket::Available, credits: 6 }],
+            postings: [Posting { grant: Seq(1), from: Bucket::Held, to: Bucket::Available, credits: 6 }]
+                .into_iter()
+                .collect(),
             grant: Some(Seq(1)),
             hold: Some(Seq(5)),
             price: Some(Price { operation: "e\u{301}mail".into(), quantity: 3, unit_price: 2, version: 1 }),
@@ -281,7 +284,7 @@ mod tests {
             labels: labels.clone(),
         };
         let bare = Entry {
-            postings: Vec::new(),
+            postings: Postings::default(),
             grant: None,
             hold: None,
             price: None,
@@ -297,12 +300,13 @@ mod tests {
         {
             let digest = note.as_ref().map(Note::digest);
             let recorded = Recorded { entry, actor: "key_1".into(), note };
-            let mut canonical = Vec::new();
-            canonical::encode(&mut canonical, &recorded.entry, &recorded.actor, digest.as_ref());
+            let mut own = vec![7; 3];
+            let covered = begin(&mut own, recorded.note.as_ref(), key.as_ref());
+            canonical::encode(&mut own, &recorded.entry, &recorded.actor, digest.as_ref());
             let written = vec![Written { workspace: 5, until: Seq(9), anew: true }];
             let progress = Progress { written, sealed: Sealed { begun: 2, keys: 77, finished: true } };
             let mut entries = Vec::new();
-            push(&mut entries, 5, (recorded.note.as_ref(), key.as_ref()), &[3; 32], &canonical);
+            push(&mut entries, 5, &mut own, covered, &[3; 32]);
             let body = body(&[7; NAME], &progress, &entries);
             let row = parse(12, body.clone()).expect("it reads back");
             assert_eq!((row.name, &row.progress), ([7; NAME], &progress));

@@ -9,6 +9,7 @@
 mod filter;
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use billing::Seq;
@@ -35,6 +36,12 @@ const DIRECT: i64 = 0;
 
 /// A workspace, the kind of a command, and the caller's key for it.
 pub type KeyName = (i64, KeyKind, Arc<str>);
+/// A key's name, and where it belongs: that is hashed once, to look it up and to keep it.
+pub struct Named {
+    name: KeyName,
+    place: Place,
+}
+
 /// What a key made: the digest of the command, and the entry.
 pub type Made = ([u8; 16], Seq);
 
@@ -67,6 +74,14 @@ pub struct Keys {
     enough: usize,
 }
 
+impl Named {
+    /// Names a key of a workspace.
+    pub fn new(workspace: i64, kind: KeyKind, key: &Arc<str>) -> Named {
+        let name = (workspace, kind, key.clone());
+        Named { place: Place::of(&name), name }
+    }
+}
+
 impl Keys {
     /// Reads the filters. The newest keys come from the journal, which begins after `after`.
     pub fn load(tx: &Tx<'_>, partition: i64, after: i64, enough: usize) -> Result<Keys, Error> {
@@ -80,26 +95,17 @@ impl Keys {
     }
 
     /// Keeps the key of an entry.
-    pub fn add(&mut self, workspace: i64, key: &Key, seq: Seq) {
-        let name = (workspace, key.kind, key.key.clone());
-        self.young.insert(Place::of(&name), (name, (key.fingerprint, seq)));
+    pub fn add(&mut self, Named { name, place }: Named, made: Made) {
+        self.young.insert(place, (name, made));
     }
 
     /// What a key made.
-    pub fn find(
-        &self,
-        tx: &Tx<'_>,
-        workspace: i64,
-        kind: KeyKind,
-        key: &Arc<str>,
-    ) -> Result<Option<Made>, Error> {
-        let name = (workspace, kind, key.clone());
-        let place = Place::of(&name);
-        if let Some((_, made)) = self.young.get(&place).or_else(|| self.sealing.get(&place)) {
+    pub fn find(&self, tx: &Tx<'_>, Named { name, place }: &Named) -> Result<Option<Made>, Error> {
+        if let Some((_, made)) = self.young.get(place).or_else(|| self.sealing.get(place)) {
             return Ok(Some(*made));
         }
         for segment in self.filters.may_have(&place.probes()) {
-            if let Some(made) = find_in(tx, self.partition, segment, &name)? {
+            if let Some(made) = find_in(tx, self.partition, segment, name)? {
                 return Ok(Some(made));
             }
         }
@@ -207,8 +213,15 @@ fn find_in(tx: &Tx<'_>, partition: i64, segment: i64, name: &KeyName) -> Result<
 }
 
 /// Where a key belongs: its workspace, and three quarters of a SHA-256, which in memory stand for the key itself.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Place(i64, [u8; 24]);
+
+impl Hash for Place {
+    /// What is a digest already need not be hashed as a whole.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.first_word());
+    }
+}
 
 impl Place {
     fn of((workspace, kind, key): &KeyName) -> Place {
@@ -219,9 +232,12 @@ impl Place {
 
     /// Where its bits are in a filter. These are in databases, so they come from a hash that never changes.
     fn probes(&self) -> Probes {
-        let block = u64::from_be_bytes(std::array::from_fn(|byte| self.1[byte]));
         let bit = |index: usize| u16::from_be_bytes([self.1[8 + 2 * index], self.1[9 + 2 * index]]) % 512;
-        Probes(block, std::array::from_fn(bit))
+        Probes(self.first_word(), std::array::from_fn(bit))
+    }
+
+    fn first_word(&self) -> u64 {
+        u64::from_be_bytes(std::array::from_fn(|byte| self.1[byte]))
     }
 
     /// What a row that begins with it is under: the workspace, and half a SHA-256.
@@ -283,9 +299,17 @@ mod tests {
         Key { kind: KeyKind::Hold, key: format!("key {number}").into(), fingerprint: [number as u8; 16] }
     }
 
+    fn named(number: usize) -> Named {
+        Named::new(7, KeyKind::Hold, &key(number).key)
+    }
+
+    fn add(keys: &mut Keys, number: usize) {
+        keys.add(named(number), (key(number).fingerprint, Seq(number as i64)));
+    }
+
     fn found(keys: &Keys, tx: &Tx<'_>, range: std::ops::Range<usize>) -> Vec<usize> {
         let find = |number: &usize| {
-            let found = keys.find(tx, 7, KeyKind::Hold, &key(*number).key).expect("a look-up");
+            let found = keys.find(tx, &named(*number)).expect("a look-up");
             assert!(found.is_none_or(|made| made == ([*number as u8; 16], Seq(*number as i64))));
             found.is_some()
         };
@@ -302,7 +326,7 @@ mod tests {
         let mut rows = Vec::new();
         for batch in 0..20 {
             let (first, next) = (batch * 60, batch * 60 + 60);
-            (first..next).for_each(|number| keys.add(7, &key(number), Seq(number as i64)));
+            (first..next).for_each(|number| add(&mut keys, number));
             // In this journal a row's id is how many keys there are at its end.
             let sealed = keys.seal(&tx, 60, (first as i64, next as i64)).expect("written");
             rows.push((first..next, sealed));
@@ -312,7 +336,7 @@ mod tests {
             // After a crash, and on another node, the rows that are left say it again.
             let mut again = Keys::load(&tx, 0, dropped, 100).expect("filters");
             for (keys, sealed) in rows.iter().filter(|(keys, _)| keys.end as i64 > dropped) {
-                keys.clone().for_each(|number| again.add(7, &key(number), Seq(number as i64)));
+                keys.clone().for_each(|number| add(&mut again, number));
                 again.follow(sealed, (keys.start as i64, keys.end as i64));
             }
             assert_eq!(found(&again, &tx, 0..next + 50), (0..next).collect::<Vec<_>>());
@@ -327,7 +351,9 @@ mod tests {
             }
         }
         assert!(keys.filters.count() >= 8, "{} segments", keys.filters.count());
-        assert_eq!(keys.find(&tx, 8, KeyKind::Hold, &key(3).key).expect("a look-up"), None);
-        assert_eq!(keys.find(&tx, 7, KeyKind::Charge, &key(3).key).expect("a look-up"), None);
+        for other in [Named::new(8, KeyKind::Hold, &key(3).key), Named::new(7, KeyKind::Charge, &key(3).key)]
+        {
+            assert_eq!(keys.find(&tx, &other).expect("a look-up"), None);
+        }
     }
 }

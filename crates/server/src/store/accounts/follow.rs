@@ -10,6 +10,7 @@ use super::super::Error;
 use super::super::canonical::{Bytes, put_blob};
 use super::super::db::{News, Tx};
 use super::super::journal::{self, Journaled, Written};
+use super::super::keys::Named;
 use super::super::ledger::{self, Cached};
 use super::{Accounts, Ahead, Ends, Workspaces, broken};
 
@@ -60,7 +61,7 @@ impl Accounts {
     fn again(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>, now: Time) -> Result<(), Error> {
         let (workspace, seq) = (journaled.workspace, journaled.seq);
         if let Some(key) = &journaled.key {
-            self.keys.add(workspace, key, seq);
+            self.keys.add(Named::new(workspace, key.kind, &key.key), (key.fingerprint, seq));
         }
         let loaded = self.cached.get(&workspace).map(|cached| cached.account.seq);
         if loaded.is_some_and(|known| seq <= known) {

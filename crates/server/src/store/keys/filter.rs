@@ -3,8 +3,9 @@
 //! Owns their stored form, and how those of finished segments lie in memory: bit by bit beside one another, so that eight looks into memory
 //! answer for sixty-four segments.
 
-/// Bits of a filter for each key: one key in about 1,000 is looked up in a segment in vain.
-const BITS: usize = 16;
+/// Bits of a filter for each key: one key in about 100,000 is looked up in a segment in vain. With half of them it is one in
+/// 1,000 of each segment, so that nearly each batch would have to read.
+const BITS: usize = 32;
 /// Bytes of a filter's block. All bits of a key are in one block.
 const BLOCK: usize = 64;
 
