@@ -127,6 +127,14 @@ impl Tx<'_> {
         }
     }
 
+    /// Where what was committed before can be read without waiting for what is being written, if that is another place.
+    pub fn aside(&self) -> Option<Tx<'_>> {
+        match self {
+            Tx::Writing(writing) => Some(Tx::Sqlite(writing.aside())),
+            Tx::Sqlite(_) | Tx::Postgres(_) => None,
+        }
+    }
+
     /// Makes sure that it can be read from.
     pub fn ready(self) -> Result<(), Error> {
         match self {

@@ -191,15 +191,21 @@ impl Keys {
     }
 }
 
+const ROW: &str = "select keys from request where partition = ?1 and segment = ?2 and first <= ?3";
+const FINISHED: &str = "exists (select 1 from request_segment s where s.partition = ?1 and s.segment = ?2)";
 const INSERT: &str = "insert into request (partition, segment, first, keys) values (?1, ?2, ?3, ?4)";
 
 fn find_in(tx: &Tx<'_>, partition: i64, segment: i64, name: &KeyName) -> Result<Option<Made>, Error> {
     let first = Place::of(name).first();
-    let row = tx.one(
-        "select keys from request where partition = ?1 and segment = ?2 and first <= ?3 order by first desc limit 1",
-        values![partition, segment, &first],
-        |row| row.blob(0),
-    )?;
+    let (place, order) = (values![partition, segment, &first], "order by first desc limit 1");
+    // A finished segment never changes, and its filter is written last: whoever sees that sees all of the segment.
+    let mut row = match tx.aside() {
+        Some(aside) => aside.one(&format!("{ROW} and {FINISHED} {order}"), place, |row| row.blob(0))?,
+        None => None,
+    };
+    if row.is_none() {
+        row = tx.one(&format!("{ROW} {order}"), place, |row| row.blob(0))?;
+    }
     let (name, row) = (name_bytes(name), row.unwrap_or_default());
     let mut bytes = Bytes(&row);
     while !bytes.0.is_empty() {

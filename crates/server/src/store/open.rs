@@ -49,14 +49,15 @@ impl Store {
         let path = database_file(directory);
         let describe = |error: Error| format!("{}: {}", path.display(), error.sentence());
         let (mut writer, clock) = sqlite::open(&path, start)?;
-        let readers: Result<Vec<_>, _> = (0..READERS).map(|_| sqlite::reader(&path)).collect();
+        let reader = || sqlite::reader(&path).map_err(describe);
+        let readers: Result<Vec<_>, _> = (0..READERS).map(|_| reader().map(Connection::Sqlite)).collect();
         let (lane, requests) = Lane::new();
         let keeper = sqlite::keep_up(&path, vec![lane.weak()]);
         let (keeper, ended) = keeper.map_err(|error| format!("cannot start the checkpointer: {error}"))?;
         sqlite::watch_log(&mut writer, Arc::downgrade(&keeper)).map_err(describe)?;
         let log = sqlite::log_file(&path).map_err(|error| format!("{}: its log: {error}", path.display()))?;
-        let (readers, log, lock) = (readers.map_err(describe)?, Some(log), Some(lock));
-        let start = Starting { clock, tell: None, readers, keeper, ended: Some(ended), log, lock };
+        let file = Some((log, reader()?, lock));
+        let start = Starting { clock, tell: None, readers: readers?, keeper, ended: Some(ended), file };
         start.begin(vec![(lane, requests, Connection::Sqlite(writer))]).map_err(describe)
     }
 
@@ -77,7 +78,7 @@ impl Store {
         let keeper = sqlite::keep_writing(lanes.iter().map(|(lane, ..)| lane.weak()).collect());
         let (keeper, _) = keeper.map_err(|error| format!("cannot start: {error}"))?;
         let (tell, told) = mpsc::unbounded_channel();
-        let start = Starting { clock, tell: Some(tell), readers, keeper, ended: None, log: None, lock: None };
+        let start = Starting { clock, tell: Some(tell), readers, keeper, ended: None, file: None };
         let store = start.begin(lanes).map_err(|error| error.sentence())?;
         postgres::nodes::listen(server, told, store.shared.changes.clone())?;
         Ok(store)
@@ -103,9 +104,9 @@ struct Starting {
     keeper: Arc<std::sync::mpsc::Sender<sqlite::Nudge>>,
     /// The keeper of a directory.
     ended: Option<JoinHandle<()>>,
-    /// The log of a directory's database, to be synced, and what keeps others out of the directory.
-    log: Option<File>,
-    lock: Option<File>,
+    /// The log of a directory's database, to be synced, what its writer reads while it is written, and what keeps others out of
+    /// the directory.
+    file: Option<(File, rusqlite::Connection, File)>,
 }
 
 impl Starting {
@@ -118,19 +119,20 @@ impl Starting {
         for ((lane, requests, connection), partition) in lanes.into_iter().zip(0..) {
             let (clock, changes, tell) = (self.clock.clone(), changes.clone(), self.tell.clone());
             let (state, dead) = (lane.state.clone(), dead.clone());
-            let log = self.log.take();
-            let connection = match (connection, log) {
-                (Connection::Sqlite(connection), Some(log)) => {
+            let mut lock = None;
+            let connection = match (connection, self.file.take()) {
+                (Connection::Sqlite(connection), Some((log, aside, held))) => {
+                    lock = Some(held);
                     let syncer = Arc::new(Syncer::new(log, changes.clone(), dead.clone()));
-                    let writing = Writing::start(connection, syncer, state.clone(), lane.queue.downgrade());
+                    let queue = lane.queue.downgrade();
+                    let writing = Writing::start(connection, aside, syncer, state.clone(), queue);
                     let writing =
                         writing.map_err(|error| Error::Unavailable(format!("cannot start: {error}")))?;
                     Connection::Writing(Box::new(writing))
                 }
                 (connection, _) => connection,
             };
-            let (lock, keeper) = (self.lock.take(), self.ended.take());
-            let (accounts, grows) = (None, false);
+            let (keeper, accounts, grows) = (self.ended.take(), None, false);
             let mut writer = Writer {
                 requests,
                 grows,

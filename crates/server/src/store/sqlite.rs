@@ -232,12 +232,12 @@ fn keep(
 }
 
 /// One more connection, for reading.
-pub(super) fn reader(path: &Path) -> Result<super::db::Connection, Error> {
+pub(super) fn reader(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.execute_batch("pragma busy_timeout = 5000; pragma cache_size = -16384;")?;
     plan_once(&connection)?;
-    Ok(super::db::Connection::Sqlite(connection))
+    Ok(connection)
 }
 
 /// Keeps prepared statements, with plans that do not depend on parameters: else many are planned anew for each value.

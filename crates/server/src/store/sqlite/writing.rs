@@ -32,6 +32,8 @@ const SMALL: usize = 16_384;
 pub struct Writing {
     /// The connection, while it is here.
     here: OnceCell<Connection>,
+    /// One that only reads, and sees what is committed.
+    aside: Connection,
     /// What the batch writes, as long as it does not have to read.
     statements: RefCell<Statements>,
     /// Whether the transaction is open here.
@@ -77,6 +79,7 @@ impl Writing {
     /// When no thread can be started.
     pub fn start(
         connection: Connection,
+        aside: Connection,
         syncer: Arc<Syncer>,
         state: Arc<LaneState>,
         queue: WeakSender<Request>,
@@ -106,7 +109,20 @@ impl Writing {
         let here = OnceCell::from(connection);
         let (statements, taken_back) = (RefCell::default(), RefCell::default());
         let (begun, stays, ends) = (Cell::new(false), Cell::new(false), Cell::new(false));
-        Ok(Writing { here, statements, begun, stays, ends, decided, back, failed, taken_back, syncer, state })
+        Ok(Writing {
+            here,
+            aside,
+            statements,
+            begun,
+            stays,
+            ends,
+            decided,
+            back,
+            failed,
+            taken_back,
+            syncer,
+            state,
+        })
     }
 
     /// Begins a batch.
@@ -125,6 +141,11 @@ impl Writing {
             statements.run(connection)?;
         }
         Ok(connection)
+    }
+
+    /// A connection that sees what is committed, and waits for nothing that is being written.
+    pub fn aside(&self) -> &Connection {
+        &self.aside
     }
 
     fn bring_here(&self) -> Result<&Connection, Error> {
