@@ -394,11 +394,3 @@ impl Row<'_> {
         Ok(self.opt_int(index)?.map(billing::Time))
     }
 }
-
-/// A database of its own for a test.
-#[cfg(test)]
-pub fn in_memory() -> rusqlite::Connection {
-    let connection = rusqlite::Connection::open_in_memory().expect("a database");
-    connection.execute_batch(super::sqlite::SCHEMA).expect("a schema");
-    connection
-}

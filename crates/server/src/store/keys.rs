@@ -7,6 +7,8 @@
 //! Invariant: the key of an entry is in the journal until its whole segment, filter included, is committed.
 
 mod filter;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -294,72 +296,4 @@ pub fn remove_direct(batch: &Batch<'_>, workspace: i64, key: &Key) -> Result<(),
         values![batch.partition(), DIRECT, &first],
     )?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::db::in_memory;
-    use super::*;
-
-    fn key(number: usize) -> Key {
-        Key { kind: KeyKind::Hold, key: format!("key {number}").into(), fingerprint: [number as u8; 16] }
-    }
-
-    fn named(number: usize) -> Named {
-        Named::new(7, KeyKind::Hold, &key(number).key)
-    }
-
-    fn add(keys: &mut Keys, number: usize) {
-        keys.add(named(number), (key(number).fingerprint, Seq(number as i64)));
-    }
-
-    fn found(keys: &Keys, tx: &Tx<'_>, range: std::ops::Range<usize>) -> Vec<usize> {
-        let find = |number: &usize| {
-            let found = keys.find(tx, &named(*number)).expect("a look-up");
-            assert!(found.is_none_or(|made| made == ([*number as u8; 16], Seq(*number as i64))));
-            found.is_some()
-        };
-        range.filter(find).collect()
-    }
-
-    /// Segments of 100 keys, 60 keys a batch: whatever is written, being written or new is found, and nothing else is; and
-    /// after a crash, with what the journal still has.
-    #[test]
-    fn keys_are_found_whatever_segment_they_are_in() {
-        let connection = in_memory();
-        let tx = Tx::Sqlite(&connection);
-        let mut keys = Keys::load(&tx, 0, 0, 100).expect("no keys");
-        let mut rows = Vec::new();
-        for batch in 0..20 {
-            let (first, next) = (batch * 60, batch * 60 + 60);
-            (first..next).for_each(|number| add(&mut keys, number));
-            // In this journal a row's id is how many keys there are at its end.
-            let sealed = keys.seal(&tx, 60, (first as i64, next as i64)).expect("written");
-            rows.push((first..next, sealed));
-            assert_eq!(found(&keys, &tx, 0..next + 50), (0..next).collect::<Vec<_>>());
-            let dropped = keys.unneeded();
-            assert!(next as i64 - dropped < 300, "batch {batch}: the journal begins after {dropped}");
-            // After a crash, and on another node, the rows that are left say it again.
-            let mut again = Keys::load(&tx, 0, dropped, 100).expect("filters");
-            for (keys, sealed) in rows.iter().filter(|(keys, _)| keys.end as i64 > dropped) {
-                keys.clone().for_each(|number| add(&mut again, number));
-                again.follow(sealed, (keys.start as i64, keys.end as i64));
-            }
-            assert_eq!(found(&again, &tx, 0..next + 50), (0..next).collect::<Vec<_>>());
-            assert_eq!((&again.young, &again.sealing), (&keys.young, &keys.sealing), "batch {batch}");
-            assert_eq!(
-                (again.unneeded(), again.filters.count()),
-                (dropped, keys.filters.count()),
-                "batch {batch}"
-            );
-            if batch % 3 == 0 {
-                keys = again;
-            }
-        }
-        assert!(keys.filters.count() >= 8, "{} segments", keys.filters.count());
-        for other in [Named::new(8, KeyKind::Hold, &key(3).key), Named::new(7, KeyKind::Charge, &key(3).key)]
-        {
-            assert_eq!(keys.find(&tx, &other).expect("a look-up"), None);
-        }
-    }
 }

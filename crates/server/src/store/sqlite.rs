@@ -320,3 +320,11 @@ impl From<rusqlite::Error> for Error {
         }
     }
 }
+
+/// A database of its own for a test.
+#[cfg(test)]
+pub fn in_memory() -> Connection {
+    let connection = Connection::open_in_memory().expect("a database");
+    connection.execute_batch(SCHEMA).expect("a schema");
+    connection
+}

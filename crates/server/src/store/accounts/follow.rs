@@ -167,7 +167,7 @@ mod tests {
 
     use super::super::super::batch::Batch;
     use super::super::super::committer::Post;
-    use super::super::super::db::in_memory;
+    use super::super::super::sqlite::in_memory;
     use super::*;
 
     const NOW: Time = Time(1_900_000_000_000_000);
