@@ -3,8 +3,8 @@
 //! Owns their stored form, and how those of finished segments lie in memory: bit by bit beside one another, so that eight looks into memory
 //! answer for sixty-four segments.
 
-/// Bits of a filter for each key: one key in about 100,000 is looked up in a segment in vain. With half of them it is one in
-/// 1,000 of each segment, so that nearly each batch would have to read.
+/// Bits of a filter for each key: one key in about 60,000 is looked up in a segment in vain; with half of them it is one in
+/// 1,000.
 const BITS: usize = 32;
 /// Bytes of a filter's block. All bits of a key are in one block.
 const BLOCK: usize = 64;

@@ -2,8 +2,8 @@
 //! is decided.
 //!
 //! Owns the connection that writes, on whichever of the two threads it is. A batch that must read has the connection brought
-//! over, once all before it is written, and is written where it is decided. Whoever wrote it has it synced
-//! and answered.
+//! over, once all before it is written, and is written where it is decided; but what never changes once it is committed is read
+//! aside. Whoever wrote it has it synced and answered.
 //!
 //! Invariant: batches are committed in the order in which they were decided; after one that failed none is, until the writer
 //! has taken all of them back.
