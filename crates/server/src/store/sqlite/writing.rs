@@ -30,10 +30,11 @@ const SMALL: usize = 16_384;
 
 /// What the thread that decides has.
 pub struct Writing {
+    /// A connection that only reads, and sees what is committed. It stands first, so that it is closed first: only one that writes
+    /// can leave the file without a log.
+    aside: Connection,
     /// The connection, while it is here.
     here: OnceCell<Connection>,
-    /// One that only reads, and sees what is committed.
-    aside: Connection,
     /// What the batch writes, as long as it does not have to read.
     statements: RefCell<Statements>,
     /// Whether the transaction is open here.
