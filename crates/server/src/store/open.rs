@@ -49,8 +49,8 @@ impl Store {
         let path = database_file(directory);
         let describe = |error: Error| format!("{}: {}", path.display(), error.sentence());
         let (mut writer, clock) = sqlite::open(&path, start)?;
-        let reader = || sqlite::reader(&path).map_err(describe);
-        let readers: Result<Vec<_>, _> = (0..READERS).map(|_| reader().map(Connection::Sqlite)).collect();
+        let reader = || sqlite::reader(&path).map(Connection::Sqlite).map_err(describe);
+        let readers: Result<Vec<_>, _> = (0..READERS).map(|_| reader()).collect();
         let (lane, requests) = Lane::new();
         let keeper = sqlite::keep_up(&path, vec![lane.weak()]);
         let (keeper, ended) = keeper.map_err(|error| format!("cannot start the checkpointer: {error}"))?;
@@ -106,7 +106,7 @@ struct Starting {
     ended: Option<JoinHandle<()>>,
     /// The log of a directory's database, to be synced, what its writer reads while it is written, and what keeps others out of
     /// the directory.
-    file: Option<(File, rusqlite::Connection, File)>,
+    file: Option<(File, Connection, File)>,
 }
 
 impl Starting {
@@ -121,7 +121,7 @@ impl Starting {
             let (state, dead) = (lane.state.clone(), dead.clone());
             let mut lock = None;
             let connection = match (connection, self.file.take()) {
-                (Connection::Sqlite(connection), Some((log, aside, held))) => {
+                (Connection::Sqlite(connection), Some((log, Connection::Sqlite(aside), held))) => {
                     lock = Some(held);
                     let syncer = Arc::new(Syncer::new(log, changes.clone(), dead.clone()));
                     let queue = lane.queue.downgrade();
