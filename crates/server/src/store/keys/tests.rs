@@ -69,10 +69,13 @@ fn keys_are_found_whatever_segment_they_are_in() {
         assert_eq!(keys.find(&tx, &other).expect("a look-up"), None);
     }
 }
-/// Beside a file that somebody writes: the keys of finished segments are found all the same, others only once that has ended.
+
+/// Beside a file that somebody writes, the keys of finished segments are found all the same.
 #[test]
 fn keys_of_finished_segments_are_found_while_the_file_is_written() {
-    let file = std::env::temp_dir().join(format!("scrip-keys-{}.db", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("scrip-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = directory.join("keys.db");
     let (connection, _) = sqlite::open(&file, None).expect("a file");
     let (aside, log) = (sqlite::reader(&file).expect("a reader"), sqlite::log_file(&file).expect("a log"));
     let syncer = Syncer::new(log, Arc::default(), Arc::new(watch::channel(false).0));
@@ -93,6 +96,5 @@ fn keys_of_finished_segments_are_found_while_the_file_is_written() {
     let other = sqlite::open(&file, None).expect("the file").0;
     other.execute_batch("begin immediate").expect("somebody writes");
     assert_eq!(found(&keys, &tx, 0..finished), (0..finished).collect::<Vec<_>>());
-    drop(other);
-    std::fs::remove_file(&file).expect("removed");
+    std::fs::remove_dir_all(&directory).expect("removed");
 }
