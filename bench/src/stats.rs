@@ -69,10 +69,15 @@ fn median(values: impl Iterator<Item = u64>) -> (u64, u64, u64) {
     }
 }
 
-/// `a / b` with one decimal.
+/// `a / b` with one decimal, below 2 with two: 0.87 is not 0.9.
 pub(crate) fn ratio(a: u64, b: u64) -> String {
-    let tenths = (a * 10 + b / 2).checked_div(b).unwrap_or(0);
-    format!("{}.{}", tenths / 10, tenths % 10)
+    let in_parts = |parts| (a * parts + b / 2).checked_div(b).unwrap_or(0);
+    let (tenths, hundredths) = (in_parts(10), in_parts(100));
+    if hundredths < 200 {
+        format!("{}.{:02}", hundredths / 100, hundredths % 100)
+    } else {
+        format!("{}.{}", tenths / 10, tenths % 10)
+    }
 }
 
 pub(crate) fn milliseconds(us: u64) -> String {
@@ -100,7 +105,10 @@ mod tests {
     fn figures_are_written_plainly() {
         assert_eq!(thousands(1_234_005), "1 234 005");
         assert_eq!((milliseconds(1_239), milliseconds(255_960)), ("1.23".into(), "256.0".into()));
-        assert_eq!((ratio(25, 10), ratio(7, 0)), ("2.5".into(), "0.0".into()));
+        assert_eq!(
+            (ratio(25, 10), ratio(866, 1_000), ratio(7, 0)),
+            ("2.5".into(), "0.87".into(), "0.00".into())
+        );
         assert_eq!(
             Measured::new(9, (1..=100).rev().collect()),
             Measured { per_second: 9, p50_us: 51, p99_us: 100 }

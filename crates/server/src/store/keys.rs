@@ -90,7 +90,7 @@ impl Keys {
         let filters = "select filter from request_segment where partition = ?1 order by segment";
         let stored = tx.query(filters, values![partition], |row| Ok(Filter(row.blob(0)?)))?;
         let mut filters = Filters::default();
-        stored.into_iter().for_each(|filter| filters.push(filter));
+        filters.extend(&stored);
         let (young, sealing, order) = (Known::default(), Known::default(), Vec::new());
         let (young_after, sealing_after) = (after, after);
         Ok(Keys { partition, young, sealing, order, filters, young_after, sealing_after, enough })
@@ -147,6 +147,12 @@ impl Keys {
         Ok(sealed)
     }
 
+    /// Up to which of these rows all keys are in segments that are finished.
+    pub fn in_segments<'s>(&self, rows: impl Iterator<Item = (i64, &'s Sealed)>) -> i64 {
+        let finished = 1..=self.filters.finished();
+        rows.filter(|(_, sealed)| finished.contains(&sealed.begun)).map(|row| row.0).max().unwrap_or(0)
+    }
+
     /// Does to what is in memory what another node, or an earlier run, did in the row `id`.
     pub fn follow(&mut self, sealed: &Sealed, (last, id): (i64, i64)) {
         if self.young.is_empty() {
@@ -201,7 +207,7 @@ fn find_in(tx: &Tx<'_>, partition: i64, segment: i64, name: &KeyName) -> Result<
     let first = Place::of(name).first();
     let (place, order) = (values![partition, segment, &first], "order by first desc limit 1");
     // A finished segment never changes, and its filter is written last: whoever sees that sees all of the segment.
-    let mut row = match tx.aside() {
+    let mut row = match tx.aside().filter(|_| segment != DIRECT) {
         Some(aside) => aside.one(&format!("{ROW} and {FINISHED} {order}"), place, |row| row.blob(0))?,
         None => None,
     };

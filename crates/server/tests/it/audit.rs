@@ -115,6 +115,9 @@ async fn every_forgery_of_keys_is_found_under_its_name() {
     copy.prove("as it was");
     forge.seal(|_| ());
     copy.prove("with all keys in a segment");
+    let copy = directory.crashed();
+    Forge::new(&copy, workspaces).seal_with(2, |_| ());
+    copy.prove("with a filter of the first version");
     let missed: Vec<String> = KEYS
         .iter()
         .filter_map(|(what, forgery, expected)| {

@@ -12,7 +12,7 @@ use super::super::db::{News, Tx};
 use super::super::journal::{self, Journaled, Written};
 use super::super::keys::Named;
 use super::super::ledger::{self, Cached};
-use super::{Accounts, Ahead, Ends, Workspaces, broken};
+use super::{Accounts, Ahead, ByWorkspace, Ends, Workspaces, broken};
 
 impl Accounts {
     /// Does what other nodes committed since our last batch: the journal from the row that is the last one here. `false`: what
@@ -35,6 +35,12 @@ impl Accounts {
             let rows = news.into_iter().map(|(id, body)| journal::read(id, body));
             let rows = rows.collect::<Result<Vec<_>, _>>()?;
             rows.iter().flat_map(|row| &row.progress.written).for_each(|written| self.overtaken(written));
+            // What the tables and the finished segments have need not be kept in mind.
+            let mut in_tables = ByWorkspace::default();
+            for Written { workspace, until, .. } in rows.iter().flat_map(|row| &row.progress.written) {
+                in_tables.entry(*workspace).and_modify(|last| *last = *until.max(last)).or_insert(*until);
+            }
+            let in_segments = self.keys.in_segments(rows.iter().map(|row| (row.id, &row.progress.sealed)));
             let mut written = Workspaces::default();
             for row in rows {
                 let entries = row.entries()?;
@@ -42,7 +48,11 @@ impl Accounts {
                     return Ok(false);
                 }
                 for journaled in entries {
-                    self.again(tx, &journaled, now)?;
+                    let (workspace, seq) = (journaled.workspace, journaled.seq);
+                    if let Some(key) = journaled.key.as_ref().filter(|_| row.id > in_segments) {
+                        self.keys.add(Named::new(workspace, key.kind, &key.key), (key.fingerprint, seq));
+                    }
+                    self.again(tx, &journaled, in_tables.get(&workspace), now)?;
                 }
                 self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
                 for rows in &row.progress.written {
@@ -57,12 +67,16 @@ impl Accounts {
         replayed.unwrap_or_else(|_| Err(broken()))
     }
 
-    /// Keeps an entry of the journal in mind: its key, and what it does to its account, at once or when that is loaded.
-    fn again(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>, now: Time) -> Result<(), Error> {
+    /// Does to an account what an entry of the journal did, at once or when it is loaded from tables, which have the entries
+    /// until one.
+    fn again(
+        &mut self,
+        tx: &Tx<'_>,
+        journaled: &Journaled<'_>,
+        until: Option<&Seq>,
+        now: Time,
+    ) -> Result<(), Error> {
         let (workspace, seq) = (journaled.workspace, journaled.seq);
-        if let Some(key) = &journaled.key {
-            self.keys.add(Named::new(workspace, key.kind, &key.key), (key.fingerprint, seq));
-        }
         let loaded = self.cached.get(&workspace).map(|cached| cached.account.seq);
         if loaded.is_some_and(|known| seq <= known) {
             return Ok(());
@@ -70,13 +84,18 @@ impl Accounts {
         if loaded.is_some() {
             return self.apply(tx, journaled, now);
         }
+        if until.is_some_and(|until| seq <= *until) {
+            return Ok(());
+        }
         let ahead = self.ahead.entry(workspace).or_default();
         if ahead.count > 0 && ahead.last.0 + 1 != seq.0 {
             return Err(broken());
         }
+        if ahead.count == 0 {
+            self.behind.insert(workspace);
+        }
         put_blob(&mut ahead.bytes, journaled.body);
         (ahead.last, ahead.count) = (seq, ahead.count + 1);
-        self.behind.insert(workspace);
         self.unwritten += 1;
         Ok(())
     }
