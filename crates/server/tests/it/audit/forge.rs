@@ -147,20 +147,21 @@ impl<'d> Forge<'d> {
         self.seal_with(4, change);
     }
 
-    /// The same with a filter of so many bytes for each key.
-    pub fn seal_with(&self, each: usize, change: impl FnOnce(&mut Vec<Key>)) {
+    /// The same with a filter of so many bytes for each key. Answers how long the filter is.
+    pub fn seal_with(&self, each: usize, change: impl FnOnce(&mut Vec<Key>)) -> usize {
         let partition = self.partition(self.main);
         let from = format!("from journal where partition = {partition} order by id");
         let mut keys: Vec<Key> = Vec::new();
         self.blobs("id n, body b", &from).iter().for_each(|(_, body)| keys_of(body, &mut keys));
         keys.sort_by_key(|key| order(&key.0));
-        assert!(keys.len() >= 32, "enough keys for filters of different lengths");
+        assert!(keys.len() > 10, "there are keys");
         let mut filter = vec![0; 64 << (keys.len() * each / 64).max(1).ilog2()];
         keys.iter().for_each(|(name, ..)| add(&mut filter, name));
         change(&mut keys);
         self.run("delete from journal where partition = {at}");
         self.run(&format!("insert into request_segment values ({{at}}, 1, unhex('{}'))", hex(&filter)));
         keys.chunks(4).for_each(|keys| self.put_keys(1, keys));
+        filter.len()
     }
 
     /// A row of keys.
