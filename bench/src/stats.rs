@@ -71,7 +71,7 @@ fn median(values: impl Iterator<Item = u64>) -> (u64, u64, u64) {
 
 /// `a / b` with one decimal, below 2 with two: 0.87 is not 0.9.
 pub(crate) fn ratio(a: u64, b: u64) -> String {
-    let in_parts = |parts| (a * parts + b / 2).checked_div(b).unwrap_or(0);
+    let in_parts = |parts: u64| (a * parts + b / 2).checked_div(b).unwrap_or(0);
     let (tenths, hundredths) = (in_parts(10), in_parts(100));
     if hundredths < 200 {
         format!("{}.{:02}", hundredths / 100, hundredths % 100)
