@@ -119,6 +119,7 @@ create table journal (
 );
 
 -- Entries, as many of a workspace as were written together, and their free text beside them. `seq` and `hash` are the last one's.
+-- The key has their operations, so that pages without one that is looked for are passed by without being read.
 create table page (
   workspace integer not null,
   seq integer not null,
@@ -129,7 +130,7 @@ create table page (
   hash blob not null,
   entries blob not null,
   notes blob not null,
-  constraint page_key primary key (workspace, seq)
+  constraint page_key primary key (workspace, seq, operations)
 );
 
 -- Idempotency keys in segments, in order: many in a row, under the name of the first.
