@@ -8,8 +8,6 @@
 const BITS: usize = 32;
 /// Bytes of a filter's block. All bits of a key are in one block.
 const BLOCK: usize = 64;
-/// How many bytes of each filter are added at a time.
-const PART: usize = 512;
 
 /// Where a key's bits are: a number that says the block, and eight numbers of a bit in it.
 pub struct Probes(pub u64, pub [u16; 8]);
@@ -84,27 +82,27 @@ impl Filters {
         self.last = Some(Filter::new(keys));
     }
 
-    /// Adds segments that are finished.
-    pub fn extend(&mut self, mut filters: &[Filter]) {
-        while let Some(first) = filters.first() {
-            let bits = 8 * first.0.len();
-            let has_room = |group: &&mut Group| group.count < u64::BITS && group.words.len() == bits;
-            if self.groups.last_mut().filter(has_room).is_none() {
-                self.groups.push(Group { words: vec![0; bits], count: 0 });
-            }
-            let group = self.groups.last_mut().expect("pushed when there was no room");
-            let fit = filters.iter().take_while(|filter| filter.0.len() == first.0.len());
-            let (now, later) = filters.split_at(fit.count().min((u64::BITS - group.count) as usize));
-            group.extend(now);
-            self.finished += now.len() as i64;
-            filters = later;
-        }
+    /// Adds a segment that is finished.
+    pub fn push(&mut self, filter: Filter) {
+        self.last = Some(filter);
+        self.finish();
     }
 
     /// The segment that was being written is finished.
     pub fn finish(&mut self) {
-        let last = self.last.take();
-        self.extend(last.as_slice());
+        let Some(Filter(bytes)) = self.last.take() else { return };
+        let has_room = |group: &&mut Group| group.count < u64::BITS && group.words.len() == bytes.len() * 8;
+        if self.groups.last_mut().filter(has_room).is_none() {
+            self.groups.push(Group { words: vec![0; bytes.len() * 8], count: 0 });
+        }
+        let group = self.groups.last_mut().expect("pushed when there was no room");
+        for (byte, words) in bytes.iter().zip(group.words.chunks_exact_mut(8)) {
+            for (bit, word) in words.iter_mut().enumerate() {
+                *word |= u64::from(byte >> bit & 1) << group.count;
+            }
+        }
+        group.count += 1;
+        self.finished += 1;
     }
 
     /// The segments that may have a key.
@@ -122,20 +120,6 @@ impl Filters {
 }
 
 impl Group {
-    /// Adds filters for which there is room, part by part: the words of a part stay in the processor's cache.
-    fn extend(&mut self, filters: &[Filter]) {
-        for (part, words) in self.words.chunks_mut(8 * PART).enumerate() {
-            for (place, filter) in (self.count..).zip(filters) {
-                for (byte, words) in filter.0[PART * part..].iter().zip(words.chunks_exact_mut(8)) {
-                    for (bit, word) in words.iter_mut().enumerate() {
-                        *word |= u64::from(byte >> bit & 1) << place;
-                    }
-                }
-            }
-        }
-        self.count += filters.len() as u32;
-    }
-
     fn segments(&self, probes: &Probes) -> u64 {
         let start = probes.block(self.words.len() / (8 * BLOCK)) * 8 * BLOCK;
         let Some(block) = self.words.get(start..start + 8 * BLOCK) else { return 0 };
@@ -183,13 +167,5 @@ mod tests {
             had += each.len() as u64;
         }
         assert!(had < 2 * next, "they say yes to everything");
-        let mut read = Filters::default();
-        read.extend(&alone[..100]);
-        read.extend(&alone[100..149]);
-        assert_eq!(read.finished, 149);
-        for (read, made) in read.groups.iter().zip(&filters.groups) {
-            assert_eq!((read.count, &read.words), (made.count, &made.words), "read at once");
-        }
-        assert_eq!(read.groups.len(), filters.groups.len());
     }
 }
