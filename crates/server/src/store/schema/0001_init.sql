@@ -119,7 +119,7 @@ create table journal (
 );
 
 -- Entries, as many of a workspace as were written together, and their free text beside them. `seq` and `hash` are the last one's.
--- The key has their operations, so that pages without one that is looked for are passed by without being read.
+-- The key has their operations, so that pages without one that is looked for are passed by without being read; not on PostgreSQL.
 create table page (
   workspace integer not null,
   seq integer not null,

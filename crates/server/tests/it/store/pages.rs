@@ -125,3 +125,23 @@ async fn spread_without_a_row(store: &Store, history: &History, directory: &Dire
         format!("select count(*) from hold where workspace = {workspace} and id in ({})", list.join(","));
     ids.len() as i64 - directory.number(&rows)
 }
+
+/// A price list may have any number of operations with names of 64 letters: a page lists as many as were charged in it.
+#[tokio::test]
+async fn a_page_lists_any_number_of_operations() {
+    let (directory, mut chance) = (Directory::new("operations"), Chance::new(1));
+    let store = Store::open(&directory.place(), Some(START)).expect("a new directory opens");
+    let workspace = sample::workspace(&store, Some(1_000)).await;
+    let mut word = || format!("{:016x}", chance.within(0, i64::MAX - 1));
+    let names: Vec<String> = (0..400).map(|_| (0..4).map(|_| word()).collect()).collect();
+    let charge = |name| Post::new(workspace, Command::Charge(sample::hold(name, 1, 1, 900)), "key_1");
+    for answer in store.post_all(names.iter().map(|name| charge(name)).collect()).await {
+        answer.expect("lawful");
+    }
+    for name in names.iter().step_by(40) {
+        let filter = EntryFilter { operations: vec![name.clone()], ..EntryFilter::default() };
+        assert_eq!(store.entries(workspace, filter, 9).await.expect("entries").len(), 1, "{name}");
+    }
+    temp::close(store).await;
+    directory.prove("at the end");
+}
