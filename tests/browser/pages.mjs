@@ -42,8 +42,11 @@ export async function chip(page) {
   return { available: Number(await found.getAttribute("data-available")), state: await found.getAttribute("data-state") };
 }
 
-/** Looks at one address. `balance` is the API's; null where no workspace is on the page. */
-export async function look(context, name, url, { balance = null, status = 200, state } = {}) {
+/**
+ * Looks at one address. `balance` is the API's; null where no workspace is on the page. `drawn` is false where the same
+ * was looked at before, at another address: how it is drawn is not asked again.
+ */
+export async function look(context, name, url, { balance = null, status = 200, state, drawn = true } = {}) {
   const { page, complaints } = await tab(context);
   const answer = await page.goto(url);
   check(`${name}: status ${status}`, answer.status() === status, answer.status());
@@ -53,6 +56,13 @@ export async function look(context, name, url, { balance = null, status = 200, s
     check(`${name}: the chip is the balance`, shown.available === balance.available, JSON.stringify(shown));
     check(`${name}: the chip's state`, shown.state === (state ?? balance.state), `${shown.state}, not ${balance.state}`);
   }
+  if (drawn) await draw(page, name);
+  check(`${name}: nothing on the console`, complaints.length === 0, complaints.join(" | "));
+  await page.close();
+}
+
+/** In both themes, wide and narrow. */
+async function draw(page, name) {
   await page.evaluate(AXE);
   for (const colorScheme of THEMES) {
     // Without motion colours change at once: what is measured is where they come to rest.
@@ -63,8 +73,6 @@ export async function look(context, name, url, { balance = null, status = 200, s
       await fits(page, `${name}, ${colorScheme}, ${width} px`, whole);
     }
   }
-  check(`${name}: nothing on the console`, complaints.length === 0, complaints.join(" | "));
-  await page.close();
 }
 
 /** What a theme and a width can change; everything else is asked once in each. */

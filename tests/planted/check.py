@@ -71,7 +71,7 @@ BUGS = [
 
 def cargo(words):
     """Whether it went well, and the end of what was said."""
-    command = ["timeout", "600", "cargo", "test", "--locked", "--quiet", *words]
+    command = ["timeout", "1800", "cargo", "test", "--locked", "--quiet", *words]
     environment = dict(os.environ, CARGO_TARGET_DIR=str(PLACE / "build"), CARGO_PROFILE_DEV_DEBUG="0")
     done = subprocess.run(command, cwd=COPY, env=environment, capture_output=True, text=True, check=False)
     return done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -125,4 +125,5 @@ def main():
     sys.exit(1 if missed else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
