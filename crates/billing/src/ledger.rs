@@ -17,9 +17,10 @@ use crate::account::{
 use crate::burn_down::{Part, Parts, burn_down, split};
 use crate::rate_card::Price;
 use crate::refusal::Refusal;
-use crate::units::{Amount, DAY, Seq, Time};
+use crate::units::{Amount, DAY, MAX_SUM, Seq, Time};
 
-/// How many grants with credits in them an account may have.
+/// From how many grants with credits in them on an account is given no more for nothing. What was paid for or agreed always
+/// finds its place.
 pub const MAX_GRANTS: usize = 500;
 /// How many holds of an account may be open at once.
 pub const MAX_OPEN_HOLDS: usize = 10_000;
@@ -29,6 +30,8 @@ pub const MAX_HOLD_SECONDS: i64 = 604_800;
 pub const IN_DOUBT_SECONDS: i64 = 72 * 3_600;
 /// How long after an automatic release a settle is still honoured, in microseconds.
 pub const LATE_SETTLE: i64 = 30 * DAY;
+
+const TOO_MUCH: &str = "an account has, and owes, at most 1,000,000,000,000,000,000 credits";
 
 /// What a grant promises.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -314,7 +317,13 @@ fn decide_grant(account: &Account, terms: &GrantTerms, kind: EntryKind, now: Tim
             return Err(Refusal::InvalidField { field: "expires_at", reason: "must be after effective_at" });
         }
     }
-    if account.grants.values().filter(|grant| grant.is_live()).count() >= MAX_GRANTS {
+    let live = account.grants.values().filter(|grant| grant.is_live());
+    let (count, scheduled) = live.fold((0, 0), |(count, sum), grant| (count + 1, sum + grant.scheduled));
+    if account.available + account.held + scheduled + terms.credits.get() > MAX_SUM {
+        return Err(Refusal::InvalidField { field: "credits", reason: TOO_MUCH });
+    }
+    let is_a_gift = matches!(terms.kind, GrantKind::Promo | GrantKind::Goodwill);
+    if is_a_gift && count >= MAX_GRANTS {
         return Err(Refusal::TooManyGrants);
     }
     // From here it must succeed.
@@ -349,6 +358,10 @@ fn decide_adjust(account: &Account, credits: i64, now: Time) -> Result<Entry, Re
         let terms = GrantTerms { credits: amount, kind, priority: 0, effective_at: now, expires_at: None };
         return decide_grant(account, &terms, EntryKind::Adjust, now);
     }
+    if account.debt + (amount.get() - account.available).max(0) > MAX_SUM {
+        return Err(Refusal::InvalidField { field: "credits", reason: TOO_MUCH });
+    }
+    // From here it must succeed.
     Ok(take(account, EntryKind::Adjust, None, amount.get(), now))
 }
 

@@ -35,7 +35,7 @@ pub enum Refusal {
         /// Units that are still charged.
         refundable: i64,
     },
-    /// The account already has [`crate::ledger::MAX_GRANTS`] grants with credits in them.
+    /// The account already has [`crate::ledger::MAX_GRANTS`] grants with credits in them: no more are given for nothing.
     TooManyGrants,
     /// The account already has [`crate::ledger::MAX_OPEN_HOLDS`] open holds.
     TooManyOpenHolds,
@@ -45,6 +45,8 @@ pub enum Refusal {
         needed: i64,
         /// Credits that could be spent.
         available: i64,
+        /// Credits that are owed: whatever comes in repays them first.
+        debt: i64,
     },
 }
 

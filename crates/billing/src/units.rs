@@ -2,12 +2,15 @@
 
 use core::fmt;
 
-/// The largest number of credits one command may move. With at most [`crate::ledger::MAX_GRANTS`] grants an account can
-/// never hold a sum that leaves 64 bits.
+/// The largest number of credits one command may move.
 pub const MAX_CREDITS: i64 = 1_000_000_000_000_000;
 
-/// The largest quantity one command may name.
-pub const MAX_QUANTITY: i64 = 1_000_000_000_000;
+/// The most credits that an account may have, or owe to a person's corrections: far from where a sum leaves 64 bits.
+pub const MAX_SUM: i64 = 1_000_000_000_000_000_000;
+
+/// The largest quantity one command may name. Units of what is free are bounded by nothing else: nine billion commands of so
+/// many would take a total out of 64 bits.
+pub const MAX_QUANTITY: i64 = 1_000_000_000;
 
 /// One second in the unit of [`Time`].
 pub const SECOND: i64 = 1_000_000;

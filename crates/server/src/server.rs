@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::AUTHORIZATION;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,7 +22,7 @@ use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -32,6 +33,8 @@ use crate::app::App;
 use crate::network::Peer;
 use crate::{api, delivery, mailboxes, pages, reconcile, runner, scheduler, webhooks};
 
+/// How long a connection may say nothing, or take to say the head of a request: longer than clients keep one for later.
+const SILENCE: Duration = Duration::from_secs(120);
 /// How long requests in flight may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -40,6 +43,7 @@ fn router(app: &App) -> Router {
     let (api, document) = api::router();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let openapi = get(move || async move { ([("content-type", "application/json")], document.to_string()) });
+    let openapi = openapi.fallback(api::wrong_method);
     let router = api.merge(pages::router(app)).route("/openapi.json", openapi);
     router.fallback(nothing_here).with_state(app.clone())
 }
@@ -52,9 +56,10 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let about = api::around::workspace(request.uri().path());
+    let authorization = about.and_then(|_| request.headers().get(AUTHORIZATION).cloned());
     let answering = AssertUnwindSafe(handle(&app, router, peer, request)).catch_unwind();
     let answer = answering.await.unwrap_or_else(|_| Ok(api::error::Error::broke().into_response()));
-    let response = api::around::available(&app, about, answer?).await;
+    let response = api::around::available(&app, about, authorization, answer?).await;
     count(&app, response.status());
     Ok(response)
 }
@@ -162,7 +167,9 @@ impl Answering {
 /// Answers connections until `stop` ends, then lets each finish what it has begun.
 async fn answer_all(app: App, mut doors: Doors, stop: impl Future<Output = ()>) {
     let (router, connections) = (router(&app), GracefulShutdown::new());
-    let answering = Answering { app, router, http: http1::Builder::new(), connections };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(SILENCE);
+    let answering = Answering { app, router, http, connections };
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {

@@ -27,7 +27,7 @@ pub(super) fn decide_hold(
     }
     let needed = terms.price.amount();
     if needed > account.available {
-        return Err(Refusal::InsufficientCredits { needed, available: account.available });
+        return Err(short_of(account, needed));
     }
     // From here it must succeed.
     let to = if charge { Bucket::Consumed } else { Bucket::Held };
@@ -132,7 +132,7 @@ pub(super) fn decide_settle(
     }
     let amount = quantity * hold.price.unit_price;
     if hold.status == HoldStatus::Released && amount > account.available {
-        return Err(Refusal::InsufficientCredits { needed: amount, available: account.available });
+        return Err(short_of(account, amount));
     }
     // From here it must succeed.
     if quantity == 0 {
@@ -208,4 +208,8 @@ pub(super) fn decide_refund(
     let price = Some(Price { quantity, ..hold.price.clone() });
     let postings = moves(&returned, Bucket::Consumed, Bucket::Available);
     Ok(Draft { postings, price, ..Draft::about(hold, EntryKind::Refund) }.entry(account, now))
+}
+
+fn short_of(account: &Account, needed: i64) -> Refusal {
+    Refusal::InsufficientCredits { needed, available: account.available, debt: account.debt }
 }

@@ -50,7 +50,7 @@ impl Answer {
             Refusal::HoldNotOpen { status } => Answer::no(code, status_word(status)),
             Refusal::SettleExceedsHold { held } => Answer::beyond(code, held),
             Refusal::RefundExceedsSettled { refundable } => Answer::beyond(code, refundable),
-            Refusal::InsufficientCredits { needed, available } => {
+            Refusal::InsufficientCredits { needed, available, .. } => {
                 Answer { word: code, ..Answer::short(needed, available) }
             }
             Refusal::IdempotencyKeyReused

@@ -43,7 +43,7 @@ fn a_refusal_is_transient_when_waiting_can_help() {
     let helps = [
         Refusal::TooManyGrants,
         Refusal::TooManyOpenHolds,
-        Refusal::InsufficientCredits { needed: 1, available: 0 },
+        Refusal::InsufficientCredits { needed: 1, available: 0, debt: 0 },
     ];
     assert!(helps.iter().all(|refusal| refusal.transient()));
     let cannot = [Refusal::IdempotencyKeyReused, Refusal::StaleEpoch, Refusal::HoldNotFound];

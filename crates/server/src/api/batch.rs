@@ -24,6 +24,7 @@ const RESULT_BYTES: usize = 512;
 #[serde(deny_unknown_fields)]
 #[schema(as = Batch)]
 pub struct Body {
+    #[serde(deserialize_with = "extract::objects")]
     #[schema(max_items = 8192)]
     commands: Vec<One>,
 }
@@ -43,7 +44,7 @@ struct Unread<'a> {
 pub struct One {
     r#do: Do,
     workspace: String,
-    /// For `hold` and `charge`: its idempotency key.
+    /// For `hold` and `charge`: its idempotency key. The others need none.
     key: Option<String>,
     /// For the others: the hold's id, or `hold_key`.
     hold: Option<String>,
@@ -192,7 +193,11 @@ fn follow_up(caller: &Caller, workspace: i64, kind: Do, one: &One) -> Result<Pos
         ("reference", &one.reference),
     ];
     refuse_extra(labels.iter().map(|(name, value)| (*name, value.is_some())))?;
-    refuse_extra([("operation", one.operation.is_some()), ("key", one.key.is_some())])?;
+    // Nothing needs it: the end of a hold is the same each time. Whoever names every command may name this one too.
+    if let Some(key) = &one.key {
+        extract::idempotency_key(key).map_err(|error| error.at("key"))?;
+    }
+    refuse_extra([("operation", one.operation.is_some())])?;
     refuse_extra([("expires_in_seconds", one.expires_in_seconds.is_some())])?;
     let hold = match (&one.hold, &one.hold_key) {
         (Some(hold), None) => {

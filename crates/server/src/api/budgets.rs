@@ -36,6 +36,7 @@ pub struct New {
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewBudgets {
+    #[serde(deserialize_with = "extract::objects")]
     #[schema(max_items = 100)]
     budgets: Vec<New>,
 }

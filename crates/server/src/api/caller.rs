@@ -5,7 +5,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use billing::Seq;
 use serde::Deserialize;
 
@@ -45,8 +45,13 @@ impl FromRequestParts<App> for Caller {
 impl Caller {
     /// Who sent these headers.
     pub async fn of(app: &App, headers: &HeaderMap) -> Result<Caller, Error> {
-        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header
+        Caller::with(app, headers.get(header::AUTHORIZATION)).await
+    }
+
+    /// Who has this authorization.
+    pub async fn with(app: &App, authorization: Option<&HeaderValue>) -> Result<Caller, Error> {
+        let token = authorization
+            .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, token)) = token else { return Err(Error::unauthorized()) };

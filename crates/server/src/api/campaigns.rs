@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
-use super::extract::{self, Items, Json, Page, Path, Query};
+use super::extract::{self, Items, Json, Nothing, Page, Path, Query};
 use super::{Answer, Fresh, about, leads as lead_ids, with_available};
 use crate::app::App;
 use crate::outreach;
@@ -61,6 +61,7 @@ pub struct Create {
     /// Fields to fill before the first step; `contact` is the e-mail address.
     #[schema(max_items = 20)]
     enrich: Option<Vec<String>>,
+    #[serde(deserialize_with = "extract::objects")]
     #[schema(min_items = 1, max_items = 20)]
     steps: Vec<Step>,
     /// Whether a person approves each message before it goes; false by default.
@@ -79,6 +80,7 @@ pub struct Create {
 pub struct Update {
     name: Option<String>,
     enrich: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "extract::some_objects")]
     steps: Option<Vec<Step>>,
     approve: Option<bool>,
     senders: Option<Vec<String>>,
@@ -187,7 +189,7 @@ pub async fn add_leads(
     about(&app, workspace, StatusCode::OK, &Added { added, already: asked - added }).await
 }
 
-/// The leads of a campaign, each with its step and state, in the order in which they were made.
+/// The leads of a campaign, each with its step and state, newest first.
 #[utoipa::path(get, path = "/v1/campaigns/{id}/leads", params(("id" = String, Path), Page), responses((status = 200, body = Items<LeadView>)))]
 pub async fn leads(
     State(app): State<App>,
@@ -198,7 +200,7 @@ pub async fn leads(
     let (workspace, number) = caller.inside("camp", &campaign)?;
     let (limit, cursor) = (page.limit()?, page.cursor()?);
     let job = app.store.job(workspace, number, JobKind::Campaign).await?;
-    let rows = app.store.campaign_leads(workspace, number, false, cursor.unwrap_or(0), limit + 1).await?;
+    let rows = app.store.campaign_leads(workspace, number, false, cursor, limit + 1).await?;
     let items = Items::new(rows, limit, |row| row.lead.to_string(), |row| lead_view(workspace, &job, row));
     about(&app, workspace, StatusCode::OK, &items).await
 }
@@ -206,7 +208,12 @@ pub async fn leads(
 /// Launch a campaign: free, and never refused for a lack of credits. Launching one that is launched changes nothing. A draft whose
 /// texts name a field that no lead has and the campaign does not fill is refused with 422.
 #[utoipa::path(post, path = "/v1/campaigns/{id}/launch", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn launch(State(app): State<App>, caller: Caller, Path(campaign): Path<String>) -> Answer {
+pub async fn launch(
+    State(app): State<App>,
+    caller: Caller,
+    Path(campaign): Path<String>,
+    _: Nothing,
+) -> Answer {
     let (workspace, number) = caller.inside("camp", &campaign)?;
     if let Some(fault) = outreach::check_launch(&app, workspace, number).await? {
         return Err(fault.into());
@@ -216,13 +223,23 @@ pub async fn launch(State(app): State<App>, caller: Caller, Path(campaign): Path
 
 /// Pause a campaign at its present steps. Work already at a provider ends.
 #[utoipa::path(post, path = "/v1/campaigns/{id}/pause", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn pause(State(app): State<App>, caller: Caller, Path(campaign): Path<String>) -> Answer {
+pub async fn pause(
+    State(app): State<App>,
+    caller: Caller,
+    Path(campaign): Path<String>,
+    _: Nothing,
+) -> Answer {
     act(&app, &caller, &campaign, Act::Pause { by: caller.actor() }).await
 }
 
 /// Take away every reason but a lack of credits, which only credits take away.
 #[utoipa::path(post, path = "/v1/campaigns/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn resume(State(app): State<App>, caller: Caller, Path(campaign): Path<String>) -> Answer {
+pub async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(campaign): Path<String>,
+    _: Nothing,
+) -> Answer {
     act(&app, &caller, &campaign, Act::Resume).await
 }
 

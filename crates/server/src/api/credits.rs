@@ -13,20 +13,19 @@ use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::caller::In;
-use super::embed::Onlooker;
-use super::error::Error;
-use super::extract::Json;
+use super::embed::{Onlooker, Ticket};
+use super::error::{Error, shortfall};
+use super::extract::{self, Json};
 use super::{Answer, Fresh, with_available, write};
 use crate::app::App;
 use crate::clock::rfc3339;
-use crate::embed::Embed;
 use crate::feed::{Audience, Listener};
 use crate::id;
 use crate::store::alerts::level_name;
 use crate::store::codec::grant_kind_name;
 use crate::store::queries;
 
-/// How often it is looked whether a token was revoked while nothing changes, in seconds.
+/// How often it is looked whether a token or key was revoked while nothing changes, in seconds.
 const LOOK_EVERY: u32 = 10;
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -112,7 +111,7 @@ pub async fn events(State(app): State<App>, here: Onlooker) -> Result<Response, 
     let listener = app.feeds.listen(&app, (here.workspace, Audience::Program), draw);
     let first = text(here.workspace, &app.balance(here.workspace).await?)?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    let stream = stream(app, listener, here.embed.clone(), first);
+    let stream = stream(app, listener, here.ticket.clone(), first);
     Ok(here.show(Sse::new(stream).keep_alive(keep_alive).into_response()))
 }
 
@@ -129,39 +128,35 @@ fn text(workspace: i64, balance: &queries::Balance) -> Result<Arc<str>, Error> {
 fn stream(
     app: App,
     listener: Listener,
-    embed: Option<Embed>,
+    ticket: Ticket,
     first: Arc<str>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((app, embed, listener, Some(first)), move |(app, embed, mut listener, first)| async move {
+    stream::unfold((app, ticket, listener, Some(first)), move |(app, ticket, mut listener, first)| async move {
         let news = match first {
             Some(first) => {
                 listener.is_news(&first);
                 first
             }
-            None => next(&app, &mut listener, embed.as_ref()).await?,
+            None => next(&app, &mut listener, &ticket).await?,
         };
-        Some((Ok(Event::default().event("balance").data(news)), (app, embed, listener, None)))
+        Some((Ok(Event::default().event("balance").data(news)), (app, ticket, listener, None)))
     })
 }
 
 /// Waits for another balance. `None` when the server stops, or looking ends.
-async fn next(app: &App, listener: &mut Listener, embed: Option<&Embed>) -> Option<Arc<str>> {
+async fn next(app: &App, listener: &mut Listener, ticket: &Ticket) -> Option<Arc<str>> {
     for second in 1_u32.. {
-        let drawn = match embed {
-            None => Some(listener.next().await?),
+        let drawn = match ticket {
+            Ticket::Operator => Some(listener.next().await?),
             // A manual clock tells nobody when it moves.
-            Some(_) => match tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
+            _ => match tokio::time::timeout(Duration::from_secs(1), listener.next()).await {
                 Ok(drawn) => Some(drawn?),
                 Err(_) => None,
             },
         };
-        if let Some(embed) = embed {
-            let look = drawn.is_some() || second.is_multiple_of(LOOK_EVERY);
-            // A token that cannot be looked up is not taken away for it.
-            let revoked = look && matches!(app.embed_stands(embed).await, Ok(false));
-            if embed.ends() <= app.clock.now() || revoked {
-                return None;
-            }
+        let look = drawn.is_some() || second.is_multiple_of(LOOK_EVERY);
+        if ticket.has_ended(app.clock.now()) || (look && ticket.is_revoked(app).await) {
+            return None;
         }
         if let Some(news) = drawn.filter(|drawn| listener.is_news(drawn)) {
             return Some(news);
@@ -174,6 +169,7 @@ async fn next(app: &App, listener: &mut Listener, embed: Option<&Embed>) -> Opti
 #[serde(deny_unknown_fields)]
 #[schema(as = NewEstimate)]
 pub struct Estimate {
+    #[serde(deserialize_with = "extract::objects")]
     #[schema(max_items = 100)]
     items: Vec<Item>,
 }
@@ -218,7 +214,7 @@ pub async fn estimate(State(app): State<App>, here: In, Json(body): Json<Estimat
         let quantity = Quantity::new(item.quantity).ok_or_else(|| {
             Error::field(
                 format!("items[{index}].quantity"),
-                "must be a whole number from 1 to 1,000,000,000,000",
+                "must be a whole number from 1 to 1,000,000,000",
             )
         })?;
         let price = app.price(&item.operation, quantity)?.ok_or_else(|| {
@@ -234,8 +230,9 @@ pub async fn estimate(State(app): State<App>, here: In, Json(body): Json<Estimat
             credits: amount,
         });
     }
-    let available = app.store.available(here.workspace).await?;
-    let shortfall = (credits - available).max(0);
+    let balance = app.balance(here.workspace).await?;
+    let available = balance.available;
+    let shortfall = shortfall(credits, available, balance.debt);
     let body = Estimated { credits, available, covered: shortfall == 0, shortfall, items };
     Ok(with_available(StatusCode::OK, &body, available, Fresh::Yes))
 }

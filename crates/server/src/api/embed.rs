@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::caller::In;
+use super::caller::{Caller, In};
 use super::error::Error;
 use super::extract::{Items, Json, Page, Path, Query};
 use super::{Answer, about, no_content};
@@ -122,11 +122,38 @@ pub async fn delete(State(app): State<App>, here: In, Path((_, token)): Path<(St
     no_content(&app, workspace).await
 }
 
+/// What lets somebody look; looking ends with it.
+#[derive(Clone)]
+pub enum Ticket {
+    /// The operator's key, for as long as the server runs.
+    Operator,
+    /// A workspace's key.
+    Key(i64),
+    /// An embed token.
+    Embed(Embed),
+}
+
+impl Ticket {
+    /// Whether its time is over.
+    pub fn has_ended(&self, now: billing::Time) -> bool {
+        matches!(self, Ticket::Embed(embed) if embed.ends() <= now)
+    }
+
+    /// Whether it was taken back. One that cannot be looked up is not taken away for it.
+    pub async fn is_revoked(&self, app: &App) -> bool {
+        match self {
+            Ticket::Operator => false,
+            Ticket::Key(key) => matches!(app.store.find_key(*key).await, Ok(None)),
+            Ticket::Embed(embed) => matches!(app.embed_stands(embed).await, Ok(false)),
+        }
+    }
+}
+
 /// Whoever may look at the balance of `{ws}`: a caller who may see the workspace, or a page with an embed token for it.
 pub struct Onlooker {
     pub workspace: i64,
-    /// By which token; looking ends with it.
-    pub embed: Option<Embed>,
+    /// What lets them look.
+    pub ticket: Ticket,
     /// The site that looks.
     origin: Option<HeaderValue>,
 }
@@ -154,8 +181,12 @@ impl FromRequestParts<App> for Onlooker {
             return Err(Error::unauthorized());
         }
         let Some((embed, validity)) = embed else {
-            let In { workspace, .. } = In::from_request_parts(parts, app).await?;
-            return Ok(Onlooker { workspace, embed: None, origin: None });
+            let In { workspace, caller } = In::from_request_parts(parts, app).await?;
+            let ticket = match caller {
+                Caller::Operator => Ticket::Operator,
+                Caller::Key { key, .. } => Ticket::Key(key),
+            };
+            return Ok(Onlooker { workspace, ticket, origin: None });
         };
         if validity == Validity::Ended {
             return Err(Error::unauthorized());
@@ -170,7 +201,7 @@ impl FromRequestParts<App> for Onlooker {
             let detail = "the embed token is not for this site";
             return Err(Error::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
         }
-        Ok(Onlooker { workspace: embed.workspace, origin: origin.cloned(), embed: Some(embed) })
+        Ok(Onlooker { workspace: embed.workspace, origin: origin.cloned(), ticket: Ticket::Embed(embed) })
     }
 }
 

@@ -246,16 +246,21 @@ impl From<Refusal> for Error {
                 code,
                 "the account has as many of these as it may have",
             ),
-            Refusal::InsufficientCredits { needed, available } => Error::new(
+            Refusal::InsufficientCredits { needed, available, debt } => Error::new(
                 StatusCode::PAYMENT_REQUIRED,
                 code,
                 format!("this needs {needed} credits, {available} are available"),
             )
             .fact("needed", needed)
             .fact("available", available)
-            .fact("shortfall", needed - available),
+            .fact("shortfall", shortfall(needed, available, debt)),
         }
     }
+}
+
+/// How many credits must come in before so many can be spent: what is owed is repaid first.
+pub fn shortfall(needed: i64, available: i64, debt: i64) -> i64 {
+    if needed <= available { 0 } else { needed - available + debt }
 }
 
 /// A hold's status on the wire.

@@ -1,12 +1,17 @@
 //! How a request becomes typed values: bodies, queries, keys. Whatever is wrong is answered with the field's name.
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -15,6 +20,8 @@ use crate::store::committer::{Key, KeyKind};
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A JSON body.
@@ -26,6 +33,36 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Json<T>, Error> {
         json(request.into_body()).await.map(Json)
     }
+}
+
+/// No body, or a JSON object without fields: there is nothing to say.
+pub struct Nothing;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
+
+impl<S: Send + Sync> FromRequest<S> for Nothing {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Nothing, Error> {
+        nothing(request.into_body()).await
+    }
+}
+
+/// Reads a body that has nothing to say.
+pub async fn nothing<B>(body: B) -> Result<Nothing, Error>
+where
+    B: HttpBody<Error: Into<BoxError>>,
+{
+    // Most have none, and waiting for its end would take as long as for a body.
+    if !body.is_end_stream() {
+        let bytes = bytes(body).await?;
+        if !bytes.is_empty() {
+            parse::<NoFields>(&bytes)?;
+        }
+    }
+    Ok(Nothing)
 }
 
 /// A body as JSON.
@@ -42,10 +79,15 @@ where
     B: HttpBody<Error: Into<BoxError>>,
 {
     let mut body = std::pin::pin!(body);
-    match Limited::new(body.as_mut(), MAX_BODY).collect().await.map(Collected::to_bytes) {
+    let read = Limited::new(body.as_mut(), MAX_BODY).collect();
+    let Ok(read) = tokio::time::timeout(PATIENCE, read).await else {
+        let detail = "the body took too long to arrive";
+        return Err(Error::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail));
+    };
+    match read.map(Collected::to_bytes) {
         Err(error) if error.is::<LengthLimitError>() => {
             // Whoever still writes when the connection is closed does not get to read why: as much again is heard out.
-            drop(Limited::new(body, MAX_BODY).collect().await);
+            drop(tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await);
             let detail = format!("a body has at most {MAX_BODY} bytes");
             Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
         }
@@ -288,6 +330,48 @@ pub fn optional_text(field: &str, text: Option<&str>, max: usize) -> Result<(), 
 pub fn email(field: &str, address: &str) -> Result<(), Error> {
     let valid = address.len() <= 254 && address.is_ascii() && address.parse::<lettre::Address>().is_ok();
     if valid { Ok(()) } else { Err(Error::field(field, "must be an e-mail address")) }
+}
+
+/// A JSON object and nothing else: a list would be taken for the fields in their order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Object<T>, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, words: &mut fmt::Formatter<'_>) -> fmt::Result {
+                words.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+
+        value.deserialize_map(Fields(PhantomData))
+    }
+}
+
+/// A field that is an object.
+pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<T, D::Error> {
+    Object::deserialize(value).map(|Object(object)| object)
+}
+
+/// A field that is a list of objects.
+pub fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Vec<T>, D::Error> {
+    let all = Vec::<Object<T>>::deserialize(value)?;
+    Ok(all.into_iter().map(|Object(object)| object).collect())
+}
+
+/// The same where it may be absent.
+pub fn some_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let all = Option::<Vec<Object<T>>>::deserialize(value)?;
+    Ok(all.map(|all| all.into_iter().map(|Object(object)| object).collect()))
 }
 
 /// A field that tells `null` from absent: `Some(None)` clears, `None` leaves alone.

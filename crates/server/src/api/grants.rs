@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 use billing::ledger::{Command, GrantTerms};
 use billing::{Amount, GrantKind, Seq};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::caller::{Caller, In};
 use super::entries::moment;
@@ -121,8 +120,17 @@ pub struct Reason {
     reason: String,
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = RevokedGrant)]
+pub struct Revoked {
+    #[serde(flatten)]
+    grant: credits::Grant,
+    /// Credits taken back so far.
+    revoked: i64,
+}
+
 /// Take back what is left of a grant, and whatever returns to it.
-#[utoipa::path(post, path = "/v1/grants/{id}/revoke", params(("id" = String, Path)), request_body = Reason, responses((status = 200, body = credits::Grant)))]
+#[utoipa::path(post, path = "/v1/grants/{id}/revoke", params(("id" = String, Path)), request_body = Reason, responses((status = 200, body = Revoked)))]
 pub async fn revoke(
     State(app): State<App>,
     caller: Caller,
@@ -136,8 +144,7 @@ pub async fn revoke(
     post.reason = Some(body.reason.into());
     let answer = app.store.post(post).await?;
     let grant = app.store.grant(workspace, grant).await?;
-    let mut body = json!(credits::grant(workspace, &grant));
-    body["revoked"] = json!(grant.revoked);
+    let body = Revoked { revoked: grant.revoked, grant: credits::grant(workspace, &grant) };
     Ok(with_available(StatusCode::OK, &body, answer.available, super::Fresh::Yes))
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::{Error, status_name};
-use super::extract::{self, IdempotencyKey, Items, Json, KeyHeader, Path, Query};
+use super::extract::{self, IdempotencyKey, Items, Json, KeyHeader, Nothing, Path, Query};
 use super::{Answer, about, with_available};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -140,7 +140,7 @@ pub fn opened(workspace: i64, recorded: &Recorded, kind: KeyKind) -> Opened {
 /// Checks and prices a hold or charge.
 pub fn terms(app: &App, body: &Create) -> Result<HoldTerms, Error> {
     let quantity = Quantity::new(body.quantity)
-        .ok_or_else(|| Error::field("quantity", "must be a whole number from 1 to 1,000,000,000,000"))?;
+        .ok_or_else(|| Error::field("quantity", "must be a whole number from 1 to 1,000,000,000"))?;
     let labels = [
         ("campaign", &body.campaign),
         ("member", &body.member),
@@ -250,7 +250,12 @@ pub async fn list(State(app): State<App>, here: In, Query(query): Query<Listing>
 
 /// The outside call is about to be made.
 #[utoipa::path(post, path = "/v1/holds/{id}/dispatch", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn dispatch(State(app): State<App>, caller: Caller, Path(hold): Path<String>) -> Answer {
+pub async fn dispatch(
+    State(app): State<App>,
+    caller: Caller,
+    Path(hold): Path<String>,
+    _: Nothing,
+) -> Answer {
     change(&app, &caller, &hold, |hold| Command::Dispatch { hold, epoch: 0 }, None).await
 }
 
@@ -298,7 +303,12 @@ pub async fn settle(
 
 /// Give everything back.
 #[utoipa::path(post, path = "/v1/holds/{id}/release", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn release(State(app): State<App>, caller: Caller, Path(hold): Path<String>) -> Answer {
+pub async fn release(
+    State(app): State<App>,
+    caller: Caller,
+    Path(hold): Path<String>,
+    _: Nothing,
+) -> Answer {
     change(&app, &caller, &hold, Command::Release, None).await
 }
 
@@ -387,11 +397,12 @@ pub async fn refund(
     extract::text("reason", &body.reason, 500)?;
     let (workspace, hold) = caller.ledger("hold", &hold)?;
     let mut post = Post::new(workspace, Command::Refund { hold, quantity: body.quantity }, &caller.actor());
-    post.key = Some(extract::key(KeyKind::Refund, &key, &(hold.0, &body)));
+    let key = extract::key(KeyKind::Refund, &key, &(hold.0, &body));
+    post.key = Some(key.clone());
     post.reason = Some(body.reason.as_str().into());
     let answer = app.store.post(post).await?;
     app.nudge();
     let hold = answer.hold.ok_or_else(Error::not_found)?;
     let body = view(workspace, &hold, Some(answer.available));
-    Ok(with_available(StatusCode::OK, &body, answer.available, answer.replayed.into()))
+    super::first(&app, workspace, key, &body, answer.replayed.into()).await
 }

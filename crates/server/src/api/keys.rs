@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::In;
 use super::error::Error;
-use super::extract::{self, Items, Path};
+use super::extract::{self, Items, Page, Path, Query};
 use super::{Answer, about, no_content};
 use crate::app::{App, hex};
 use crate::clock::{self, rfc3339};
@@ -94,12 +94,13 @@ pub async fn create(State(app): State<App>, here: In, request: Request) -> Answe
     about(&app, here.workspace, StatusCode::CREATED, &view(here.workspace, key, Some(shown))).await
 }
 
-/// The keys of a workspace, without their secrets.
-#[utoipa::path(get, path = "/v1/workspaces/{ws}/keys", params(("ws" = String, Path)), responses((status = 200, body = Items<View>)))]
-pub async fn list(State(app): State<App>, here: In) -> Answer {
+/// The keys of a workspace, newest first, without their secrets.
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/keys", params(("ws" = String, Path), Page), responses((status = 200, body = Items<View>)))]
+pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) -> Answer {
     here.caller.operator()?;
-    let keys = app.store.keys(here.workspace).await?;
-    let items = Items::new(keys, 500, |_| String::new(), |key| view(here.workspace, key, None));
+    let (limit, cursor) = (page.limit()?, page.cursor()?);
+    let keys = app.store.keys(here.workspace, cursor, limit + 1).await?;
+    let items = Items::new(keys, limit, |key| key.id.to_string(), |key| view(here.workspace, key, None));
     about(&app, here.workspace, StatusCode::OK, &items).await
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Page, Path, Query};
+use super::extract::{self, Items, Json, Nothing, Page, Path, Query};
 use super::{Answer, about};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -163,7 +163,12 @@ pub async fn get(State(app): State<App>, caller: Caller, Path(lead): Path<String
 
 /// The lead answered: none of its remaining steps is sent. Repeating it changes nothing.
 #[utoipa::path(post, path = "/v1/leads/{id}/replied", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn replied(State(app): State<App>, caller: Caller, Path(lead): Path<String>) -> Answer {
+pub async fn replied(
+    State(app): State<App>,
+    caller: Caller,
+    Path(lead): Path<String>,
+    _: Nothing,
+) -> Answer {
     let (workspace, number) = caller.inside("lead", &lead)?;
     let lead = app.store.lead_replied(workspace, number).await?;
     app.nudge();

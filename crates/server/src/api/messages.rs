@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Path, Query};
+use super::extract::{self, Items, Json, Nothing, Path, Query};
 use super::{Answer, about};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -141,7 +141,12 @@ pub async fn get(State(app): State<App>, caller: Caller, Path(message): Path<Str
 
 /// Write a message again, before its step is sent. Its text is replaced, and charged, only when a new one is there.
 #[utoipa::path(post, path = "/v1/messages/{id}/regenerate", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn regenerate(State(app): State<App>, caller: Caller, Path(message): Path<String>) -> Answer {
+pub async fn regenerate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(message): Path<String>,
+    _: Nothing,
+) -> Answer {
     let (workspace, number) = caller.inside("msg", &message)?;
     let old = app.store.message(workspace, number).await?;
     let place = Place { job: old.job, lead: old.lead, step: usize::try_from(old.step).unwrap_or_default() };
@@ -151,7 +156,12 @@ pub async fn regenerate(State(app): State<App>, caller: Caller, Path(message): P
 
 /// Approve a message: it goes out when its step is due. Free; approving it again changes nothing.
 #[utoipa::path(post, path = "/v1/messages/{id}/approve", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn approve(State(app): State<App>, caller: Caller, Path(message): Path<String>) -> Answer {
+pub async fn approve(
+    State(app): State<App>,
+    caller: Caller,
+    Path(message): Path<String>,
+    _: Nothing,
+) -> Answer {
     let (workspace, number) = caller.inside("msg", &message)?;
     let message = app.store.approve_message(workspace, number, &caller.actor()).await?;
     app.nudge();

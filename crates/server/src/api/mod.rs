@@ -35,8 +35,12 @@ mod usage;
 mod webhooks;
 mod workspaces;
 
+use std::sync::Arc;
+
 use axum::Extension;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::OpenApi;
@@ -118,7 +122,16 @@ pub fn router() -> (axum::Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(campaigns::pause))
         .routes(routes!(campaigns::resume))
         .split_for_parts();
-    (router.method_not_allowed_fallback(wrong_method), around::finished(document))
+    let document = around::finished(document);
+    let queries = Arc::new(around::Queries::of(&document));
+    let checked = move |matched: MatchedPath, request: Request, next: Next| {
+        let queries = queries.clone();
+        async move {
+            queries.check(request.method(), matched.as_str(), request.uri().query())?;
+            Ok::<_, Error>(next.run(request).await)
+        }
+    };
+    (router.route_layer(from_fn(checked)).method_not_allowed_fallback(wrong_method), document)
 }
 
 /// What asks with a body and changes nothing: a key that may read may do it.
@@ -174,7 +187,7 @@ fn about_hosts() -> OpenApiRouter<App> {
         .routes(routes!(webhooks::retry))
 }
 
-async fn wrong_method() -> Error {
+pub async fn wrong_method() -> Error {
     let detail = "this address takes another kind of request";
     Error::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

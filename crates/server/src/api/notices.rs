@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::caller::{Caller, In};
 use super::error::Error;
-use super::extract::{self, Items, Json, Page, Path, Query};
+use super::extract::{self, Items, Json, Nothing, Page, Path, Query};
 use super::{Answer, about};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -43,7 +43,12 @@ pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) ->
 
 /// Mark a notice as read.
 #[utoipa::path(post, path = "/v1/notifications/{id}/read", params(("id" = String, Path)), responses((status = 200, body = Value)))]
-pub async fn read(State(app): State<App>, caller: Caller, Path(notice): Path<String>) -> Answer {
+pub async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path(notice): Path<String>,
+    _: Nothing,
+) -> Answer {
     let (workspace, number) = caller.inside("ntf", &notice)?;
     app.store.read_notice(workspace, number).await?;
     about(&app, workspace, StatusCode::OK, &json!({ "id": notice, "read": true })).await
@@ -53,7 +58,9 @@ pub async fn read(State(app): State<App>, caller: Caller, Path(notice): Path<Str
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Alerts {
+    #[serde(deserialize_with = "extract::object")]
     low: Line,
+    #[serde(deserialize_with = "extract::object")]
     critical: Line,
     /// Who gets the e-mails; the workspace's Admins when empty.
     #[serde(default)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::caller::{Caller, In};
 use super::campaigns::{PauseView, pause_views};
 use super::error::Error;
-use super::extract::{Items, Json, Page, Path, Query};
+use super::extract::{Items, Json, Nothing, Page, Path, Query};
 use super::{Answer, about, leads};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -198,13 +198,23 @@ async fn one(app: &App, caller: &Caller, job: &str, kind: JobKind) -> Answer {
 
 /// End a search; what it found stays.
 #[utoipa::path(post, path = "/v1/searches/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn cancel(State(app): State<App>, caller: Caller, Path(job): Path<String>) -> Answer {
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    _: Nothing,
+) -> Answer {
     act(&app, &caller, &job, JobKind::Search, Act::Cancel).await
 }
 
 /// Let a search go on that paused because of its provider. A lack of credits is lifted by credits alone.
 #[utoipa::path(post, path = "/v1/searches/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn resume(State(app): State<App>, caller: Caller, Path(job): Path<String>) -> Answer {
+pub async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    _: Nothing,
+) -> Answer {
     act(&app, &caller, &job, JobKind::Search, Act::Resume).await
 }
 
@@ -259,12 +269,22 @@ pub async fn enrichment(State(app): State<App>, caller: Caller, Path(job): Path<
 
 /// End an enrichment job; what it filled stays.
 #[utoipa::path(post, path = "/v1/enrichments/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn cancel_enrichment(State(app): State<App>, caller: Caller, Path(job): Path<String>) -> Answer {
+pub async fn cancel_enrichment(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    _: Nothing,
+) -> Answer {
     act(&app, &caller, &job, JobKind::Enrichment, Act::Cancel).await
 }
 
 /// Let an enrichment job go on that paused because of its provider.
 #[utoipa::path(post, path = "/v1/enrichments/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn resume_enrichment(State(app): State<App>, caller: Caller, Path(job): Path<String>) -> Answer {
+pub async fn resume_enrichment(
+    State(app): State<App>,
+    caller: Caller,
+    Path(job): Path<String>,
+    _: Nothing,
+) -> Answer {
     act(&app, &caller, &job, JobKind::Enrichment, Act::Resume).await
 }

@@ -27,7 +27,7 @@ pub enum Shortcut {
 /// What a request asks, and the id in its address.
 pub fn find(request: &Request<Incoming>) -> Option<(Shortcut, String)> {
     let path = request.uri().path().strip_prefix("/v1/")?;
-    if request.method() != Method::POST {
+    if request.method() != Method::POST || request.uri().query().is_some() {
         return None;
     }
     if path == "batch" {
@@ -65,12 +65,12 @@ pub async fn take(app: &App, shortcut: Shortcut, id: String, request: Request<In
                 _ => holds::charge(state, here, key, body).await,
             }
         }
-        Shortcut::Dispatch => holds::dispatch(state, caller, Path(id)).await,
+        Shortcut::Dispatch => holds::dispatch(state, caller, Path(id), extract::nothing(body).await?).await,
         Shortcut::Settle => {
             drop(parts);
             let body = Json(extract::json(body).await?);
             holds::settle(state, caller, Path(id), body).await
         }
-        Shortcut::Release => holds::release(state, caller, Path(id)).await,
+        Shortcut::Release => holds::release(state, caller, Path(id), extract::nothing(body).await?).await,
     }
 }

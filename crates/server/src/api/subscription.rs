@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::In;
 use super::error::Error;
-use super::extract::{self, IdempotencyKey, Json, KeyHeader};
+use super::extract::{self, IdempotencyKey, Json, KeyHeader, Nothing};
 use super::money::return_url;
 use super::workspaces::known_plan;
 use super::{Answer, about, first};
@@ -68,7 +68,7 @@ fn view(app: &App, is: &Subscription, ordered: Option<&Payment>) -> View {
         next_plan: next_plan.map(|terms| terms.plan),
         credits: terms.map(|terms| terms.credits),
         price: terms.map(|terms| Price { amount: terms.amount, currency: terms.currency.clone() }),
-        renews_at: workspace.next_period.filter(|_| workspace.awaited.is_none()).map(rfc3339),
+        renews_at: workspace.renews_at().map(rfc3339),
         payment: open.map(Payment::name),
         checkout_url: open.and_then(|payment| payment.checkout_url.clone()),
         retries_at: open.filter(|payment| payment.attempts > 0).and_then(|it| it.next_attempt).map(rfc3339),
@@ -146,14 +146,24 @@ async fn act(app: &App, workspace: i64, wish: Wish, key: crate::store::committer
 
 /// End the subscription with its period. What is left stays.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/subscription/cancel", params(("ws" = String, Path), KeyHeader), responses((status = 200, body = View)))]
-pub async fn cancel(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey) -> Answer {
+pub async fn cancel(
+    State(app): State<App>,
+    here: In,
+    IdempotencyKey(key): IdempotencyKey,
+    _: Nothing,
+) -> Answer {
     let key = extract::key(KeyKind::Subscription, &key, &"cancel");
     act(&app, here.workspace, Wish::Cancel, key).await
 }
 
 /// Renew after all.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/subscription/resume", params(("ws" = String, Path), KeyHeader), responses((status = 200, body = View)))]
-pub async fn resume(State(app): State<App>, here: In, IdempotencyKey(key): IdempotencyKey) -> Answer {
+pub async fn resume(
+    State(app): State<App>,
+    here: In,
+    IdempotencyKey(key): IdempotencyKey,
+    _: Nothing,
+) -> Answer {
     let key = extract::key(KeyKind::Subscription, &key, &"resume");
     act(&app, here.workspace, Wish::Resume, key).await
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::In;
 use super::error::Error;
-use super::extract::{self, Items, Json, Page, Path, Query};
+use super::extract::{self, Items, Json, Nothing, Page, Path, Query};
 use super::{Answer, about, no_content};
 use crate::app::App;
 use crate::clock::rfc3339;
@@ -117,10 +117,11 @@ pub async fn create(State(app): State<App>, here: In, Json(body): Json<Create>) 
 }
 
 /// The webhook endpoints of a workspace, newest first, without their secrets.
-#[utoipa::path(get, path = "/v1/workspaces/{ws}/webhook_endpoints", params(("ws" = String, Path)), responses((status = 200, body = Items<View>)))]
-pub async fn list(State(app): State<App>, here: In) -> Answer {
-    let rows = app.store.endpoints(here.workspace).await?;
-    let items = Items::new(rows, 500, |_| String::new(), |row| view(here.workspace, row));
+#[utoipa::path(get, path = "/v1/workspaces/{ws}/webhook_endpoints", params(("ws" = String, Path), Page), responses((status = 200, body = Items<View>)))]
+pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) -> Answer {
+    let (limit, cursor) = (page.limit()?, page.cursor()?);
+    let rows = app.store.endpoints(here.workspace, cursor, limit + 1).await?;
+    let items = Items::new(rows, limit, |row| row.id.to_string(), |row| view(here.workspace, row));
     about(&app, here.workspace, StatusCode::OK, &items).await
 }
 
@@ -160,7 +161,12 @@ pub async fn delete(State(app): State<App>, here: In, Path((_, endpoint)): Path<
 
 /// Replace an endpoint's secret. The new one is shown once; the one before signs beside it for another day.
 #[utoipa::path(post, path = "/v1/workspaces/{ws}/webhook_endpoints/{endpoint}/rotate", params(("ws" = String, Path), ("endpoint" = String, Path)), responses((status = 200, body = View)))]
-pub async fn rotate(State(app): State<App>, here: In, Path((_, endpoint)): Path<(String, String)>) -> Answer {
+pub async fn rotate(
+    State(app): State<App>,
+    here: In,
+    Path((_, endpoint)): Path<(String, String)>,
+    _: Nothing,
+) -> Answer {
     let secret = fresh_secret();
     let rotated = app
         .store
@@ -257,6 +263,7 @@ pub async fn retry(
     State(app): State<App>,
     here: In,
     Path((_, endpoint, event)): Path<(String, String, String)>,
+    _: Nothing,
 ) -> Answer {
     let endpoint = number(&here, &endpoint)?;
     let (workspace, seq) = here.caller.inside("evt", &event)?;

@@ -54,6 +54,7 @@ pub struct View {
 }
 
 fn view(workspace: Workspace) -> View {
+    let renews_at = workspace.renews_at().map(rfc3339);
     View {
         id: id::workspace(workspace.id),
         name: workspace.name,
@@ -63,7 +64,7 @@ fn view(workspace: Workspace) -> View {
         admin_email: workspace.admin_email,
         external_id: workspace.external_id,
         created_at: rfc3339(workspace.created_at),
-        renews_at: workspace.next_period.filter(|_| workspace.awaited.is_none()).map(rfc3339),
+        renews_at,
     }
 }
 

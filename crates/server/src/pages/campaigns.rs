@@ -96,8 +96,8 @@ pub async fn page(
     let (only_doubt, cursor) = (shown.state.as_deref() == Some("in_doubt"), shown.cursor);
     let job = app.store.job(visitor.workspace, number, JobKind::Campaign).await?;
     let progress = app.store.progress(visitor.workspace, number).await?;
-    let after = cursor.number().unwrap_or(0);
-    let mut leads = app.store.campaign_leads(visitor.workspace, number, only_doubt, after, ROWS + 1).await?;
+    let before = cursor.number();
+    let mut leads = app.store.campaign_leads(visitor.workspace, number, only_doubt, before, ROWS + 1).await?;
     let next = cut(&mut leads, |lead| lead.lead);
     let ids = leads.iter().map(|lead| lead.lead).collect();
     let names = app.store.names(visitor.workspace, HashSet::new(), ids).await?;

@@ -1,10 +1,10 @@
 //! API keys under Account, for admins. A secret is shown once.
 
-use axum::extract::{Form, Path, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::campaigns::number;
+use super::campaigns::{Cursor, ROWS, cut, number};
 use super::frame::{Page, Trouble, go, html};
 use super::scene::Scene;
 use super::session::{self, Visitor};
@@ -18,14 +18,16 @@ const MAX_LABEL: usize = 200;
 const PAGE: &str = "/settings/keys";
 
 /// All of them, and the form for another.
-pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
+pub async fn list(State(app): State<App>, visitor: Visitor, Query(cursor): Query<Cursor>) -> Page {
     visitor.settings()?;
-    all(&app, &visitor, StatusCode::OK, Shown::default()).await
+    let shown = Shown { before: cursor.number(), ..Shown::default() };
+    all(&app, &visitor, StatusCode::OK, shown).await
 }
 
 /// What the page says besides the list.
 #[derive(Default)]
 struct Shown {
+    before: Option<i64>,
     secret: Option<String>,
     label: String,
     scope: Option<Scope>,
@@ -42,11 +44,13 @@ async fn all(app: &App, visitor: &Visitor, status: StatusCode, shown: Shown) -> 
         since: scene.moment(key.created_at),
         revoked: key.revoked_at.map(|revoked| scene.moment(revoked)),
     };
-    let rows = app.store.keys(visitor.workspace).await?.into_iter().map(row).collect();
-    let Shown { secret, label, scope, wrong } = shown;
+    let Shown { before, secret, label, scope, wrong } = shown;
+    let mut keys = app.store.keys(visitor.workspace, before, ROWS + 1).await?;
+    let next = cut(&mut keys, |key| key.id);
+    let rows = keys.into_iter().map(row).collect();
     let (shell, form_key) = (scene.shell(Some(Tab::Account)), session::form_key());
     let scope = scope.unwrap_or(Scope::Charge).name();
-    html(status, &Keys { shell, rows, secret, label, scope, wrong, form_key })
+    html(status, &Keys { shell, rows, next, secret, label, scope, wrong, form_key })
 }
 
 #[derive(Deserialize)]
@@ -67,7 +71,7 @@ pub async fn create(State(app): State<App>, visitor: Visitor, Form(new): Form<Ne
     let scope = scope.ok_or_else(|| Trouble::unprocessable("A key may read, charge, or manage."))?;
     if label.is_empty() || label.chars().count() > MAX_LABEL || label.chars().any(char::is_control) {
         let wrong = Some("Say what it is for, in at most 200 characters.".to_owned());
-        let shown = Shown { label, scope: Some(scope), wrong, secret: None };
+        let shown = Shown { label, scope: Some(scope), wrong, ..Shown::default() };
         return all(&app, &visitor, StatusCode::UNPROCESSABLE_ENTITY, shown).await;
     }
     if !app.store.first_use(visitor.workspace, key).await? {

@@ -13,7 +13,7 @@ use super::view::{DeliveryRow, DeliveryWord, Tab, Webhook, WebhookForm, WebhookR
 use crate::app::App;
 use crate::id;
 use crate::store::webhooks::{
-    DeliveryState, Endpoint, EndpointChange, EndpointState, Kind, Logged, NewEndpoint, event_id,
+    DeliveryState, Endpoint, EndpointChange, EndpointState, Kind, Logged, MAX_ENDPOINTS, NewEndpoint, event_id,
 };
 use crate::webhooks::{fresh_secret, shown};
 
@@ -30,7 +30,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
 
 async fn all(app: &App, visitor: &Visitor, status: StatusCode, form: WebhookForm) -> Page {
     let scene = Scene::load(app, visitor).await?;
-    let endpoints = app.store.endpoints(visitor.workspace).await?;
+    let endpoints = app.store.endpoints(visitor.workspace, None, MAX_ENDPOINTS).await?;
     let rows = endpoints.into_iter().map(|endpoint| row(&scene, endpoint)).collect();
     let form_key = session::form_key();
     html(status, &Webhooks { shell: scene.shell(Some(Tab::Account)), rows, form, form_key })

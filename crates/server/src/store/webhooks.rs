@@ -19,7 +19,7 @@ pub use tell::Kind;
 pub(super) use tell::{campaign, credits, in_doubt, is_wanted, tell};
 
 /// How many endpoints a workspace may have.
-const MAX_ENDPOINTS: i64 = 20;
+pub const MAX_ENDPOINTS: i64 = 20;
 /// How long the secret before the newest one still signs, in microseconds.
 const OVERLAP: i64 = DAY;
 
@@ -153,9 +153,15 @@ impl Store {
     }
 
     /// The endpoints of a workspace, newest first.
-    pub async fn endpoints(&self, workspace: i64) -> Result<Vec<Endpoint>, Error> {
-        let all = format!("{ENDPOINT} where workspace = ?1 order by id desc");
-        self.read(move |tx| tx.query(&all, values![workspace], read)).await
+    pub async fn endpoints(
+        &self,
+        workspace: i64,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Endpoint>, Error> {
+        let page = format!("{ENDPOINT} where workspace = ?1 and id < ?2 order by id desc limit ?3");
+        let before = before.unwrap_or(i64::MAX);
+        self.read(move |tx| tx.query(&page, values![workspace, before, limit], read)).await
     }
 
     /// One endpoint.

@@ -37,10 +37,20 @@ pub struct Workspace {
     pub anchor: Time,
     pub first_period: i64,
     pub next_period: Option<Time>,
+    /// The number of the period that begins then; `None`: there was none yet.
+    pub next_number: Option<i64>,
     pub created_at: Time,
 }
 
 impl Workspace {
+    /// When credits come next: not while they wait for a payment, nor after the last ones of a plan that ends.
+    pub fn renews_at(&self) -> Option<Time> {
+        let each = self.terms.as_ref().map_or(1, |terms| terms.months / terms.grant_months);
+        let is_paid_then = (self.next_number.unwrap_or(0) - self.first_period) % each == 0;
+        let ends = is_paid_then && self.subscription == Some(Standing::Canceling);
+        self.next_period.filter(|_| self.awaited.is_none() && !ends)
+    }
+
     /// Whether its money is collected by the provider of payments, so that nothing is granted before it is paid.
     pub fn pays(&self) -> bool {
         self.collection == "payments"
@@ -62,7 +72,8 @@ pub struct NewWorkspace {
 }
 
 const WORKSPACE: &str = "select workspace, name, plan, plan_credits, collection, time_zone, admin_email, external_id, low, critical, emails,
-    anchor, next_period, created_at, terms, next_plan, subscription, awaited, trialed, first_period from workspace";
+    anchor, next_period, created_at, terms, next_plan, subscription, awaited, trialed, first_period,
+    (select max(p.number) + 1 from period p where p.workspace = workspace.workspace) from workspace";
 
 fn read(row: &Row<'_>) -> Result<Workspace, Error> {
     Ok(Workspace {
@@ -86,6 +97,7 @@ fn read(row: &Row<'_>) -> Result<Workspace, Error> {
         awaited: row.opt_int(17)?,
         trialed: row.int(18)? != 0,
         first_period: row.int(19)?,
+        next_number: row.opt_int(20)?,
     })
 }
 

@@ -193,15 +193,40 @@ a_refund_repays_debt: "
 the_largest_amounts_still_count_right: "
     0s  times 500 grant G 1_000_000_000_000_000 purchased     -> ok
     balance 500000000000000000 0 0
-    1s  hold A 1_000_000_000_000x1000    -> ok
+    1s  hold A 1_000_000_000x1_000_000   -> ok
     2s  settle A 1                       -> ok
-    balance 499999999999999000 0 0
+    balance 499999999999000000 0 0
+    3s  times 500 grant L 1_000_000_000_000_000 purchased from=1d   -> ok
+    4s  grant M 1_000_000 purchased      -> ok
+    4s  grant N 1 purchased              -> invalid_field credits
+    4s  adjust N 1                       -> invalid_field credits
+    5s  charge B 1x1                     -> ok
+    6s  grant N 1 purchased              -> ok
 "
-five_hundred_grants_with_credits_are_the_limit: "
-    0s  times 500 grant G 1 plan         -> ok
-    1s  grant H 1 plan                   -> too_many_grants
+the_largest_debt_still_counts_right: "
+    0s  times 1000 adjust Down -1_000_000_000_000_000   -> ok
+    balance 0 0 1000000000000000000
+    1s  adjust Down -1                   -> invalid_field credits
+    2s  adjust Up 3                      -> ok
+    3s  adjust Down -3                   -> ok
+    balance 0 0 1000000000000000000
+"
+five_hundred_grants_with_credits_are_the_limit_of_gifts: "
+    0s  times 499 grant G 1 plan         -> ok
+    0s  grant T 1 promo                  -> ok
+    1s  grant H 1 promo                  -> too_many_grants
+    1s  grant H 1 goodwill               -> too_many_grants
     1s  adjust H 1                       -> too_many_grants
     2s  charge A 1x1                     -> ok
-    3s  grant H 1 plan                   -> ok
+    3s  grant H 1 promo                  -> ok
+"
+what_was_paid_for_or_agreed_always_finds_its_place: "
+    0s  times 500 grant G 1 promo        -> ok
+    1s  grant A 1 plan                   -> ok
+    1s  grant B 1 purchased              -> ok
+    1s  grant C 1 bonus                  -> ok
+    1s  grant D 1 trial                  -> ok
+    2s  charge E 1x504                   -> ok
+    balance 0 0 0
 "
 }

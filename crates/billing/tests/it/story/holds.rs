@@ -191,7 +191,7 @@ only_the_lease_that_made_a_hold_dispatches_it: "
 fields_are_looked_at_before_anything_else: "
     0s  hold A 1x5 for=0s               -> invalid_field expires_in_seconds
     0s  hold A 1x5 for=7d1s             -> invalid_field expires_in_seconds
-    0s  hold A 1_000_000_000_000x1001   -> invalid_field quantity
+    0s  hold A 1_000_000_000x1_000_001   -> invalid_field quantity
     0s  settle Nobody -1                -> invalid_field quantity
     0s  refund Nobody 0                 -> invalid_field quantity
     0s  settle Nobody 1                 -> not_found hold

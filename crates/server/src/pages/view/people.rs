@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::account::{Section, Sections};
-use super::format::Figure;
+use super::format::{Figure, QueryValue};
 use super::shell::{Flash, Moment, Shell, State, Tab};
 
 /// The pages on the way in.
@@ -98,6 +98,7 @@ pub struct Invite {
 pub struct Keys {
     pub shell: Shell,
     pub rows: Vec<KeyRow>,
+    pub next: Option<String>,
     /// A new secret, shown this once.
     pub secret: Option<String>,
     /// The form for another, as it was typed.

@@ -5,9 +5,9 @@
 //!
 //! Invariant: an error has written nothing.
 
-use billing::ledger::{Command, GrantTerms, MAX_GRANTS};
+use billing::ledger::{Command, GrantTerms};
 use billing::units::DAY;
-use billing::{Amount, GrantKind, Refusal, Seq, Time};
+use billing::{Amount, GrantKind, Seq, Time};
 
 use super::super::alerts::thousands;
 use super::super::batch::Batch;
@@ -45,7 +45,7 @@ pub(in crate::store) fn apply(
         reinstated: said.reinstated.max(payment.reinstated),
         ..said.clone()
     };
-    // From here only the first grant can be refused, and nothing is written before it.
+    // From here it must succeed: no grant of a payment is refused.
     if said.stands == Stands::Paid && !payment.is_paid() {
         credit(batch, &payment, said)?;
     } else if !payment.is_paid() {
@@ -89,10 +89,6 @@ fn check(batch: &Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error>
 /// The money arrived: its credits, once.
 fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error> {
     let (order, id, now) = (&payment.order, payment.id, batch.now);
-    let live = batch.account(order.workspace)?.grants.values().filter(|grant| grant.is_live()).count();
-    if live + 2 > MAX_GRANTS {
-        return Err(Error::Refused(Refusal::TooManyGrants));
-    }
     let grant = match order.purpose {
         Purpose::TopUp | Purpose::AutoBuy => {
             bought(batch, payment, GrantKind::Purchased, order.credits, "paid")?

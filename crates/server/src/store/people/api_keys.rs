@@ -87,12 +87,14 @@ impl Store {
         .await
     }
 
-    /// The keys of a workspace, newest first.
-    pub async fn keys(&self, workspace: i64) -> Result<Vec<ApiKey>, Error> {
+    /// The keys of a workspace, newest first; or from the one made before another on.
+    pub async fn keys(&self, workspace: i64, before: Option<i64>, limit: i64) -> Result<Vec<ApiKey>, Error> {
+        let before = before.unwrap_or(i64::MAX);
         self.read(move |tx| {
             tx.query(
-                "select id, label, scope, created_at, used_at, revoked_at from api_key where owner = ?1 order by id desc limit 500",
-                values![workspace],
+                "select id, label, scope, created_at, used_at, revoked_at from api_key where owner = ?1 and id < ?2
+                 order by id desc limit ?3",
+                values![workspace, before, limit],
                 |row| {
                     let (id, label, scope) = (row.int(0)?, row.text(1)?, Scope::of(row.int(2)?));
                     let (created_at, used_at) = (row.time(3)?, row.opt_time(4)?);

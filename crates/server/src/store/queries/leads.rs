@@ -56,22 +56,23 @@ fn place(row: &Row<'_>) -> Result<CampaignLead, Error> {
 }
 
 impl Store {
-    /// The leads of a campaign, or only those in doubt, in the order in which they were made.
+    /// The leads of a campaign, or only those in doubt: those that were made last first.
     pub async fn campaign_leads(
         &self,
         workspace: i64,
         job: i64,
         in_doubt: bool,
-        after: i64,
+        before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<CampaignLead>, Error> {
+        let before = before.unwrap_or(i64::MAX);
         self.read(move |tx| {
             // Both conditions, so that the index of what waits for a person is found.
             let only = if in_doubt { "and w.state in (1, 6) and w.state = 1" } else { "" };
             let page = format!(
-                "{PLACE} where w.workspace = ?1 and w.job = ?2 and w.lead > ?3 {only} order by w.lead limit ?4"
+                "{PLACE} where w.workspace = ?1 and w.job = ?2 and w.lead < ?3 {only} order by w.lead desc limit ?4"
             );
-            tx.query(&page, values![workspace, job, after, limit], place)
+            tx.query(&page, values![workspace, job, before, limit], place)
         })
         .await
     }

@@ -2,9 +2,9 @@
 //!
 //! Owns the rows of `period` and the columns of a workspace that speak of its plan. A person's wishes are in `change`.
 
-use billing::ledger::{Command, GrantTerms, MAX_GRANTS};
+use billing::ledger::{Command, GrantTerms};
 use billing::subscription::renewal_retry;
-use billing::{Amount, GrantKind, Refusal, Seq, Time};
+use billing::{Amount, GrantKind, Seq, Time};
 use serde_json::json;
 
 use super::super::batch::Batch;
@@ -271,10 +271,6 @@ fn is_replaced(payment: &Payment) -> bool {
 
 /// Ends the period that runs now, so that another can begin.
 pub(super) fn cut(batch: &mut Batch<'_>, workspace: &mut Workspace, number: i64) -> Result<(), Error> {
-    let live = batch.account(workspace.id)?.grants.values().filter(|grant| grant.is_live()).count();
-    if live >= MAX_GRANTS {
-        return Err(Error::Refused(Refusal::TooManyGrants));
-    }
     let now = batch.now;
     batch.tx.execute(
         "update period set ends_at = ?3 where workspace = ?1 and number = ?2",
