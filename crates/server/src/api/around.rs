@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -54,9 +54,7 @@ pub async fn available(
         }
         status => status.is_success(),
     };
-    if seen
-        && let Ok(available) = app.store.available(workspace).await
-    {
+    if seen && let Ok(available) = app.store.available(workspace).await {
         response.headers_mut().insert(AVAILABLE, HeaderValue::from(available));
     }
     response
@@ -80,7 +78,8 @@ impl Queries {
     pub fn of(document: &OpenApi) -> Queries {
         let takes = |operation: &Option<Operation>| {
             let parameters = operation.as_ref().and_then(|it| it.parameters.as_ref());
-            let is_query = |it: &RefOr<Parameter>| matches!(it, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
+            let is_query =
+                |it: &RefOr<Parameter>| matches!(it, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
             parameters.is_some_and(|all| all.iter().any(is_query))
         };
         let mut queries = HashSet::new();

@@ -131,16 +131,19 @@ fn stream(
     ticket: Ticket,
     first: Arc<str>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((app, ticket, listener, Some(first)), move |(app, ticket, mut listener, first)| async move {
-        let news = match first {
-            Some(first) => {
-                listener.is_news(&first);
-                first
-            }
-            None => next(&app, &mut listener, &ticket).await?,
-        };
-        Some((Ok(Event::default().event("balance").data(news)), (app, ticket, listener, None)))
-    })
+    stream::unfold(
+        (app, ticket, listener, Some(first)),
+        move |(app, ticket, mut listener, first)| async move {
+            let news = match first {
+                Some(first) => {
+                    listener.is_news(&first);
+                    first
+                }
+                None => next(&app, &mut listener, &ticket).await?,
+            };
+            Some((Ok(Event::default().event("balance").data(news)), (app, ticket, listener, None)))
+        },
+    )
 }
 
 /// Waits for another balance. `None` when the server stops, or looking ends.
@@ -212,10 +215,7 @@ pub async fn estimate(State(app): State<App>, here: In, Json(body): Json<Estimat
     let mut credits: i64 = 0;
     for (index, item) in body.items.into_iter().enumerate() {
         let quantity = Quantity::new(item.quantity).ok_or_else(|| {
-            Error::field(
-                format!("items[{index}].quantity"),
-                "must be a whole number from 1 to 1,000,000,000",
-            )
+            Error::field(format!("items[{index}].quantity"), "must be a whole number from 1 to 1,000,000,000")
         })?;
         let price = app.price(&item.operation, quantity)?.ok_or_else(|| {
             Error::field(format!("items[{index}].operation"), "the catalog has no such operation")

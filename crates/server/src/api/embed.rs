@@ -164,6 +164,7 @@ struct Address {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Token {
     token: Option<String>,
 }
@@ -172,8 +173,7 @@ impl FromRequestParts<App> for Onlooker {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Onlooker, Error> {
-        let query =
-            axum::extract::Query::<Token>::try_from_uri(&parts.uri).ok().and_then(|query| query.0.token);
+        let Query(Token { token: query }) = Query::from_request_parts(parts, app).await?;
         let token = query.as_deref().or_else(|| bearer(&parts.headers));
         let embed = app.open_embed(token.unwrap_or_default()).await?;
         // Whoever says a token means it: a wrong one is not made good by a key beside it.

@@ -303,12 +303,7 @@ pub async fn settle(
 
 /// Give everything back.
 #[utoipa::path(post, path = "/v1/holds/{id}/release", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn release(
-    State(app): State<App>,
-    caller: Caller,
-    Path(hold): Path<String>,
-    _: Nothing,
-) -> Answer {
+pub async fn release(State(app): State<App>, caller: Caller, Path(hold): Path<String>, _: Nothing) -> Answer {
     change(&app, &caller, &hold, Command::Release, None).await
 }
 

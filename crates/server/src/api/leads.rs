@@ -163,12 +163,7 @@ pub async fn get(State(app): State<App>, caller: Caller, Path(lead): Path<String
 
 /// The lead answered: none of its remaining steps is sent. Repeating it changes nothing.
 #[utoipa::path(post, path = "/v1/leads/{id}/replied", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn replied(
-    State(app): State<App>,
-    caller: Caller,
-    Path(lead): Path<String>,
-    _: Nothing,
-) -> Answer {
+pub async fn replied(State(app): State<App>, caller: Caller, Path(lead): Path<String>, _: Nothing) -> Answer {
     let (workspace, number) = caller.inside("lead", &lead)?;
     let lead = app.store.lead_replied(workspace, number).await?;
     app.nudge();

@@ -43,12 +43,7 @@ pub async fn list(State(app): State<App>, here: In, Query(page): Query<Page>) ->
 
 /// Mark a notice as read.
 #[utoipa::path(post, path = "/v1/notifications/{id}/read", params(("id" = String, Path)), responses((status = 200, body = Value)))]
-pub async fn read(
-    State(app): State<App>,
-    caller: Caller,
-    Path(notice): Path<String>,
-    _: Nothing,
-) -> Answer {
+pub async fn read(State(app): State<App>, caller: Caller, Path(notice): Path<String>, _: Nothing) -> Answer {
     let (workspace, number) = caller.inside("ntf", &notice)?;
     app.store.read_notice(workspace, number).await?;
     about(&app, workspace, StatusCode::OK, &json!({ "id": notice, "read": true })).await

@@ -198,23 +198,13 @@ async fn one(app: &App, caller: &Caller, job: &str, kind: JobKind) -> Answer {
 
 /// End a search; what it found stays.
 #[utoipa::path(post, path = "/v1/searches/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn cancel(
-    State(app): State<App>,
-    caller: Caller,
-    Path(job): Path<String>,
-    _: Nothing,
-) -> Answer {
+pub async fn cancel(State(app): State<App>, caller: Caller, Path(job): Path<String>, _: Nothing) -> Answer {
     act(&app, &caller, &job, JobKind::Search, Act::Cancel).await
 }
 
 /// Let a search go on that paused because of its provider. A lack of credits is lifted by credits alone.
 #[utoipa::path(post, path = "/v1/searches/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = View)))]
-pub async fn resume(
-    State(app): State<App>,
-    caller: Caller,
-    Path(job): Path<String>,
-    _: Nothing,
-) -> Answer {
+pub async fn resume(State(app): State<App>, caller: Caller, Path(job): Path<String>, _: Nothing) -> Answer {
     act(&app, &caller, &job, JobKind::Search, Act::Resume).await
 }
 

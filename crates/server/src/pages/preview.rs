@@ -76,7 +76,11 @@ pub async fn preview(
             draw(&page)
         }
         Err(Failure::Provider(reason)) => refuse(failed, StatusCode::FAILED_DEPENDENCY, &reason),
-        Err(Failure::Store(store::Error::Refused(Refusal::InsufficientCredits { needed, available, .. }))) => {
+        Err(Failure::Store(store::Error::Refused(Refusal::InsufficientCredits {
+            needed,
+            available,
+            ..
+        }))) => {
             let reason = format!("it needs {needed} credits, you have {available}");
             refuse(failed, StatusCode::PAYMENT_REQUIRED, &reason)
         }

@@ -13,7 +13,8 @@ use super::view::{DeliveryRow, DeliveryWord, Tab, Webhook, WebhookForm, WebhookR
 use crate::app::App;
 use crate::id;
 use crate::store::webhooks::{
-    DeliveryState, Endpoint, EndpointChange, EndpointState, Kind, Logged, MAX_ENDPOINTS, NewEndpoint, event_id,
+    DeliveryState, Endpoint, EndpointChange, EndpointState, Kind, Logged, MAX_ENDPOINTS, NewEndpoint,
+    event_id,
 };
 use crate::webhooks::{fresh_secret, shown};
 

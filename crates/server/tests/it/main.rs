@@ -9,6 +9,7 @@ mod calendar;
 mod chosen;
 mod cluster;
 mod console;
+mod contract;
 mod crash;
 mod disk;
 mod embed;
