@@ -31,8 +31,6 @@ pub const IN_DOUBT_SECONDS: i64 = 72 * 3_600;
 /// How long after an automatic release a settle is still honoured, in microseconds.
 pub const LATE_SETTLE: i64 = 30 * DAY;
 
-const TOO_MUCH: &str = "an account has, and owes, at most 1,000,000,000,000,000,000 credits";
-
 /// What a grant promises.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GrantTerms {
@@ -320,10 +318,9 @@ fn decide_grant(account: &Account, terms: &GrantTerms, kind: EntryKind, now: Tim
     let live = account.grants.values().filter(|grant| grant.is_live());
     let (count, scheduled) = live.fold((0, 0), |(count, sum), grant| (count + 1, sum + grant.scheduled));
     if account.available + account.held + scheduled + terms.credits.get() > MAX_SUM {
-        return Err(Refusal::InvalidField { field: "credits", reason: TOO_MUCH });
+        return Err(Refusal::TOO_MUCH);
     }
-    let is_a_gift = matches!(terms.kind, GrantKind::Promo | GrantKind::Goodwill);
-    if is_a_gift && count >= MAX_GRANTS {
+    if count >= MAX_GRANTS && matches!(terms.kind, GrantKind::Promo | GrantKind::Goodwill) {
         return Err(Refusal::TooManyGrants);
     }
     // From here it must succeed.
@@ -359,9 +356,8 @@ fn decide_adjust(account: &Account, credits: i64, now: Time) -> Result<Entry, Re
         return decide_grant(account, &terms, EntryKind::Adjust, now);
     }
     if account.debt + (amount.get() - account.available).max(0) > MAX_SUM {
-        return Err(Refusal::InvalidField { field: "credits", reason: TOO_MUCH });
+        return Err(Refusal::TOO_MUCH);
     }
-    // From here it must succeed.
     Ok(take(account, EntryKind::Adjust, None, amount.get(), now))
 }
 

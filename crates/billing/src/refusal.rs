@@ -51,6 +51,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// More than [`crate::units::MAX_SUM`].
+    pub const TOO_MUCH: Refusal = Refusal::InvalidField {
+        field: "credits",
+        reason: "an account has, and owes, at most 1,000,000,000,000,000,000 credits",
+    };
+
     /// The stable name that callers match on.
     pub fn code(self) -> &'static str {
         match self {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::caller::{Caller, In};
 use super::error::{Error, status_name};
 use super::extract::{self, IdempotencyKey, Items, Json, KeyHeader, Nothing, Path, Query};
-use super::{Answer, about, with_available};
+use super::{Answer, Fresh, about, first, with_available};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::id;
@@ -356,12 +356,8 @@ async fn change(
         app.nudge();
     }
     let hold = answer.hold.ok_or_else(Error::not_found)?;
-    Ok(with_available(
-        StatusCode::OK,
-        &view(workspace, &hold, Some(answer.available)),
-        answer.available,
-        super::Fresh::Yes,
-    ))
+    let body = view(workspace, &hold, Some(answer.available));
+    Ok(with_available(StatusCode::OK, &body, answer.available, Fresh::Yes))
 }
 
 fn reason_to_look(answer: &committer::Answer) -> bool {
@@ -399,5 +395,5 @@ pub async fn refund(
     app.nudge();
     let hold = answer.hold.ok_or_else(Error::not_found)?;
     let body = view(workspace, &hold, Some(answer.available));
-    super::first(&app, workspace, key, &body, answer.replayed.into()).await
+    first(&app, workspace, key, &body, answer.replayed.into()).await
 }
