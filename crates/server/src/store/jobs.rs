@@ -4,9 +4,11 @@
 //! Owns their rows and the pause of one or all of them. It does *not* decide when something runs: `billing::campaign` does.
 
 mod definition;
+mod overdue;
 mod pauses;
 mod timeline;
 pub use definition::{Definition, StepText};
+pub use overdue::overdue;
 pub use pauses::{lift, lift_all, pause, pause_all, say_needed};
 pub use timeline::PastPause;
 
