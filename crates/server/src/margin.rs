@@ -61,9 +61,10 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// How many calls of a hundred brought what was asked for, rounded down.
+    /// How many calls of a hundred brought what was asked for, rounded.
     pub fn found_percent(&self) -> i64 {
-        self.found * 100 / self.calls.max(1)
+        let calls = self.calls.max(1);
+        (self.found * 200 + calls) / (calls * 2)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::committer::Key;
 use crate::store::payments::{NewPayment, Payer, Payment, Purpose, Status};
 use crate::store::subscriptions::change::{Answer, Changed, Subscription, Wish};
 use crate::store::subscriptions::periods::Due;
-use crate::store::subscriptions::{Change, Terms};
+use crate::store::subscriptions::{Change, Standing, Terms};
 use crate::store::workspaces::Workspace;
 
 /// Why money did not move.
@@ -97,8 +97,11 @@ pub fn at_renewal(catalog: &Catalog, due: &Due) -> Option<Terms> {
     [&due.next_plan, &due.plan].into_iter().flatten().find_map(|plan| terms(catalog, plan))
 }
 
-/// The plan that was chosen for the next renewal; its name alone where it will not be offered then.
+/// The plan that was chosen for the next renewal, if there is to be one; its name alone where it will not be offered then.
 pub fn next_plan(app: &App, workspace: &Workspace) -> Option<Result<Terms, String>> {
+    if workspace.subscription == Some(Standing::Canceling) {
+        return None;
+    }
     let (next, at) = (workspace.next_plan.as_ref()?, workspace.next_period.unwrap_or(app.clock.now()));
     Some(terms(app.catalog_at(at), next).ok_or_else(|| next.clone()))
 }
@@ -110,13 +113,14 @@ pub fn next_plan(app: &App, workspace: &Workspace) -> Option<Result<Terms, Strin
 /// When there is nothing to do, the key was used for something else, or the provider does not answer: ask again with the key.
 pub async fn change(
     app: &App,
-    workspace: i64,
+    (workspace, actor): (i64, String),
     wish: Wish,
     (key, answer): (Key, Option<Answer>),
 ) -> Result<(Subscription, Option<Payment>, bool), Trouble> {
     let is_plan = matches!(wish, Wish::Plan { .. });
     let (is, ordered, replayed) = loop {
-        match app.store.change_subscription(workspace, wish.clone(), (key.clone(), answer.clone())).await? {
+        let asked = (key.clone(), answer.clone());
+        match app.store.change_subscription((workspace, actor.clone()), wish.clone(), asked).await? {
             Changed::Done(is, ordered, fresh) => break (*is, ordered.map(|it| *it), fresh),
             Changed::Open(pages) => close(app, pages).await?,
         }

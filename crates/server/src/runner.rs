@@ -21,7 +21,6 @@ use crate::breaker::Heard;
 use crate::id;
 use crate::scheduler::pause;
 use crate::store::Error;
-use crate::store::jobs::JobKind;
 use crate::store::work::{Claim, Ending, Held, Need};
 use waterfall::Start;
 
@@ -202,13 +201,9 @@ fn labels(claim: &Claim, operation: &str) -> Labels {
         "discovery_result" | "clue_result" => "discovery",
         _ => "enrichment",
     };
-    let name = |prefix| Some(Arc::from(id::inside(prefix, claim.workspace, claim.job.id)));
-    let campaign = claim.job.kind == JobKind::Campaign;
     Labels {
-        campaign: if campaign { name("camp") } else { None },
-        member: None,
         channel: Some(channel.into()),
-        reference: if campaign { None } else { name("job") },
         lead: claim.lead.as_ref().map(|lead| id::inside("lead", claim.workspace, lead.id).into()),
+        ..claim.job.labels(claim.workspace)
     }
 }

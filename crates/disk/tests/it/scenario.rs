@@ -258,7 +258,7 @@ impl Day {
         let leads = store.leads(workspace, None, 10).await?.iter().map(|lead| lead.id).collect();
         let job = store.create_job(workspace, sample::one_mail()).await?.id;
         store.add_leads(workspace, job, leads).await?;
-        store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch).await?;
+        store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch { by: None }).await?;
         for claim in store.claim(10).await? {
             let Held::Yes(hold) = store.hold_piece(&claim, sample::piece(&claim)).await? else {
                 panic!("there are credits")

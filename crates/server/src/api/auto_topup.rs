@@ -61,7 +61,7 @@ pub async fn put(State(app): State<App>, here: In, Json(body): Json<AutoTopUp>) 
     }
     let AutoTopUp { enabled, below, pack, max_per_period: most } = body;
     let asked = AutoBuy { enabled, below, pack, most };
-    app.store.set_auto_buy(here.workspace, asked.clone()).await?;
+    app.store.set_auto_buy(here.workspace, asked.clone(), here.caller.actor()).await?;
     app.nudge();
     about(&app, here.workspace, StatusCode::OK, &view(asked)).await
 }

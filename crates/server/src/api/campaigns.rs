@@ -218,7 +218,7 @@ pub async fn launch(
     if let Some(fault) = outreach::check_launch(&app, workspace, number).await? {
         return Err(fault.into());
     }
-    act(&app, &caller, &campaign, Act::Launch).await
+    act(&app, &caller, &campaign, Act::Launch { by: None }).await
 }
 
 /// Pause a campaign at its present steps. Work already at a provider ends.

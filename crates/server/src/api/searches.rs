@@ -63,7 +63,7 @@ pub struct Results {
 pub async fn preview(State(app): State<App>, here: In, Json(body): Json<Look>) -> Answer {
     let query = checked(body.query)?;
     let kind = body.kind.unwrap_or(Kind::Leads).name();
-    let results = outreach::preview(&app, &here.caller.actor(), here.workspace, query, kind).await?;
+    let results = outreach::preview(&app, (&here.caller.actor(), None), here.workspace, query, kind).await?;
     about(&app, here.workspace, StatusCode::OK, &Results { results }).await
 }
 

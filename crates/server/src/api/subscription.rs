@@ -122,7 +122,7 @@ pub async fn put(
     can_pay(&app, here.workspace, &terms).await?;
     let key = extract::key(KeyKind::Subscription, &key, &("plan", &body));
     let wish = Wish::Plan { terms, when: body.when, return_url: body.return_url };
-    act(&app, here.workspace, wish, key).await
+    act(&app, &here, wish, key).await
 }
 
 /// A workspace whose money is collected needs somebody who collects it.
@@ -134,12 +134,13 @@ async fn can_pay(app: &App, workspace: i64, terms: &Terms) -> Result<(), Error> 
     Ok(())
 }
 
-async fn act(app: &App, workspace: i64, wish: Wish, key: crate::store::committer::Key) -> Answer {
+async fn act(app: &App, here: &In, wish: Wish, key: crate::store::committer::Key) -> Answer {
+    let (workspace, actor) = (here.workspace, here.caller.actor());
     let here = app.clone();
     // Whatever cannot be written fails below, where it is made again.
     let answer = move |is: &Subscription| serde_json::to_string(&view(&here, is, None)).unwrap_or_default();
     let (is, ordered, replayed) =
-        money::change(app, workspace, wish, (key.clone(), Some(Arc::new(answer)))).await?;
+        money::change(app, (workspace, actor), wish, (key.clone(), Some(Arc::new(answer)))).await?;
     app.nudge();
     first(app, workspace, key, &view(app, &is, ordered.as_ref()), replayed.into()).await
 }
@@ -153,7 +154,7 @@ pub async fn cancel(
     _: Nothing,
 ) -> Answer {
     let key = extract::key(KeyKind::Subscription, &key, &"cancel");
-    act(&app, here.workspace, Wish::Cancel, key).await
+    act(&app, &here, Wish::Cancel, key).await
 }
 
 /// Renew after all.
@@ -165,7 +166,7 @@ pub async fn resume(
     _: Nothing,
 ) -> Answer {
     let key = extract::key(KeyKind::Subscription, &key, &"resume");
-    act(&app, here.workspace, Wish::Resume, key).await
+    act(&app, &here, Wish::Resume, key).await
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

@@ -43,27 +43,28 @@ impl From<store::Error> for Failure {
     }
 }
 
-/// Shows what a search would find; `kind` is `leads` or `clues`. Charged when it completes, even when it is empty.
+/// Shows what a search would find; `kind` is `leads` or `clues`. Charged when it completes, even when it is empty. `member` is who
+/// asks, as their work is labelled.
 pub async fn preview(
     app: &App,
-    actor: &str,
+    (actor, member): (&str, Option<&str>),
     workspace: i64,
     query: Value,
     kind: &'static str,
 ) -> Result<Vec<Value>, Failure> {
-    let (app, actor) = (app.clone(), actor.to_owned());
-    to_the_end(async move { preview_now(&app, &actor, workspace, &query, kind).await }).await
+    let (app, actor, member) = (app.clone(), actor.to_owned(), member.map(Arc::from));
+    to_the_end(async move { preview_now(&app, (&actor, member), workspace, &query, kind).await }).await
 }
 
 async fn preview_now(
     app: &App,
-    actor: &str,
+    (actor, member): (&str, Option<Arc<str>>),
     workspace: i64,
     query: &Value,
     kind: &str,
 ) -> Result<Vec<Value>, Failure> {
     let provider = app.providers.discovery.as_ref().ok_or(Failure::NotConfigured("discovery"))?;
-    let labels = Labels { channel: Some("discovery".into()), ..Labels::default() };
+    let labels = Labels { member, channel: Some("discovery".into()), ..Labels::default() };
     let post = |command| app.store.post(Post::new(workspace, command, actor));
     let opened = post(Command::Hold(terms(app, "discovery_preview", labels))).await?;
     let hold = opened.hold.ok_or(store::Error::NotFound)?.id;

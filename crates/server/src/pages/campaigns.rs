@@ -136,12 +136,12 @@ pub async fn act(
 ) -> Page {
     let number = number(&visitor, "camp", &campaign)?;
     let (what, flash) = match act.as_str() {
-        "launch" => (Act::Launch, "launched"),
+        "launch" => (Act::Launch { by: visitor.label() }, "launched"),
         "pause" => (Act::Pause { by: visitor.name() }, "paused"),
         "resume" => (Act::Resume, "resumed"),
         _ => return Err(Trouble::not_found()),
     };
-    if matches!(what, Act::Launch)
+    if matches!(what, Act::Launch { .. })
         && let Some(fault) = outreach::check_launch(&app, visitor.workspace, number).await?
     {
         return Err(Trouble::unprocessable(format!("{} {}.", fault.field, fault.reason)));

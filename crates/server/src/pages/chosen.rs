@@ -95,7 +95,8 @@ pub async fn enrich(State(app): State<App>, visitor: Visitor, Form(sent): Form<S
     }
     let requested = leads.len() as i64;
     if app.store.first_use(visitor.workspace, session::stored_key(one(&sent, "form_key"))?).await? {
-        let definition = Definition { enrich: vec![field.clone()], ..Definition::default() };
+        let (enrich, by) = (vec![field.clone()], visitor.label());
+        let definition = Definition { enrich, by, ..Definition::default() };
         let new =
             NewJob { kind: JobKind::Enrichment, name: field, definition, credit_cap: None, requested, leads };
         app.store.create_job(visitor.workspace, new).await?;

@@ -160,7 +160,7 @@ pub async fn auto(State(app): State<App>, visitor: Visitor, Form(form): Form<Aut
         }
     }
     let flash = if asked.enabled { "auto-on" } else { "auto-off" };
-    app.store.set_auto_buy(visitor.workspace, asked).await?;
+    app.store.set_auto_buy(visitor.workspace, asked, visitor.name()).await?;
     app.nudge();
     Ok(go(&app, "/billing/payments", flash))
 }

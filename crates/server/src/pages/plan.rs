@@ -192,7 +192,7 @@ async fn act(
     fingerprint.copy_from_slice(&digest[..16]);
     let key = Key { kind: KeyKind::Subscription, key: key.as_str().into(), fingerprint };
     let used = crate::store::Error::Refused(billing::Refusal::IdempotencyKeyReused);
-    match money::change(app, visitor.workspace, wish, (key, None)).await {
+    match money::change(app, (visitor.workspace, visitor.name()), wish, (key, None)).await {
         Ok((_, Some(payment), _)) if !payment.is_paid() => Ok(to_checkout(app, &payment)),
         Ok(_) => {
             app.nudge();

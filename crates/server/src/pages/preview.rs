@@ -53,10 +53,11 @@ pub async fn preview(
     let (workspace, kind) = (visitor.workspace, asked.kind.name());
     let place =
         previews.place(&format!("{workspace} {} {kind} {query}", session::stored_key(&asked.form_key)?));
-    let (run, words) = (app.clone(), json!({ "text": query }));
+    let (run, words, member) = (app.clone(), json!({ "text": query }), visitor.label());
     // A task of its own: a browser that gives up on the first click must not make the second one pay again.
     let found = tokio::spawn(async move {
-        place.get_or_try_init(|| outreach::preview(&run, "dashboard", workspace, words, kind)).await.cloned()
+        let who = ("dashboard", member.as_deref());
+        place.get_or_try_init(|| outreach::preview(&run, who, workspace, words, kind)).await.cloned()
     });
     let found = found.await.map_err(|_| Trouble::unavailable("The preview broke off."))?;
     let scene = Scene::load(&app, &visitor).await?;

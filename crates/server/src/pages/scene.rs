@@ -146,7 +146,8 @@ impl Scene {
         }
         if let Some(restored) = self.standing.restored.filter(|it| it.is_told(self.now)) {
             let (added, resumed_campaigns) = (restored.added, restored.resumed_campaigns);
-            return Banner::Restored { added, resumed_campaigns, overdue_messages: 0, overdue_days: 0 };
+            let (overdue_messages, overdue_days) = restored.overdue.unwrap_or_default();
+            return Banner::Restored { added, resumed_campaigns, overdue_messages, overdue_days };
         }
         match self.balance.level {
             Level::Critical => {

@@ -115,6 +115,7 @@ pub async fn create(State(app): State<App>, visitor: Visitor, Form(asked): Form<
     let definition = Definition {
         query: json!({ "text": query }),
         search: Some(asked.kind.name().to_owned()),
+        by: visitor.label(),
         ..Definition::default()
     };
     let new = NewJob {

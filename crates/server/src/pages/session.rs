@@ -115,6 +115,11 @@ impl Visitor {
         self.email.clone().unwrap_or_else(|| role.to_owned())
     }
 
+    /// The person as what they ask for is labelled, and as the list of people has them. A link need not name anybody.
+    pub fn label(&self) -> Option<String> {
+        self.email.as_deref().map(str::to_ascii_lowercase)
+    }
+
     /// The address of somebody who showed that it is theirs.
     pub fn person(&self) -> Result<String, Trouble> {
         let person = self.email.clone().filter(|_| self.way.is_person());

@@ -35,6 +35,7 @@ pub fn look(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -
     let (account, basis, thresholds, mut watch) =
         (&cached.account, cached.basis(now), cached.thresholds, cached.watch);
     let (available, held, funded) = (account.available, account.held, account.seq.0 > 0);
+    let debt = account.debt;
     let mut oldest = Ok(None);
     let crossings = watch.look(Sight { available, held, basis, funded, now }, &thresholds, || {
         oldest = work::oldest_due_cost(&batch.tx, workspace);
@@ -54,7 +55,7 @@ pub fn look(batch: &mut Batch<'_>, workspace: i64, recorded: &[Arc<Recorded>]) -
             Crossing::Restored => webhooks::Kind::CreditsRestored,
         };
         webhooks::credits(batch, workspace, told, watch.needed)?;
-        let words = Words { workspace, available, needed: watch.needed, now };
+        let words = Words { workspace, available, debt, needed: watch.needed, now };
         match crossing {
             Crossing::Low(mail_at) => warn(&batch.tx, &words, "low", mail_at)?,
             Crossing::Critical(mail_at) => warn(&batch.tx, &words, "critical", mail_at)?,
@@ -80,6 +81,7 @@ pub fn misses(batch: &mut Batch<'_>, workspace: i64, needed: i64) -> Result<(), 
 struct Words {
     workspace: i64,
     available: i64,
+    debt: i64,
     needed: Option<i64>,
     now: Time,
 }
@@ -92,8 +94,10 @@ fn warn(tx: &Tx<'_>, words: &Words, kind: &str, mail_at: Time) -> Result<(), Err
         values![words.workspace],
     )?;
     let body = match active {
-        0 => "No campaign is active now. Work that needs more than is left will wait until you buy credits."
-            .to_owned(),
+        0 => {
+            "No campaign is active now. Work that needs more than is left will wait until credits are bought."
+                .to_owned()
+        }
         1 => "1 campaign is active. It pauses at its current step when credits run out.".to_owned(),
         more => format!(
             "{} campaigns are active. They pause at their current step when credits run out.",
@@ -124,7 +128,11 @@ fn go_out(tx: &Tx<'_>, words: &Words, again: bool) -> Result<(), Error> {
         }
         None => String::new(),
     };
-    let until = renewal_words(tx, workspace)?;
+    let owed = match words.debt {
+        0 => String::new(),
+        debt => format!("{} owed, and repaid first. ", count(debt, "credit is", "credits are")),
+    };
+    let until = renewal_words(tx, words)?;
     let kept = match leads {
         0 => String::new(),
         more if more > MOST_COUNTED => {
@@ -137,23 +145,27 @@ fn go_out(tx: &Tx<'_>, words: &Words, again: bool) -> Result<(), Error> {
         1 => "It continues",
         _ => "They continue",
     };
-    let body = format!("{next}{kept}{goes_on} when you buy credits{until}.");
+    let body = |buys: &str| format!("{next}{owed}{kept}{goes_on} when {buys} credits{until}.");
+    // Everybody reads the notice, and only admins the mail.
+    let (notice, mail) = (body("an admin buys"), body("you buy"));
     if again {
         let last = tx.one(
-            "select max(id) from notice where workspace = ?1 and kind = 'out'",
+            "select max(case when kind = 'out' then id end), max(at) from notice where workspace = ?1",
             values![workspace],
-            |row| row.opt_int(0),
+            |row| Ok(row.opt_int(0)?.zip(row.opt_time(1)?)),
         )?;
-        if let Some(last) = last.flatten() {
+        if let Some((last, newest)) = last.flatten() {
+            // It is told anew, so it stands before what was told at this very moment.
+            let at = words.now.max(Time(newest.0 + 1));
             tx.execute(
                 "update notice set at = ?3, title = ?4, body = ?5, read_at = null where workspace = ?1 and id = ?2",
-                values![workspace, last, words.now, &title, &body],
+                values![workspace, last, at, &title, &notice],
             )?;
             return Ok(());
         }
     }
-    add(tx, workspace, "out", words.now, &title, &body)?;
-    outbox::mail_admins(tx, workspace, words.now, &title, &body)
+    add(tx, workspace, "out", words.now, &title, &notice)?;
+    outbox::mail_admins(tx, workspace, words.now, &title, &mail)
 }
 
 fn come_back(tx: &Tx<'_>, words: &Words, recorded: &[Arc<Recorded>]) -> Result<(), Error> {
@@ -167,20 +179,35 @@ fn come_back(tx: &Tx<'_>, words: &Words, recorded: &[Arc<Recorded>]) -> Result<(
     let title = format!("{} added.", count(added, "credit", "credits"));
     let body = match resumed {
         0 => format!("{} available.", count(words.available, "credit is", "credits are")),
-        more => format!("{} resumed.", count(more, "campaign", "campaigns")),
+        more => {
+            let overdue = overdue_words(tx, words)?;
+            format!("{} resumed{overdue}.", count(more, "campaign", "campaigns"))
+        }
     };
     add(tx, words.workspace, "restored", words.now, &title, &body)?;
     outbox::mail_admins(tx, words.workspace, words.now, &format!("{title} {body}"), &body)
 }
 
-fn renewal_words(tx: &Tx<'_>, workspace: i64) -> Result<String, Error> {
+fn overdue_words(tx: &Tx<'_>, words: &Words) -> Result<String, Error> {
+    let Some((messages, days)) = jobs::overdue(tx, words.workspace, words.now, words.now)? else {
+        return Ok(String::new());
+    };
+    let goes = count(messages, "overdue message goes", "overdue messages go");
+    let days = count(days, "day", "days");
+    Ok(format!("; {goes} out over the next {days} within your sending limits"))
+}
+
+/// The day of the renewal, if what it brings is enough to go on.
+fn renewal_words(tx: &Tx<'_>, words: &Words) -> Result<String, Error> {
     let renewal = tx.one(
-        "select next_period, time_zone from workspace
+        "select next_period, time_zone, coalesce(plan_credits, 0) from workspace
            where workspace = ?1 and next_period is not null and awaited is null and subscription <> 4",
-        values![workspace],
-        |row| Ok((row.time(0)?, row.text(1)?)),
+        values![words.workspace],
+        |row| Ok((row.time(0)?, row.text(1)?, row.int(2)?)),
     )?;
-    Ok(renewal.map_or(String::new(), |(at, zone)| format!(" or on {}", crate::calendar::day(at, &zone))))
+    let needed = words.needed.unwrap_or(1);
+    let enough = renewal.filter(|(_, _, credits)| words.available + credits - words.debt >= needed);
+    Ok(enough.map_or(String::new(), |(at, zone, _)| format!(" or on {}", crate::calendar::day(at, &zone))))
 }
 
 /// Adds a notice for everyone in the workspace.
@@ -210,7 +237,7 @@ pub fn count(number: i64, one: &str, many: &str) -> String {
 }
 
 impl Store {
-    /// The notices of a workspace, newest first.
+    /// The notices of a workspace, newest first; one that was told anew is as new as that. `before` is the number of one.
     pub async fn notices(
         &self,
         workspace: i64,
@@ -219,8 +246,10 @@ impl Store {
     ) -> Result<Vec<(i64, Notice)>, Error> {
         self.read(move |tx| {
             tx.query(
-                "select id, kind, at, title, body, read_at from notice where workspace = ?1 and id < ?2 order by id desc limit ?3",
-                values![workspace, before.unwrap_or(i64::MAX), limit],
+                "select id, kind, at, title, body, read_at from notice where workspace = ?1 and (cast(?2 as bigint) = 0
+                   or (at, id) < (select known.at, known.id from notice known where known.workspace = ?1 and known.id = ?2))
+                 order by at desc, id desc limit ?3",
+                values![workspace, before.unwrap_or(0), limit],
                 |row| {
                     let number = row.int(0)?;
                     let notice = Notice {

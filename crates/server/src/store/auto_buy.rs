@@ -8,11 +8,12 @@
 use billing::Time;
 use billing::subscription::{auto_buy_retry, packs_missing};
 
+use super::alerts::{count, thousands};
 use super::batch::Batch;
 use super::db::Tx;
 use super::payments::{self, NewPayment, Payment};
-use super::{Error, Store, alerts, budgets, outbox};
-use crate::{clock, values};
+use super::{Error, Store, alerts, budgets, logbook, outbox};
+use crate::{clock, id, values};
 
 /// What a workspace asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,12 +67,18 @@ impl Store {
     }
 
     /// Keeps what a workspace asks for. With fewer credits than the threshold it buys at once.
-    pub async fn set_auto_buy(&self, workspace: i64, asked: AutoBuy) -> Result<(), Error> {
+    pub async fn set_auto_buy(&self, workspace: i64, asked: AutoBuy, actor: String) -> Result<(), Error> {
         self.write(workspace, move |batch| {
             batch.load(workspace)?;
             if asked.enabled && payments::read_payer(&batch.tx, workspace)?.method.is_none() {
                 let detail = "no payment method is saved: pay once, or subscribe, and it is kept";
                 return Err(Error::Conflict("no_payment_method", detail));
+            }
+            let (before, after) = (find(&batch.tx, workspace)?.map(|row| row.asked), Some(&asked));
+            if before.as_ref() != after {
+                let (before, after) = (in_words(before.as_ref()), in_words(after));
+                let (name, words) = (id::workspace(workspace), (Some(&*before), Some(&*after)));
+                logbook::note(batch, workspace, &actor, ("auto_buy", &name), words)?;
             }
             let few = batch.account(workspace)?.available < asked.below;
             let due_at = (asked.enabled && few).then_some(batch.now);
@@ -106,6 +113,15 @@ impl Store {
     pub async fn begin_auto_buy(&self, workspace: i64, pack: Option<NewPayment>) -> Result<(), Error> {
         self.write(workspace, move |batch| begin(batch, workspace, pack.as_ref())).await
     }
+}
+
+/// What is asked for, as people read it.
+fn in_words(asked: Option<&AutoBuy>) -> String {
+    let on = |asked: &AutoBuy| {
+        let AutoBuy { below, pack, most, .. } = asked;
+        format!("on: {pack} below {}, at most {} a period", thousands(*below), count(*most, "pack", "packs"))
+    };
+    asked.filter(|asked| asked.enabled).map_or_else(|| "off".to_owned(), on)
 }
 
 fn begin(batch: &mut Batch<'_>, workspace: i64, pack: Option<&NewPayment>) -> Result<(), Error> {
@@ -150,7 +166,10 @@ fn begin(batch: &mut Batch<'_>, workspace: i64, pack: Option<&NewPayment>) -> Re
 /// So many of a pack in one payment.
 fn times(pack: &NewPayment, packs: i64) -> NewPayment {
     NewPayment {
-        label: if packs == 1 { pack.label.clone() } else { format!("{packs} \u{d7} {}", pack.label) },
+        label: match packs {
+            1 => format!("{} (auto-buy)", pack.label),
+            _ => format!("{packs} \u{d7} {} (auto-buy)", pack.label),
+        },
         quantity: packs,
         credits: pack.credits * packs,
         bonus: pack.bonus * packs,

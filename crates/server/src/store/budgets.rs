@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use billing::budget::{Budget, Over, Per, Scope, Sight, refusal};
 use billing::campaign::Reason;
-use billing::{Account, Labels, Time};
+use billing::{Account, Time};
 
 use super::batch::Batch;
 use super::db::{Row, Tx};
-use super::jobs::{self, Job, JobKind, Pause};
+use super::jobs::{self, Job, Pause};
 use super::{Error, Store, entry, ledger, logbook, queries, subscriptions, workspaces};
 use crate::{calendar, id, values};
 
@@ -261,12 +261,6 @@ fn in_words(budgets: &[Budget]) -> String {
     if all.is_empty() { "none".to_owned() } else { all }
 }
 
-/// What a job's pieces are labelled with.
-fn labels(workspace: i64, job: &Job) -> Labels {
-    let campaign = || Arc::from(id::inside("camp", workspace, job.id));
-    Labels { campaign: (job.kind == JobKind::Campaign).then(campaign), ..Labels::default() }
-}
-
 /// Pauses a job that a budget refused, until there is room, and tells of it.
 pub(super) fn pause(batch: &mut Batch<'_>, workspace: i64, job: &mut Job, over: &Over) -> Result<(), Error> {
     let reason = Reason::CreditCap;
@@ -313,7 +307,7 @@ pub(super) fn look(batch: &mut Batch<'_>, workspace: i64) -> Result<(), Error> {
     }
     for (id, needed) in waiting {
         let Some(mut job) = jobs::find(&batch.tx, workspace, id)? else { continue };
-        let sights: Vec<Sight> = gate::sights(batch, workspace, &labels(workspace, &job))?;
+        let sights: Vec<Sight> = gate::sights(batch, workspace, &job.labels(workspace))?;
         let Some(over) = refusal(&sights, needed) else {
             jobs::lift(&batch.tx, workspace, &mut job, Reason::CreditCap, now)?;
             continue;

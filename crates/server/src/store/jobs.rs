@@ -4,18 +4,22 @@
 //! Owns their rows and the pause of one or all of them. It does *not* decide when something runs: `billing::campaign` does.
 
 mod definition;
+mod overdue;
 mod pauses;
 mod timeline;
 pub use definition::{Definition, StepText};
+pub use overdue::overdue;
 pub use pauses::{lift, lift_all, pause, pause_all, say_needed};
 pub use timeline::PastPause;
 
-use billing::Time;
+use std::sync::Arc;
+
 use billing::campaign::{self, Reason, Run, Stage};
+use billing::{Labels, Time};
 
 use super::db::{Row, Tx};
 use super::{Error, Store};
-use crate::{clock, values};
+use crate::{clock, id, values};
 
 /// What a job is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +49,20 @@ pub struct Job {
     pub created_at: Time,
     pub launched_at: Option<Time>,
     pub pauses: Vec<Pause>,
+}
+
+impl Job {
+    /// What all of its pieces are labelled with.
+    pub fn labels(&self, workspace: i64) -> Labels {
+        let name = |prefix| Some(Arc::from(id::inside(prefix, workspace, self.id)));
+        let campaign = self.kind == JobKind::Campaign;
+        Labels {
+            campaign: if campaign { name("camp") } else { None },
+            member: self.definition.by.as_deref().map(Arc::from),
+            reference: if campaign { None } else { name("job") },
+            ..Labels::default()
+        }
+    }
 }
 
 /// One reason why a job is paused.
@@ -149,7 +167,7 @@ pub struct NewJob {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Act {
-    Launch,
+    Launch { by: Option<String> },
     Pause { by: String },
     Resume,
     Cancel,
@@ -181,7 +199,7 @@ impl Store {
                 super::work::add(tx, workspace, id, *lead, (super::work::position_code(begin.0), begin.1))?;
             }
             if new.kind != JobKind::Campaign {
-                act(batch, workspace, id, &Act::Launch)?;
+                act(batch, workspace, id, &Act::Launch { by: new.definition.by.clone() })?;
             }
             find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)
         })
@@ -274,8 +292,22 @@ impl Store {
     }
 }
 
+/// Keeps whose the work of a job is from now on.
+fn started(tx: &Tx<'_>, workspace: i64, job: &mut Job, by: &Option<String>) -> Result<(), Error> {
+    if job.definition.by == *by {
+        return Ok(());
+    }
+    job.definition.by.clone_from(by);
+    let definition = serde_json::to_string(&job.definition).unwrap_or_default();
+    tx.execute(
+        "update job set definition = ?3 where workspace = ?1 and id = ?2",
+        values![workspace, job.id, &definition],
+    )?;
+    Ok(())
+}
+
 fn unknown_lead(workspace: i64, lead: i64) -> Error {
-    Error::Invalid("leads", format!("there is no lead {}", crate::id::inside("lead", workspace, lead)))
+    Error::Invalid("leads", format!("there is no lead {}", id::inside("lead", workspace, lead)))
 }
 
 fn act(batch: &mut super::batch::Batch<'_>, workspace: i64, id: i64, what: &Act) -> Result<(), Error> {
@@ -284,9 +316,10 @@ fn act(batch: &mut super::batch::Batch<'_>, workspace: i64, id: i64, what: &Act)
     let mut job = find(&batch.tx, workspace, id)?.ok_or(Error::NotFound)?;
     let stage = job.run.stage;
     match what {
-        Act::Launch if stage == Stage::Draft => {
+        Act::Launch { by } if stage == Stage::Draft => {
             job.run.launch(now);
             save_run(&batch.tx, workspace, id, &job.run, now)?;
+            started(&batch.tx, workspace, &mut job, by)?;
             let cached = batch.cached(workspace);
             let (out, needed, available) =
                 (cached.watch.out_since, cached.watch.needed, cached.account.available);
@@ -306,8 +339,8 @@ fn act(batch: &mut super::batch::Batch<'_>, workspace: i64, id: i64, what: &Act)
             }
             super::work::finish_if_done(&batch.tx, workspace, id, now)
         }
-        Act::Launch if stage == Stage::Launched => Ok(()),
-        Act::Launch => Err(Error::Conflict("campaign_completed", "it has ended")),
+        Act::Launch { .. } if stage == Stage::Launched => Ok(()),
+        Act::Launch { .. } => Err(Error::Conflict("campaign_completed", "it has ended")),
         Act::Pause { .. } | Act::Resume if stage != Stage::Launched => {
             Err(Error::Conflict("not_active", "only something that is active can be paused or resumed"))
         }

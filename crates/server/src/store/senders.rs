@@ -121,6 +121,13 @@ impl Sender {
         }
     }
 
+    /// How many it may send on the local day of a moment, from that moment on.
+    pub fn room(&self, zone: &str, at: Time) -> i64 {
+        let day = |at| calendar::day_number(at, zone);
+        let opens = self.opens(zone, at).is_some_and(|opens| day(opens) == day(at));
+        if opens { self.daily_limit - self.sent_today(zone, at) } else { 0 }
+    }
+
     /// The same, with what another one has counted.
     pub fn counted_as(self, other: &Sender) -> Sender {
         Sender { day: other.day, taken: other.taken, next_at: other.next_at, ..self }

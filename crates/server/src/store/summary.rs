@@ -36,6 +36,8 @@ pub struct Restored {
     pub at: Time,
     pub added: i64,
     pub resumed_campaigns: i64,
+    /// Messages that are due now, and over how many days they go out.
+    pub overdue: Option<(i64, i64)>,
 }
 
 /// How long *restored* is told of, in microseconds.
@@ -114,7 +116,7 @@ impl Store {
                     "select cast(sum(granted) as bigint) from \"grant\" where workspace = ?1 and granted_at >= ?2 and scheduled = 0",
                     values![workspace, now.0 - ledger::RECENT],
                 )?,
-                restored: restored(tx, workspace)?,
+                restored: restored(tx, workspace, now)?,
             })
         })
         .await
@@ -264,7 +266,7 @@ fn charged(tx: &Tx<'_>, workspace: i64, from: Time, to: Time) -> Result<i64, Err
 }
 
 /// Only what the notice told of: a hold that gave its credits back ends *out* quietly.
-fn restored(tx: &Tx<'_>, workspace: i64) -> Result<Option<Restored>, Error> {
+fn restored(tx: &Tx<'_>, workspace: i64, now: Time) -> Result<Option<Restored>, Error> {
     let told = tx.one(
         "select a.restored_at from account a where a.workspace = ?1 and a.out_since is null and exists
            (select 1 from notice n where n.workspace = a.workspace and n.kind = 'restored' and n.at = a.restored_at)",
@@ -280,5 +282,9 @@ fn restored(tx: &Tx<'_>, workspace: i64) -> Result<Option<Restored>, Error> {
     // What came back then has run since that very moment.
     let resumed = "select count(*) from job where workspace = ?1 and kind = 0 and running_since = ?2";
     let resumed_campaigns = tx.int(resumed, values![workspace, at])?;
-    Ok(added.map(|added| Restored { at, added, resumed_campaigns }))
+    let mut restored = added.map(|added| Restored { at, added, resumed_campaigns, overdue: None });
+    if let Some(restored) = restored.as_mut().filter(|it| it.resumed_campaigns > 0 && it.is_told(now)) {
+        restored.overdue = jobs::overdue(tx, workspace, at, now)?;
+    }
+    Ok(restored)
 }

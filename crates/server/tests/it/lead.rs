@@ -26,7 +26,11 @@ async fn launched(site: &Site, workspace: i64, leads: Vec<i64>) -> i64 {
     let name = "Campaign <1>".to_owned();
     let new = NewJob { kind: JobKind::Campaign, name, definition, credit_cap: None, requested, leads };
     let job = site.app.store.create_job(workspace, new).await.expect("a campaign").id;
-    site.app.store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch).await.expect("launched");
+    site.app
+        .store
+        .act_on_job(workspace, job, JobKind::Campaign, Act::Launch { by: None })
+        .await
+        .expect("launched");
     job
 }
 

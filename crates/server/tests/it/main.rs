@@ -26,6 +26,7 @@ mod passwords;
 mod paying;
 mod payments;
 mod people;
+mod person;
 mod pieces;
 mod plans;
 mod proxy;

@@ -9,6 +9,7 @@ mod gone;
 mod life;
 mod statements;
 mod together;
+mod told;
 
 use scrip::catalog::Catalog;
 use scrip::config::{Config, Network, PaymentsConfig, WebhooksConfig};

@@ -41,7 +41,7 @@ async fn waiting(site: &Site, workspace: i64, leads: usize) -> i64 {
     let job = store.create_job(workspace, new).await.expect("a campaign").id;
     let ids = known.iter().map(|lead| lead.id).collect();
     store.add_leads(workspace, job, ids).await.expect("leads");
-    store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch).await.expect("a launch");
+    store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch { by: None }).await.expect("a launch");
     scheduler::advance(&site.app, 0).await.expect("time passes");
     job
 }

@@ -118,7 +118,7 @@ pub async fn launched(store: &Store, workspace: i64, names: &[&str]) -> i64 {
     let leads = store.leads(workspace, None, 10).await.expect("leads").iter().map(|lead| lead.id).collect();
     let job = store.create_job(workspace, one_mail()).await.expect("a job").id;
     store.add_leads(workspace, job, leads).await.expect("leads are added");
-    store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch).await.expect("it launches");
+    store.act_on_job(workspace, job, JobKind::Campaign, Act::Launch { by: None }).await.expect("it launches");
     job
 }
 

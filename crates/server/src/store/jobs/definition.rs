@@ -45,6 +45,9 @@ pub struct Definition {
     /// A search's kind: `leads` or `clues`.
     #[serde(default)]
     pub search: Option<String>,
+    /// Who started it on the pages, as their work is labelled.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 impl Definition {

@@ -9,7 +9,7 @@ use billing::ledger::{Command, GrantTerms};
 use billing::units::DAY;
 use billing::{Amount, GrantKind, Seq, Time};
 
-use super::super::alerts::thousands;
+use super::super::alerts::{count, thousands};
 use super::super::batch::Batch;
 use super::super::committer::{Key, KeyKind, Post};
 use super::super::subscriptions::periods;
@@ -18,6 +18,9 @@ use super::super::{Error, Store, alerts, auto_buy, outbox, webhooks};
 use super::{Payment, Purpose, Status, claim, find, may_claim, refund, told};
 use crate::payments::{Said, Stands};
 use crate::values;
+
+/// Who moves credits because the provider said so.
+const PROVIDER: &str = "payment";
 
 impl Store {
     /// Applies what the provider says of a payment. The object must have been asked for it: events are only hints.
@@ -89,6 +92,7 @@ fn check(batch: &Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error>
 /// The money arrived: its credits, once.
 fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), Error> {
     let (order, id, now) = (&payment.order, payment.id, batch.now);
+    let debt = batch.account(order.workspace)?.debt;
     let grant = match order.purpose {
         Purpose::TopUp | Purpose::AutoBuy => {
             bought(batch, payment, GrantKind::Purchased, order.credits, "paid")?
@@ -116,13 +120,23 @@ fn credit(batch: &mut Batch<'_>, payment: &Payment, said: &Said) -> Result<(), E
         values![order.workspace, id, grant, bonus, receipt, now, said.object.as_ref(), said.amount, tax],
     )?;
     told::top_up(batch, payment, webhooks::Kind::TopUpCompleted)?;
-    let (title, body) = match order.purpose {
-        Purpose::TopUp => {
-            (format!("{} credits bought.", thousands(payment.credits())), "They were added to the balance.")
-        }
-        _ => (format!("Paid: {}.", order.label), "Its credits were added to the balance."),
+    let credits = thousands(payment.credits());
+    let (title, they) = match order.purpose {
+        Purpose::TopUp => (format!("{credits} credits bought."), "them"),
+        Purpose::AutoBuy => (format!("Auto-buy: {credits} credits bought."), "them"),
+        Purpose::Period | Purpose::Upgrade => (format!("Paid: {}.", order.label), "its credits"),
     };
-    alerts::add(&batch.tx, order.workspace, "topup", now, &title, body)
+    let repaid = debt - batch.account(order.workspace)?.debt;
+    let body = match (repaid, payment.credits() - repaid) {
+        (0, _) => format!("All of {they} were added to the balance."),
+        (_, 0) => format!("All of {they} repaid what was owed."),
+        (repaid, left) => format!(
+            "{} of {they} repaid what was owed; {} added to the balance.",
+            thousands(repaid),
+            count(left, "was", "were")
+        ),
+    };
+    alerts::add(&batch.tx, order.workspace, "topup", now, &title, &body)
 }
 
 /// One grant of a payment. No caller can write its key: there is a space in it.
@@ -138,11 +152,14 @@ fn bought(
     let days = payment.order.expires_days.map(|days| Time(effective_at.0.saturating_add(days * DAY)));
     let expires_at = days.or(periods::upgrade_ends(batch, payment)?);
     let terms = GrantTerms { credits, kind, priority: 0, effective_at, expires_at };
-    let mut post = Post::new(payment.order.workspace, Command::Grant(terms), "payment");
+    let mut post = Post::new(payment.order.workspace, Command::Grant(terms), PROVIDER);
     post.key = Some(key(KeyKind::TopUp, format!("{what} {}", payment.id)));
     post.reason = Some(match what {
         "bonus" => format!("Bonus with {}", payment.order.label).into(),
-        _ => format!("Bought {} credits", thousands(credits.get())).into(),
+        _ => {
+            let by_itself = if payment.order.purpose == Purpose::AutoBuy { " by auto-buy" } else { "" };
+            format!("Bought {} credits{by_itself}", thousands(credits.get())).into()
+        }
     });
     let answer = batch.post(&post)?;
     Ok(answer.entry.and_then(|recorded| recorded.entry.grant).map(|seq| seq.0))
@@ -210,7 +227,8 @@ fn give_back(batch: &mut Batch<'_>, payment: Payment, said: &Said) -> Result<(),
     for number in &said.failed {
         refund::fail(&batch.tx, workspace, id, *number)?;
     }
-    let gone = refund::credits_gone(&payment, &refund::all(&batch.tx, workspace, id)?, said);
+    let refunds = refund::all(&batch.tx, workspace, id)?;
+    let gone = refund::credits_gone(&payment, &refunds, said);
     let sums = (said.refunded, said.undone, said.disputed, said.reinstated);
     let known = (payment.refunded, payment.undone, payment.disputed, payment.reinstated);
     if sums == known && gone == payment.taken {
@@ -219,11 +237,16 @@ fn give_back(batch: &mut Batch<'_>, payment: Payment, said: &Said) -> Result<(),
     let failed = said.undone > payment.undone;
     let mut moves = payment.moves;
     if let Some(credits) = Amount::new(gone - payment.taken) {
-        moves += take(batch, &payment, credits, said.disputed > payment.disputed)?;
+        let why = match refund::reasons(&payment, &refunds, said) {
+            _ if said.disputed > payment.disputed => (PROVIDER, "The payment was disputed".to_owned()),
+            Some(reasons) => (refund::AUTHOR, format!("The payment was refunded: {reasons}")),
+            None => (PROVIDER, "The payment was refunded".to_owned()),
+        };
+        moves += take(batch, &payment, credits, why)?;
     } else if let Some(credits) = Amount::new(payment.taken - gone) {
         let (kind, effective_at) = (GrantKind::Purchased, batch.now);
         let terms = GrantTerms { credits, kind, priority: 0, effective_at, expires_at: None };
-        let mut post = Post::new(workspace, Command::Grant(terms), "payment");
+        let mut post = Post::new(workspace, Command::Grant(terms), PROVIDER);
         post.key = Some(key(KeyKind::TopUp, format!("returned {id} {moves}")));
         post.reason =
             Some(if failed { "Returned: a refund failed" } else { "Returned: a dispute ended" }.into());
@@ -248,7 +271,12 @@ fn give_back(batch: &mut Batch<'_>, payment: Payment, said: &Said) -> Result<(),
 }
 
 /// Takes credits back in one or two entries: from the bonus what is left of it, once the payment's own grant is empty.
-fn take(batch: &mut Batch<'_>, payment: &Payment, credits: Amount, is_dispute: bool) -> Result<i64, Error> {
+fn take(
+    batch: &mut Batch<'_>,
+    payment: &Payment,
+    credits: Amount,
+    (actor, reason): (&str, String),
+) -> Result<i64, Error> {
     let workspace = payment.order.workspace;
     let left = |batch: &mut Batch<'_>, grant: Option<i64>| -> Result<i64, Error> {
         let grant = grant.and_then(|grant| batch.account(workspace).ok()?.grants.get(&Seq(grant)).cloned());
@@ -256,14 +284,13 @@ fn take(batch: &mut Batch<'_>, payment: &Payment, credits: Amount, is_dispute: b
     };
     let own = left(batch, payment.grant)?;
     let from_bonus = left(batch, payment.bonus_grant)?.min((credits.get() - own).max(0));
-    let reason = if is_dispute { "The payment was disputed" } else { "The payment was refunded" };
     let mut moves = 0;
     for (grant, credits) in [(payment.bonus_grant, from_bonus), (payment.grant, credits.get() - from_bonus)] {
         let (Some(grant), Some(credits)) = (grant, Amount::new(credits)) else { continue };
         let command = Command::TakeBack { grant: Seq(grant), credits };
-        let mut post = Post::new(workspace, command, "payment");
+        let mut post = Post::new(workspace, command, actor);
         let name = format!("taken {} {}", payment.id, payment.moves + moves);
-        (post.key, post.reason) = (Some(key(KeyKind::TopUpRefund, name)), Some(reason.into()));
+        (post.key, post.reason) = (Some(key(KeyKind::TopUpRefund, name)), Some(reason.as_str().into()));
         batch.post(&post)?;
         moves += 1;
     }

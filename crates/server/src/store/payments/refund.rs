@@ -2,15 +2,16 @@
 //!
 //! Owns the rows of `refund`. The ledger is touched only by `apply`, when the provider says that the money went back.
 
+use super::super::alerts::count;
 use super::super::committer::{Key, KeyKind};
 use super::super::db::Tx;
-use super::super::{Error, Store, keys};
+use super::super::{Error, Store, keys, logbook};
 use super::{Payment, find};
 use crate::payments::{Refund, Said};
 use crate::values;
 
 /// A refund that was asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RefundRow {
     /// What the provider is asked.
     pub refund: Refund,
@@ -18,16 +19,21 @@ pub struct RefundRow {
     pub credits: i64,
     /// Whether it failed after it had succeeded, so that neither money nor credits went back.
     pub failed: bool,
+    /// Why it was asked for.
+    pub reason: String,
 }
+
+/// Who asks for refunds: nobody but the operator may.
+pub(super) const AUTHOR: &str = "operator";
 
 /// The refunds of a payment, in order.
 pub(super) fn all(tx: &Tx<'_>, workspace: i64, payment: i64) -> Result<Vec<RefundRow>, Error> {
-    let all = "select number, amount, credits, failed from refund where workspace = ?1 and payment = ?2 order by number";
+    let all = "select number, amount, credits, failed, reason from refund where workspace = ?1 and payment = ?2 order by number";
     let mut before = 0;
     tx.query(all, values![workspace, payment], |row| {
         let refund = Refund { number: row.int(0)?, amount: row.int(1)?, before };
         before += refund.amount;
-        Ok(RefundRow { refund, credits: row.int(2)?, failed: row.int(3)? != 0 })
+        Ok(RefundRow { refund, credits: row.int(2)?, failed: row.int(3)? != 0, reason: row.text(4)? })
     })
 }
 
@@ -60,6 +66,17 @@ pub(super) fn credits_gone(payment: &Payment, refunds: &[RefundRow], said: &Said
     let other = i128::from(other.max(0));
     let other = if amount == 0 { 0 } else { i128::from(all) * other / i128::from(amount) };
     (credits + i64::try_from(other).unwrap_or(all)).min(all)
+}
+
+/// Why the money went back that was not known to have gone back, as far as we asked for it.
+pub(super) fn reasons(payment: &Payment, refunds: &[RefundRow], said: &Said) -> Option<String> {
+    let is_new = |row: &&RefundRow| {
+        let end = row.refund.before + row.refund.amount;
+        let free = row.refund.amount == 0 && row.refund.number == refunds.len() as i64;
+        end <= said.refunded && (end > payment.refunded || free)
+    };
+    let new: Vec<&str> = refunds.iter().filter(is_new).map(|row| row.reason.as_str()).collect();
+    (!new.is_empty()).then(|| new.join("; "))
 }
 
 /// Minor units for so many credits of a payment, of which `left` are not refunded yet.
@@ -112,7 +129,11 @@ impl Store {
                 values![workspace, id, refund.number, amount, credits, &reason, batch.now],
             )?;
             keys::insert_direct(batch, workspace, &key, refund.number)?;
-            Ok((payment, RefundRow { refund, credits, failed: false }, false))
+            let words = format!("{}: {reason}", count(credits, "credit", "credits"));
+            let asked = ("payment.refund", &*payment.name());
+            logbook::note(batch, workspace, AUTHOR, asked, (None, Some(&words)))?;
+            let row = RefundRow { refund, credits, failed: false, reason: reason.clone() };
+            Ok((payment, row, false))
         })
         .await
     }
@@ -121,9 +142,13 @@ impl Store {
     pub async fn drop_refund(&self, workspace: i64, id: i64, number: i64, key: Key) -> Result<(), Error> {
         debug_assert_eq!(key.kind, KeyKind::TopUpRefund);
         self.write(workspace, move |batch| {
-            if all(&batch.tx, workspace, id)?.len() as i64 != number {
+            let refunds = all(&batch.tx, workspace, id)?;
+            let Some(last) = refunds.last().filter(|last| last.refund.number == number) else {
                 return Err(Error::Conflict("refund_pending", "another refund of this payment is under way"));
-            }
+            };
+            let words = format!("{}: {}", count(last.credits, "credit", "credits"), last.reason);
+            let name = find(&batch.tx, workspace, id)?.name();
+            logbook::note(batch, workspace, AUTHOR, ("payment.refund_refused", &name), (Some(&words), None))?;
             keys::remove_direct(batch, workspace, &key)?;
             batch.tx.execute(
                 "delete from refund where workspace = ?1 and payment = ?2 and number = ?3",

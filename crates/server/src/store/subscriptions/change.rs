@@ -14,10 +14,10 @@ use super::super::committer::{Key, KeyKind, Post};
 use super::super::db::Tx;
 use super::super::payments::{self, Payment, Purpose};
 use super::super::workspaces::{Workspace, find};
-use super::super::{Error, Store, answers, keys};
+use super::super::{Error, Store, answers, keys, logbook};
 use super::periods::{agree, begin, cut, end, order};
 use super::{Change, Period, Standing, Terms, When, decide, last};
-use crate::{clock, values};
+use crate::{clock, id, values};
 
 /// What a person asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,7 +93,7 @@ impl Store {
     /// is done then is answered in the same transaction; what waits for money is answered once it is known what became of it.
     pub async fn change_subscription(
         &self,
-        workspace: i64,
+        (workspace, actor): (i64, String),
         wish: Wish,
         (key, answer): (Key, Option<Answer>),
     ) -> Result<Changed, Error> {
@@ -114,6 +114,7 @@ impl Store {
                     return Ok(Changed::Open(open));
                 }
             }
+            let before = in_words(&is);
             let ordered = match &wish {
                 Wish::Plan { terms, when, return_url } => {
                     change(batch, is, terms, (*when, return_url.as_ref()))?
@@ -124,12 +125,30 @@ impl Store {
             keys::insert_direct(batch, workspace, &key, ordered.unwrap_or(0))?;
             let ordered = ordered.map(|payment| payments::find(&batch.tx, workspace, payment)).transpose()?;
             let is = look(&batch.tx, workspace)?;
+            let mut after = in_words(&is.workspace);
+            if let Some(ordered) = &ordered {
+                after.extend(["; ordered: ", &ordered.order.label]);
+            }
+            if after != before {
+                let (name, words) = (id::workspace(workspace), (Some(&*before), Some(&*after)));
+                logbook::note(batch, workspace, &actor, ("subscription", &name), words)?;
+            }
             if let (Some(answer), None, false) = (&answer, &ordered, is.is_unpaid()) {
                 answers::keep(&batch.tx, workspace, &key, &answer(&is))?;
             }
             Ok(Changed::Done(is.into(), ordered.map(Box::new), false))
         })
         .await
+    }
+}
+
+/// How it stands, as people read it.
+fn in_words(workspace: &Workspace) -> String {
+    let plan = workspace.plan.as_deref().unwrap_or("no plan");
+    let standing = workspace.subscription.map_or("none", Standing::name);
+    match &workspace.next_plan {
+        Some(next) => format!("{plan}, {standing}, then {next}"),
+        None => format!("{plan}, {standing}"),
     }
 }
 
@@ -305,9 +324,10 @@ fn cancel(batch: &mut Batch<'_>, workspace: &Workspace) -> Result<Option<i64>, E
     match workspace.subscription {
         Some(Standing::Canceling) => {}
         Some(Standing::Incomplete) if under_way => return Err(busy()),
+        // The plan that was chosen for the renewal is kept for whoever resumes.
         Some(Standing::Active | Standing::Trialing | Standing::PastDue) if runs => {
             batch.tx.execute(
-                "update workspace set subscription = 4, next_plan = null where workspace = ?1",
+                "update workspace set subscription = 4 where workspace = ?1",
                 values![workspace.id],
             )?;
         }

@@ -134,7 +134,9 @@ pub(in crate::store) fn begin(
     let (index, zone) = (number - workspace.first_period, &workspace.time_zone);
     let ends_at = calendar::period_start(workspace.anchor, zone, terms.grant_months, index + 1);
     let days = format!("{} to {}", calendar::day(starts_at, zone), calendar::day(ends_at, zone));
+    let debt = batch.account(workspace.id)?.debt;
     let grant = grant(batch, workspace.id, terms, (number, starts_at, ends_at), &days)?;
+    let repaid = debt - batch.account(workspace.id)?.debt;
     roll_over(batch, workspace.id, terms, grant)?;
     let begins = index == 0;
     batch.tx.execute(
@@ -158,14 +160,12 @@ pub(in crate::store) fn begin(
         });
         webhooks::tell(&batch.tx, workspace.id, batch.now, webhooks::Kind::SubscriptionRenewed, &data)?;
         let title = format!("Renewed: {} credits added.", thousands(terms.credits));
-        alerts::add(
-            &batch.tx,
-            workspace.id,
-            "renewal",
-            batch.now,
-            &title,
-            &format!("Plan credits, {days}."),
-        )?;
+        let repays = match repaid {
+            0 => String::new(),
+            repaid => format!(" {} of them repaid what was owed.", thousands(repaid)),
+        };
+        let body = format!("Plan credits, {days}.{repays}");
+        alerts::add(&batch.tx, workspace.id, "renewal", batch.now, &title, &body)?;
     }
     Ok(grant)
 }

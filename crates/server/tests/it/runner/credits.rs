@@ -105,6 +105,30 @@ async fn a_renewal_resumes() {
 }
 
 #[tokio::test]
+async fn whoever_comes_back_hears_how_long_the_overdue_takes() {
+    let world = World::new(2).await;
+    let sender = json!({ "kind": "email", "from": "Team <team@example.com>", "daily_limit": 5 });
+    let sender = text(&world.post(&world.here("senders"), sender).await, "id");
+    let mut campaign = emails(&[0]);
+    campaign["senders"] = json!([sender]);
+    world.campaign(campaign, &world.leads(12).await).await;
+    world.advance(0).await;
+    assert_eq!(world.recipients().len(), 1);
+    // One more today: four, five and two.
+    world.grant(100).await;
+    let words =
+        "1 campaign resumed; 11 overdue messages go out over the next 3 days within your sending limits.";
+    let told = world.items("notifications").await;
+    let (title, body) = (&told[0]["title"], &told[0]["body"]);
+    assert_eq!((title, body), (&json!("100 credits added."), &json!(words)));
+    for sent in [5, 10, 12] {
+        world.advance(if sent == 5 { 0 } else { DAY }).await;
+        assert_eq!(world.recipients().len(), sent);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn credits_do_not_lift_what_a_person_paused() {
     let world = World::new(2).await;
     let leads = world.leads(2).await;
@@ -286,8 +310,17 @@ async fn out_again_within_the_hour_is_the_same_notice() {
     for wait in [600, 7_200] {
         world.advance(wait).await;
         world.grant(2).await;
-        world.advance(0).await;
+        world.advance(60).await;
+        assert_eq!(world.notice_kinds().await.last().map(String::as_str), Some("out"), "what is told is new");
     }
+    let whole = world.items("notifications").await;
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    for _ in &whole {
+        let page = world.get(&world.here(&format!("notifications?limit=1{cursor}"))).await;
+        paged.extend(page["items"].as_array().expect("a list").clone());
+        cursor = format!("&cursor={}", page["next_cursor"].as_str().unwrap_or_default());
+    }
+    assert_eq!(paged, whole, "page by page the same");
     assert_eq!(world.recipients().len(), 3);
     let kinds = world.notice_kinds().await;
     assert_eq!(kinds.iter().filter(|kind| *kind == "out").count(), 1, "{kinds:?}");
