@@ -198,6 +198,19 @@ impl Store {
         self.read(move |tx| tx.int("select count(*) from lead where workspace = ?1", values![workspace]))
             .await
     }
+    /// Up to two campaigns of this name, and whether anything was charged under it as a label.
+    pub async fn called(&self, workspace: i64, name: String) -> Result<(Vec<i64>, bool), Error> {
+        self.read_ledger(Some(workspace), move |tx| {
+            let campaigns =
+                "select id from job where workspace = ?1 and kind = 0 and name = ?2 order by id limit 2";
+            let charged = "select 1 from usage where workspace = ?1 and campaign = ?2 limit 1";
+            let of = values![workspace, &name];
+            let label = tx.one(charged, of, |row| row.int(0))?;
+            Ok((tx.query(campaigns, of, |row| row.int(0))?, label.is_some()))
+        })
+        .await
+    }
+
 
     /// The newest leads that are not in this campaign.
     pub async fn leads_outside(&self, workspace: i64, campaign: i64, limit: i64) -> Result<Vec<i64>, Error> {
