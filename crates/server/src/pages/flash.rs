@@ -58,9 +58,6 @@ const DONE: &[(&str, &str)] = &[
 const FAILED: &[(&str, &str)] = &[
     ("declined", "The payment was declined. Nothing was added and nothing was charged."),
     ("last-admin", "A workspace keeps at least one admin. Make somebody else an admin first."),
-    ("no-workspace", "No workspace has this id. Nothing was granted."),
-    ("bad-credits", "Credits must be a whole number, 1 or more. Nothing was granted."),
-    ("bad-reason", "A reason of at most 500 characters is needed. Nothing was granted."),
     ("bad-query", "Say who to look for, in at most 1,000 characters."),
     ("form-used", "This form was used before for something else. Nothing was done: send it again."),
 ];
