@@ -71,6 +71,7 @@ pub fn words(value: &str) -> Option<Flash> {
     };
     let done = match word {
         "paid" => format!("{} bought and added.", number.credits()),
+        "paid-owed" => format!("{} bought: all of them repay what is owed.", number.credits()),
         "granted" => format!("{} granted.", number.credits()),
         "leads-added" if number == 0 => "No lead was added: all are in this campaign already.".to_owned(),
         "leads-added" => format!("{} added.", number.of("lead", "leads")),

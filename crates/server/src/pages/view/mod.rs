@@ -27,8 +27,8 @@ pub use account::{
     Strategy, StrategyText, Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
-    Balance, Billing, Buy, Choice, CustomAmount, Group, History, HistoryFilter, HistoryRow, HistoryShow,
-    Pack, Plan, Price, Range, Reach, ReachCampaign, Share, Usage, UsageRow,
+    Balance, Billing, BillingNow, Buy, Choice, CustomAmount, Group, History, HistoryFilter, HistoryRow,
+    HistoryShow, Pack, Plan, Price, Range, Reach, ReachCampaign, Share, Usage, UsageRow,
 };
 pub use builder::{Builder, SenderChoice, StepForm};
 pub use campaigns::{
