@@ -84,6 +84,8 @@ async function fits(page, name, whole) {
     return root.scrollWidth > root.clientWidth ? `${root.scrollWidth} px` : "";
   });
   check(`${name}: no sideways scroll`, wide === "", wide);
+  const cut = await page.locator("#history .scroll").evaluateAll((all) => all.some((it) => it.scrollWidth > it.clientWidth));
+  check(`${name}: the history is not cut off`, !cut);
   const violations = await page.evaluate(async (only) => {
     const result = await axe.run(document, { resultTypes: ["violations"], ...(only && { runOnly: only }) });
     return result.violations.map((it) => `${it.id} at ${it.nodes.map((node) => node.target).slice(0, 3).join(", ")}`);

@@ -12,6 +12,11 @@ export function shows(page, available, timeout) {
   return page.locator(`#chip[data-available="${available}"]`).waitFor({ state: "attached", timeout }).then(() => true, () => false);
 }
 
+/** Waits until a part of an open page says this. */
+function says(page, part, words) {
+  return page.locator(part, { hasText: words }).waitFor({ timeout: SOON }).then(() => true, () => false);
+}
+
 /** Orders the pack of so many credits and pays for it. */
 export async function buy(page, pack) {
   await page.locator(`input[name=pack][value=${pack}]`).check();
@@ -37,7 +42,8 @@ export async function buyLive(browser, server) {
   check("live: so does the state", (await chip(watching.page)).state === "low");
   check("live: and the words", /160 credits · low/.test(await watching.page.locator("#chip").innerText()));
   check("live: and the banner", /running low/.test(await watching.page.locator("#banner").innerText()));
-  check("live: the figure on Billing is the chip's", (await buying.page.locator("#available-now").innerText()) === "160");
+  check("live: the figure on Billing is the chip's", await says(buying.page, "#available-now", /^160$/));
+  check("live: so is all else on Billing", /Total\s+160\s/.test(await buying.page.locator("#now").innerText()));
   await buy(buying.page, "pack_5000");
   check("live: a purchase shows in the other tab", await shows(watching.page, 5_160, SOON));
   check("live: the page was not loaded again", await watching.page.evaluate(() => window.untouched === true));

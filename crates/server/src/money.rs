@@ -201,7 +201,11 @@ pub fn custom(
     };
     let range = custom.minimum..=custom.maximum;
     let Some(amount) = custom.price_of(credits).filter(|_| range.contains(&credits)) else {
-        return Err(format!("must be a whole number from {} to {}", custom.minimum, custom.maximum));
+        return Err(format!(
+            "must be a whole number from {} to {}",
+            thousands(custom.minimum),
+            thousands(custom.maximum)
+        ));
     };
     let one = Pack {
         pack: String::new(),

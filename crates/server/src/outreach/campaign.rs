@@ -150,12 +150,18 @@ pub fn cost_left(definition: &Definition, position: i64, unit: &impl Fn(&str) ->
 }
 
 /// The most that a campaign can still cost: what is left for every lead that has not finished. A lead in doubt has its
-/// present step behind it.
+/// present step behind it, and a message that is written is paid.
 pub fn estimate(definition: &Definition, progress: &Progress, unit: &impl Fn(&str) -> i64) -> i64 {
     let waiting = progress.waiting.iter().map(|(position, leads)| (*position, *leads));
     let in_doubt = progress.in_doubt.iter().map(|(position, leads)| (position + 1, *leads));
     let cost = |(position, leads): (i64, i64)| leads.saturating_mul(cost_left(definition, position, unit));
-    waiting.chain(in_doubt).map(cost).fold(0, i64::saturating_add)
+    let whole = waiting.chain(in_doubt).map(cost).fold(0, i64::saturating_add);
+    let paid = |(position, messages): &(i64, i64)| {
+        let step = usize::try_from(position - STEPS).ok().and_then(|index| definition.steps.get(index));
+        let generates = step.is_some_and(|step| step.generate);
+        if generates { messages.saturating_mul(unit("message_generation")) } else { 0 }
+    };
+    progress.written.iter().map(paid).fold(whole, i64::saturating_sub)
 }
 
 /// Fewer tries of an operation than this say nothing about the next ones.

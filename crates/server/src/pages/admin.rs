@@ -1,17 +1,17 @@
 //! The operator's page: all workspaces with their balances, a grant by hand, and a look into one of them.
 
 use axum::extract::{Form, Path, Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use billing::ledger::{Command, GrantTerms};
 use billing::{Amount, GrantKind, Refusal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::campaigns::{ROWS, cut};
-use super::frame::{Page, Trouble, go, page as draw};
+use super::frame::{Page, Trouble, go, html, page as draw};
 use super::scene;
 use super::session::{self, Operator};
-use super::view::{Admin, AdminWorkspace};
+use super::view::{Admin, AdminWorkspace, GrantForm};
 use crate::app::App;
 use crate::id;
 use crate::store::committer::{Key, KeyKind, Post};
@@ -21,7 +21,7 @@ use crate::store::{self};
 /// The longest reason, in characters.
 const MAX_REASON: usize = 500;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 pub struct Listing {
     #[serde(default)]
     q: String,
@@ -31,6 +31,12 @@ pub struct Listing {
 
 /// All workspaces.
 pub async fn page(State(app): State<App>, operator: Operator, Query(listing): Query<Listing>) -> Page {
+    let workspace = listing.workspace.clone().unwrap_or_default();
+    let form = GrantForm { workspace, kind: Kind::Goodwill.name(), ..GrantForm::default() };
+    draw(&whole(&app, operator, listing, form).await?)
+}
+
+async fn whole(app: &App, operator: Operator, listing: Listing, grant: GrantForm) -> Result<Admin, Trouble> {
     let before = listing.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
     let mut rows = app.store.listed(listing.q.trim().to_owned(), before, ROWS + 1).await?;
     let next = cut(&mut rows, |row| row.id);
@@ -44,12 +50,12 @@ pub async fn page(State(app): State<App>, operator: Operator, Query(listing): Qu
         reserved: row.held,
         owed: row.debt,
     };
-    draw(&Admin {
+    Ok(Admin {
         flash: operator.flash,
         query: listing.q,
         rows: rows.into_iter().map(row).collect(),
         next,
-        chosen: listing.workspace,
+        grant,
         form_key: session::form_key(),
     })
 }
@@ -75,6 +81,19 @@ enum Kind {
     Purchased,
 }
 
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Promo => "promo",
+            Kind::Goodwill => "goodwill",
+            Kind::Trial => "trial",
+            Kind::Bonus => "bonus",
+            Kind::Plan => "plan",
+            Kind::Purchased => "purchased",
+        }
+    }
+}
+
 impl From<Kind> for GrantKind {
     fn from(kind: Kind) -> GrantKind {
         match kind {
@@ -88,17 +107,28 @@ impl From<Kind> for GrantKind {
     }
 }
 
-/// Grants credits by hand. A double click is one grant.
-pub async fn grant(State(app): State<App>, _: Operator, Form(form): Form<Grant>) -> Page {
+const NO_WORKSPACE: &str = "No workspace has this id. Nothing was granted.";
+
+/// Grants credits by hand. A double click is one grant. A form that is not taken keeps what was typed.
+pub async fn grant(State(app): State<App>, operator: Operator, Form(form): Form<Grant>) -> Page {
     let back = |flash: &str| Ok(go(&app, "/admin", flash));
-    let Some(workspace) = id::parse_workspace(form.workspace.trim()) else { return back("no-workspace") };
+    let wrong = async |operator: Operator, wrong: &'static str| {
+        let Grant { workspace, credits, kind, reason, .. } = &form;
+        let (workspace, credits, reason) = (workspace.clone(), credits.clone(), reason.clone());
+        let typed = GrantForm { workspace, credits, kind: kind.name(), reason, wrong: Some(wrong) };
+        let page = whole(&app, operator, Listing::default(), typed).await?;
+        html(StatusCode::UNPROCESSABLE_ENTITY, &page)
+    };
+    let Some(workspace) = id::parse_workspace(form.workspace.trim()) else {
+        return wrong(operator, NO_WORKSPACE).await;
+    };
     let Some(credits) = form.credits.trim().parse().ok().and_then(Amount::new) else {
-        return back("bad-credits");
+        return wrong(operator, "Credits must be a whole number, 1 or more. Nothing was granted.").await;
     };
     let reason = form.reason.trim();
     let control = |letter: char| letter.is_control();
     if reason.is_empty() || reason.chars().count() > MAX_REASON || reason.chars().any(control) {
-        return back("bad-reason");
+        return wrong(operator, "A reason of at most 500 characters is needed. Nothing was granted.").await;
     }
     let kind = form.kind.into();
     let terms = GrantTerms { credits, kind, priority: 0, effective_at: app.clock.now(), expires_at: None };
@@ -114,7 +144,7 @@ pub async fn grant(State(app): State<App>, _: Operator, Form(form): Form<Grant>)
             app.nudge();
             back(&format!("granted.{}", credits.get()))
         }
-        Err(store::Error::NotFound) => back("no-workspace"),
+        Err(store::Error::NotFound) => wrong(operator, NO_WORKSPACE).await,
         Err(store::Error::Refused(Refusal::IdempotencyKeyReused)) => back("form-used"),
         Err(error) => Err(error.into()),
     }

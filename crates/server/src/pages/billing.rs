@@ -16,7 +16,8 @@ use super::scene::Scene;
 use super::session::{self, Visitor};
 use super::view::format::{Figure, money as in_money, thousands};
 use super::view::{
-    self, Balance, Billing, Buy, CustomAmount, LimitForm, Pack, Plan, Price, Reach, ReachCampaign, Share, Tab,
+    self, Balance, Billing, BillingNow, Buy, CustomAmount, LimitForm, Pack, Plan, Price, Reach,
+    ReachCampaign, Share, Tab,
 };
 use super::{forecast, history, limits, usage};
 use crate::app::App;
@@ -48,6 +49,12 @@ pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<
     Ok((status, page).into_response())
 }
 
+/// The part of the page that states the balance, alone: it is drawn anew as a whole, so that no two of its figures disagree.
+pub async fn now(State(app): State<App>, visitor: Visitor) -> Page {
+    let scene = Scene::load(&app, &visitor).await?;
+    draw(&stands(&app, &scene).await?)
+}
+
 /// The same page, with a limit's form as it was sent and what is wrong with it.
 pub async fn with_limit(app: &App, visitor: &Visitor, form: LimitForm) -> Page {
     let scene = Scene::load(app, visitor).await?;
@@ -57,18 +64,25 @@ pub async fn with_limit(app: &App, visitor: &Visitor, form: LimitForm) -> Page {
 
 async fn whole(app: &App, scene: &Scene, shown: &Shown, limit: LimitForm) -> Result<Billing, store::Error> {
     let (range, group) = (usage::range(shown.range.as_deref()), usage::group(shown.group.as_deref()));
-    let balance = balance(app, scene).await?;
+    let now = stands(app, scene).await?;
     let usage = usage::card(app, scene, range, group).await?;
     Ok(Billing {
         shell: scene.shell(Some(Tab::Billing)),
-        reach: reach(app, scene).await?,
-        plan: plan(app, scene).await?,
-        buy: buy(app, scene, &balance),
-        balance,
+        buy: buy(app, scene, &now.balance),
+        now,
         limits: limits::section(app, scene, limit).await?,
         usage,
         history: history::section(app, scene, &shown.history).await?,
         prices: prices(app),
+    })
+}
+
+async fn stands(app: &App, scene: &Scene) -> Result<BillingNow, store::Error> {
+    Ok(BillingNow {
+        role: scene.role,
+        reach: reach(app, scene).await?,
+        balance: balance(app, scene).await?,
+        plan: plan(app, scene).await?,
     })
 }
 
@@ -98,16 +112,18 @@ async fn balance(app: &App, scene: &Scene) -> Result<Balance, store::Error> {
         lasts_until,
         due_now: forecast::all(app, &waiting, 0, None),
         due_week: forecast::all(app, &waiting, 7, None),
+        leads_waiting: waiting.due.iter().map(|due| due.leads).sum(),
         shortfall: shortfall(scene),
         shares: shares(scene),
     })
 }
 
-/// What is missing until the renewal at the present pace.
+/// What is missing until the renewal at the present pace; what is owed comes first.
 fn shortfall(scene: &Scene) -> Option<i64> {
     let until = i128::from((scene.balance.renews_at?.0 - scene.now.0).max(0));
     let (pace, day) = (i128::from(scene.pace()?), i128::from(DAY));
-    let missing = (pace * until + day - 1) / day - i128::from(scene.balance.available);
+    let there = i128::from(scene.balance.available) - i128::from(scene.balance.debt);
+    let missing = (pace * until + day - 1) / day - there;
     i64::try_from(missing).ok().filter(|missing| *missing > 0)
 }
 
@@ -170,6 +186,7 @@ async fn plan(app: &App, scene: &Scene) -> Result<Option<Plan>, store::Error> {
         period: period.unwrap_or_else(|| "not begun".to_owned()),
         renewal: scene.renewal(),
         unused,
+        failed: workspace.subscription == Some(Standing::PastDue),
         unpaid: is.awaited.map(|payment| payment.name()),
     }))
 }
@@ -185,11 +202,10 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
     packs.sort_by_key(|pack| pack.credits);
     packs.truncate(MOST_PACKS);
     // The smallest pack that is enough, for the renewal first, else for what is due: never the largest by reflex.
-    let stuck = scene.needed().unwrap_or(0).max(balance.due_week) - balance.available;
-    let missing = balance.shortfall.unwrap_or(0).max(stuck).max(0).saturating_add(balance.owed);
+    let stuck = scene.needed().unwrap_or(0).max(balance.due_week) - balance.available + balance.owed;
+    let missing = balance.shortfall.unwrap_or(0).max(stuck);
     let covering = packs.iter().position(|pack| pack.credits + pack.bonus >= missing);
     let selected = covering.unwrap_or(packs.len() - 1);
-    let tax = |amount| app.catalog().tax.as_ref().map_or(0, |tax| tax.on(amount));
     let note = |index: usize| {
         let renewal = scene.renewal().filter(|_| balance.shortfall.is_some() && covering == Some(index))?;
         Some(format!("covers you past {}", renewal.date))
@@ -199,9 +215,10 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
         credits: pack.credits,
         bonus: pack.bonus,
         expires_days: pack.expires_days,
-        price_minor: pack.price.amount + tax(pack.price.amount),
+        price_minor: taxed(app, pack.price.amount),
         currency: pack.price.currency.clone(),
         note: note(index),
+        then: then(scene, pack.credits + pack.bonus),
         selected: index == selected,
     };
     let packs = packs.into_iter().enumerate().map(pack).collect();
@@ -210,20 +227,46 @@ fn buy(app: &App, scene: &Scene, balance: &Balance) -> Buy {
         maximum: custom.maximum,
         price: format!(
             "{} for {}",
-            in_money(custom.price.amount + tax(custom.price.amount), &custom.price.currency),
+            in_money(taxed(app, custom.price.amount), &custom.price.currency),
             thousands(custom.per)
         ),
     });
-    Buy::Packs {
-        packs,
-        form_key: session::form_key(),
-        resumes: scene.standing.paused_campaigns,
-        tax: match app.catalog().tax.as_ref().filter(|tax| tax.rate > 0) {
-            Some(tax) => Some(format!("Prices include {}.", tax.label)),
-            None if money::plus_tax(app).is_empty() => None,
-            None => Some("Tax is added when you pay.".to_owned()),
-        },
-        custom,
+    Buy::Packs { packs, form_key: session::form_key(), tax: tax_note(app), custom }
+}
+
+/// What becomes of so many credits: what is owed is repaid first, and only what is left can resume anything.
+fn then(scene: &Scene, credits: i64) -> String {
+    let (owed, paused) = (scene.balance.debt, scene.standing.paused_campaigns);
+    let mut says = Vec::new();
+    if owed > 0 {
+        let part = if credits < owed { format!("{} of ", thousands(credits)) } else { String::new() };
+        let rest =
+            if credits > owed { format!(" and adds {}", thousands(credits - owed)) } else { String::new() };
+        says.push(format!("Repays {part}the {} owed{rest}.", owed.credits()));
+    }
+    if paused > 0 {
+        let campaigns = paused.of("campaign", "campaigns");
+        let missing = owed - scene.balance.available;
+        says.push(match scene.needed() {
+            needed if credits >= missing + needed.unwrap_or(1) => format!("Resumes {campaigns}."),
+            Some(needed) => format!("Resuming {campaigns} takes {}.", (missing + needed).credits()),
+            None => format!("Resuming {campaigns} takes more than {}.", missing.credits()),
+        });
+    }
+    says.join(" ")
+}
+
+/// A price as it is charged.
+pub fn taxed(app: &App, amount: i64) -> i64 {
+    amount + app.catalog().tax.as_ref().map_or(0, |tax| tax.on(amount))
+}
+
+/// What is said beside such prices.
+pub fn tax_note(app: &App) -> Option<String> {
+    match app.catalog().tax.as_ref().filter(|tax| tax.rate > 0) {
+        Some(tax) => Some(format!("Prices include {}.", tax.label)),
+        None if money::plus_tax(app).is_empty() => None,
+        None => Some("Tax is added when you pay.".to_owned()),
     }
 }
 

@@ -303,7 +303,7 @@ pub fn step(job: &Job, position: i64) -> String {
 /// How a lead of a campaign stands.
 pub fn lead_state(lead: &StoredLead) -> String {
     let words = match lead.state {
-        state if state == WorkState::InDoubt as i64 => "in doubt: may have been sent",
+        state if state == WorkState::InDoubt as i64 => "unconfirmed: may have been sent",
         state if state == WorkState::Completed as i64 => "completed",
         state if state == WorkState::Replied as i64 => "replied",
         state if state == WorkState::Blocked as i64 => "on the blocklist",

@@ -71,6 +71,7 @@ pub async fn end(
         let step = format!("/checkout/{payment}?token={}&card={}", query.token.query_value(), card.name());
         return Ok(Redirect::to(&step).into_response());
     }
+    let owed = app.store.balance(found.order.workspace).await?.debt > 0;
     let ended = money::pay_in_sandbox(&app, (found.order.workspace, found.id), card).await?;
     if ended.status == Status::Expired {
         // The page says that nothing can be paid on it any more.
@@ -81,6 +82,9 @@ pub async fn end(
     app.nudge();
     let to = return_url(&ended);
     let flash = match ended.status {
+        Status::Paid if owed && app.store.available(workspace).await? == 0 => {
+            format!("paid-owed.{}", ended.credits())
+        }
         Status::Paid => format!("paid.{}", ended.credits()),
         _ => "declined".to_owned(),
     };

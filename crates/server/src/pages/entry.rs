@@ -34,6 +34,11 @@ pub async fn page(State(app): State<App>, visitor: Visitor, Path(number): Path<S
     if let Some(hold) = &hold {
         facts.extend(of_hold(&scene, entry, hold));
     }
+    facts.extend(match entry.debt {
+        0 => None,
+        owed if owed > 0 => Some(fact("Not there, and owed since", owed.credits())),
+        repaid => Some(fact("Repaid of what was owed", (-repaid).credits())),
+    });
     facts.extend(labels(&lines, recorded));
     if let Some(made) = made {
         facts.extend(of_grant(&scene, &app.store.grant(workspace, made).await?));

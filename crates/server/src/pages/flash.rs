@@ -58,9 +58,6 @@ const DONE: &[(&str, &str)] = &[
 const FAILED: &[(&str, &str)] = &[
     ("declined", "The payment was declined. Nothing was added and nothing was charged."),
     ("last-admin", "A workspace keeps at least one admin. Make somebody else an admin first."),
-    ("no-workspace", "No workspace has this id. Nothing was granted."),
-    ("bad-credits", "Credits must be a whole number, 1 or more. Nothing was granted."),
-    ("bad-reason", "A reason of at most 500 characters is needed. Nothing was granted."),
     ("bad-query", "Say who to look for, in at most 1,000 characters."),
     ("form-used", "This form was used before for something else. Nothing was done: send it again."),
 ];
@@ -74,6 +71,7 @@ pub fn words(value: &str) -> Option<Flash> {
     };
     let done = match word {
         "paid" => format!("{} bought and added.", number.credits()),
+        "paid-owed" => format!("{} bought: all of them repay what is owed.", number.credits()),
         "granted" => format!("{} granted.", number.credits()),
         "leads-added" if number == 0 => "No lead was added: all are in this campaign already.".to_owned(),
         "leads-added" => format!("{} added.", number.of("lead", "leads")),

@@ -24,7 +24,10 @@ fn per_lead(app: &App, plan: &Plan, position: Position, days: i64, within: i64) 
 pub fn all(app: &App, waiting: &Waiting, within: i64, but: Option<i64>) -> i64 {
     let credits = |due: &Due| {
         let plan = waiting.plans.get(&due.job).filter(|_| but != Some(due.job))?;
-        Some(per_lead(app, plan, due.position, due.days, within).saturating_mul(due.leads))
+        let whole = per_lead(app, plan, due.position, due.days, within).saturating_mul(due.leads);
+        // What is written is paid.
+        let paid = if due.days <= within { writing(app, plan, due.position) } else { 0 };
+        Some(whole.saturating_sub(paid.saturating_mul(due.written)))
     };
     waiting.due.iter().filter_map(credits).fold(0, i64::saturating_add)
 }
@@ -32,6 +35,13 @@ pub fn all(app: &App, waiting: &Waiting, within: i64, but: Option<i64>) -> i64 {
 /// How many days a lead takes through a sequence.
 pub fn days(plan: &Plan) -> i64 {
     plan.steps.iter().fold(0, |days, step| step.after_days.saturating_add(days))
+}
+
+/// What the message of a step costs.
+fn writing(app: &App, plan: &Plan, position: Position) -> i64 {
+    let Position::Step(index) = position else { return 0 };
+    let generates = plan.steps.get(index).is_some_and(|step| step.generate);
+    if generates { app.unit("message_generation", 1).unit_price } else { 0 }
 }
 
 fn piece(app: &App, plan: &Plan, position: Position) -> i64 {
@@ -43,7 +53,7 @@ fn piece(app: &App, plan: &Plan, position: Position) -> i64 {
                 Channel::Email => price("email_send"),
                 Channel::LinkedinInvite | Channel::LinkedinMessage => price("linkedin_send"),
             };
-            send + if step.generate { price("message_generation") } else { 0 }
+            send + writing(app, plan, position)
         }),
     }
 }

@@ -6,7 +6,7 @@ use billing::{Entry, EntryKind, GrantKind, Time};
 use serde::Deserialize;
 
 use super::scene::Scene;
-use super::view::format::QueryValue;
+use super::view::format::{Figure, QueryValue};
 use super::view::{Choice, History, HistoryFilter, HistoryRow, HistoryShow};
 use super::{families, usage};
 use crate::app::App;
@@ -264,7 +264,12 @@ impl Lines {
         let (entry, labels) = (&recorded.entry, &recorded.entry.labels);
         let mut parts = Vec::new();
         if let Some(price) = entry.price.as_ref().filter(|price| price.quantity > 1) {
-            parts.push(format!("{} × {}", price.quantity, price.unit_price));
+            parts.push(format!("{} × {}", price.quantity.n(), price.unit_price.n()));
+        }
+        match entry.debt {
+            0 => {}
+            owed if owed > 0 => parts.push(format!("{} now owed", owed.credits())),
+            repaid => parts.push((-repaid).credits()),
         }
         if let Some(label) = labels.lead.as_deref() {
             parts.push(self.lead(label));

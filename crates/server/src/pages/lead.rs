@@ -47,7 +47,7 @@ pub async fn page(
         campaigns: courses.iter().map(campaign).collect(),
         turns: turns(&lead, &courses).into_iter().map(|(at, what)| (scene.moment(at), what)).collect(),
         email_verified: lead.email_state == EmailState::Verified,
-        fields: lead.fields.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        fields: lead.fields.iter().map(|(name, value)| (name.replace('_', " "), text(value))).collect(),
         name: lead.name,
         title: lead.title,
         company: lead.company,
@@ -67,7 +67,12 @@ pub fn call_row(app: &App, scene: &Scene, noted: Noted) -> LeadCall {
             field => field.replace('_', " "),
         },
         provider: noted.call.provider,
-        heard: heard(noted.call.heard, noted.call.kept.is_some()).to_owned(),
+        heard: match (noted.call.heard, noted.about.operation.as_str()) {
+            (Heard::Found, "email_send" | "linkedin_send") => "accepted",
+            (Heard::Found, "message_generation" | "message_regeneration") => "written",
+            (told, _) => heard(told, noted.call.kept.is_some()),
+        }
+        .to_owned(),
         detail: noted.call.detail,
     }
 }
@@ -80,7 +85,7 @@ fn turns(lead: &Lead, courses: &[Course]) -> Vec<(Time, String)> {
         let turn = |past: &PastStep| {
             let way =
                 campaign.definition.steps.get(past.step as usize).map_or("", |step| channel(&step.channel));
-            let outcome = ["sent", "skipped", "failed", "in doubt: may have been sent"];
+            let outcome = ["sent", "skipped", "failed", "unconfirmed: may have been sent"];
             let outcome = outcome.get(past.outcome as usize).unwrap_or(&"");
             let why = if past.detail.is_empty() { String::new() } else { format!(": {}", past.detail) };
             (past.at, format!("{}, step {}: {way} {outcome}{why}", campaign.name, past.step + 1))

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::store::budgets::Standing;
 use crate::store::jobs::JobKind;
 use crate::store::{self};
-use crate::{calendar, clock};
+use crate::{calendar, clock, id};
 
 /// How many campaigns the form offers by name.
 const CAMPAIGNS: i64 = 50;
@@ -32,7 +32,11 @@ pub async fn section(app: &App, scene: &Scene, form: LimitForm) -> Result<Limits
         rows.push(row(app, scene, stands).await?);
     }
     let jobs = app.store.jobs(workspace, JobKind::Campaign, None, CAMPAIGNS).await?;
-    let campaigns = jobs.iter().map(|job| (crate::id::inside("camp", workspace, job.id), job.name.clone()));
+    // By its name, unless another has the same.
+    let campaigns = jobs.iter().map(|job| match jobs.iter().filter(|other| other.name == job.name).count() {
+        1 => (job.name.clone(), String::new()),
+        _ => (id::inside("camp", workspace, job.id), job.name.clone()),
+    });
     Ok(Limits { rows, campaigns: campaigns.collect(), form })
 }
 
@@ -173,6 +177,30 @@ impl Change {
     }
 }
 
+/// What the charges of a campaign carry: its id, where people type its name; a host product's own label only once something was
+/// charged under it, because a limit for a word that nothing carries would never apply.
+async fn carried(app: &App, workspace: i64, typed: &str) -> Result<Result<String, String>, store::Error> {
+    if let Some(number) = job_number(workspace, typed) {
+        match app.store.job(workspace, number, JobKind::Campaign).await {
+            Ok(job) => return Ok(Ok(id::inside("camp", workspace, job.id))),
+            Err(store::Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (campaigns, is_charged) = app.store.called(workspace, typed.to_owned()).await?;
+    let is_set = |stands: &Standing| {
+        stands.budget.scope == Scope::Campaign && stands.budget.label.as_deref() == Some(typed)
+    };
+    // A limit that is there already, from the API, can be changed here.
+    let is_label = is_charged || app.store.budgets(workspace).await?.iter().any(is_set);
+    Ok(match campaigns[..] {
+        [one] => Ok(id::inside("camp", workspace, one)),
+        [] if is_label => Ok(typed.to_owned()),
+        [] => Err(format!("No campaign here is called “{typed}”, and nothing was charged under that label.")),
+        _ => Err(format!("Several campaigns are called “{typed}”: choose one of the list by its id.")),
+    })
+}
+
 fn is_same(one: &Budget, other: &Budget) -> bool {
     (one.scope, &one.label, one.per) == (other.scope, &other.label, other.per)
 }
@@ -192,11 +220,18 @@ pub async fn act(
         ("remove", _) => change.budget(0),
         _ => return Err(Trouble::not_found()),
     };
+    let is_set = act == "set";
+    let asked = match asked {
+        Ok(Budget { scope: Scope::Campaign, label: Some(typed), per, credits }) if is_set => {
+            let carried = carried(&app, visitor.workspace, &typed).await?;
+            carried.map(|label| Budget { scope: Scope::Campaign, label: Some(label.into()), per, credits })
+        }
+        asked => asked.map_err(str::to_owned),
+    };
     let budget = match asked {
         Ok(budget) => budget,
-        Err(wrong) => return super::billing::with_limit(&app, &visitor, change.form(wrong)).await,
+        Err(wrong) => return super::billing::with_limit(&app, &visitor, change.form(&wrong)).await,
     };
-    let is_set = act == "set";
     let becomes = move |mut all: Vec<Budget>| {
         let known = all.iter().position(|one| is_same(one, &budget));
         match (known, is_set) {

@@ -119,6 +119,7 @@ fn about_billing() -> Router<App> {
     Router::new()
         .route("/billing", get(billing::page))
         .route("/billing/topups", post(billing::top_up))
+        .route("/billing/now", get(billing::now))
         .route("/billing/ask", post(billing::ask))
         .route("/billing/limits/{act}", post(limits::act))
         .route("/billing/usage.csv", get(csv_file::usage))

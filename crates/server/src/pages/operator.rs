@@ -7,14 +7,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use billing::account::Hold;
 use billing::ledger::Command;
-use billing::{HoldStatus, Outcome, Seq};
+use billing::{HoldStatus, Outcome, Refusal, Seq};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::frame::{Page, Trouble, go, html};
 use super::scene::{Scene, state};
 use super::session::{self, Operator};
-use super::view::format::money as in_money;
+use super::view::format::{Figure, money as in_money};
 use super::view::{Console, ConsoleForm, HoldRow, LogRow, PaidRow};
 use crate::app::App;
 use crate::store::committer::{Key, KeyKind, Post};
@@ -213,6 +213,10 @@ fn answered(app: &App, workspace: &str, flash: &str) -> Response {
 fn told(done: Result<(), Error>) -> Result<Checked<()>, Trouble> {
     match done {
         Ok(()) => Ok(Ok(())),
+        Err(Error::Refused(Refusal::RefundExceedsSettled { refundable })) => Ok(Err(format!(
+            "That is more than is still charged: {} can be given back.",
+            refundable.of("unit", "units")
+        ))),
         Err(Error::Refused(refusal)) => {
             Ok(Err(format!("The ledger refused it: {}.", refusal.code().replace('_', " "))))
         }

@@ -1,11 +1,12 @@
 //! Payments: the saved method, auto-buy, every payment with its receipt, and the statements.
 
 use axum::extract::{Form, Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
-use super::billing::to_checkout;
-use super::frame::{Page, Trouble, go, page as draw};
+use super::billing::{tax_note, taxed, to_checkout};
+use super::frame::{Page, Trouble, go, html, page as draw};
 use super::scene::Scene;
 use super::session::Visitor;
 use super::view::format::{Figure, money as in_money};
@@ -35,35 +36,55 @@ pub struct Shown {
 pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<Shown>) -> Page {
     visitor.admin()?;
     let scene = Scene::load(&app, &visitor).await?;
-    let id = scene.workspace.id;
-    let payer = app.store.payer(id).await?;
-    let payments = app.store.payments(id, finance::ALL, None, ROWS).await?;
-    let statements = app.store.statements(id).await?;
     let asked = match (shown.below, shown.pack, shown.most) {
         (Some(below), Some(pack), Some(most)) => Some(AutoBuy { enabled: true, below, pack, most }),
         _ => None,
     };
-    let confirm = asked.as_ref().map(|asked| would_buy(&app, asked, scene.balance.available));
-    let auto = match asked {
-        Some(asked) => Some(asked),
-        None => app.store.auto_buy(id).await?,
+    let wrong = match &asked {
+        Some(asked) => wrong(&app, visitor.workspace, asked).await?,
+        None => None,
     };
+    let confirm = asked.as_ref().filter(|_| wrong.is_none());
+    let confirm = confirm.and_then(|asked| would_buy(&app, asked, scene.balance.available));
+    draw(&whole(&app, &scene, asked, (confirm, wrong)).await?)
+}
+
+/// The page, with auto-buy's form as it was sent, what it has to confirm and what is wrong with it. Whether it is on is what is
+/// stored, whatever was sent.
+async fn whole(
+    app: &App,
+    scene: &Scene,
+    asked: Option<AutoBuy>,
+    (confirm, wrong): (Option<String>, Option<&'static str>),
+) -> Result<PaymentsPage, Trouble> {
+    let id = scene.workspace.id;
+    let payer = app.store.payer(id).await?;
+    let payments = app.store.payments(id, finance::ALL, None, ROWS).await?;
+    let statements = app.store.statements(id).await?;
+    let stored = app.store.auto_buy(id).await?;
+    let enabled = stored.as_ref().is_some_and(|stored| stored.enabled);
+    let auto = asked.or(stored).map(|auto| AutoBuy { enabled, ..auto });
     let has_portal = payer.customer.is_some() && !matches!(app.payments, None | Some(Payments::Sandbox));
-    draw(&PaymentsPage {
+    Ok(PaymentsPage {
         shell: scene.shell(Some(Tab::Billing)),
         method: payer.method.map(|(_, label)| label),
         has_portal,
-        auto: app.payments.is_some().then(|| form(&app, auto, confirm.flatten())),
-        rows: payments.iter().map(|payment| row(&scene, payment)).collect(),
-        statements: statements.iter().rev().take(ROWS as usize).map(|span| row_of(&scene, span)).collect(),
+        auto: app.payments.is_some().then(|| form(app, auto, confirm, wrong)),
+        rows: payments.iter().map(|payment| row(scene, payment)).collect(),
+        statements: statements.iter().rev().take(ROWS as usize).map(|span| row_of(scene, span)).collect(),
     })
 }
 
-fn form(app: &App, auto: Option<AutoBuy>, confirm: Option<String>) -> AutoBuyForm {
+fn form(
+    app: &App,
+    auto: Option<AutoBuy>,
+    confirm: Option<String>,
+    wrong: Option<&'static str>,
+) -> AutoBuyForm {
     let nothing = || AutoBuy { enabled: false, below: 1_000, pack: String::new(), most: 4 };
     let auto = auto.unwrap_or_else(nothing);
     let pack = |pack: &crate::catalog::Pack| {
-        let price = in_money(pack.price.amount, &pack.price.currency);
+        let price = in_money(taxed(app, pack.price.amount), &pack.price.currency);
         (pack.pack.clone(), format!("{} for {price}", pack.label), pack.pack == auto.pack)
     };
     AutoBuyForm {
@@ -72,7 +93,21 @@ fn form(app: &App, auto: Option<AutoBuy>, confirm: Option<String>) -> AutoBuyFor
         most: auto.most,
         packs: app.catalog().packs.iter().map(pack).collect(),
         confirm,
+        wrong,
+        tax: tax_note(app),
     }
+}
+
+/// Why auto-buy cannot be set so. Asked before anything is to be confirmed: nobody agrees to what then does not happen.
+async fn wrong(app: &App, workspace: i64, asked: &AutoBuy) -> Result<Option<&'static str>, Trouble> {
+    let fits = (1..=billing::units::MAX_CREDITS).contains(&asked.below) && (1..=1_000).contains(&asked.most);
+    if !fits || app.catalog().pack(&asked.pack).is_none() {
+        return Ok(Some("Auto-buy needs a threshold, a pack and a limit from 1 to 1,000."));
+    }
+    if asked.enabled && app.store.payer(workspace).await?.method.is_none() {
+        return Ok(Some("No payment method is saved. Buy credits once, or subscribe, and it is kept."));
+    }
+    Ok(None)
 }
 
 /// What turning auto-buy on would buy at once, in words.
@@ -144,14 +179,15 @@ pub async fn auto(State(app): State<App>, visitor: Visitor, Form(form): Form<Aut
     visitor.admin()?;
     let asked =
         AutoBuy { enabled: form.enabled.is_some(), below: form.below, pack: form.pack, most: form.most };
-    let fits = (1..=billing::units::MAX_CREDITS).contains(&asked.below) && (1..=1_000).contains(&asked.most);
-    if !fits || app.catalog().pack(&asked.pack).is_none() {
-        return Err(Trouble::unprocessable(
-            "Auto-buy needs a threshold, a pack and a limit from 1 to 1,000.",
-        ));
-    }
     if asked.enabled {
         money::provider(&app)?;
+    }
+    if let Some(wrong) = wrong(&app, visitor.workspace, &asked).await? {
+        let scene = Scene::load(&app, &visitor).await?;
+        let page = whole(&app, &scene, Some(asked), (None, Some(wrong))).await?;
+        return html(StatusCode::UNPROCESSABLE_ENTITY, &page);
+    }
+    if asked.enabled {
         let available = app.store.available(visitor.workspace).await?;
         if form.confirmed.is_none() && would_buy(&app, &asked, available).is_some() {
             let AutoBuy { below, pack, most, .. } = asked;

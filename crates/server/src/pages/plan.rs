@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::billing::to_checkout;
+use super::billing::{tax_note, taxed, to_checkout};
 use super::frame::{Page, Trouble, go, page as draw};
 use super::scene::Scene;
 use super::session::{self, Visitor};
@@ -33,7 +33,7 @@ pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<
         label: plan.label.clone(),
         credits: plan.credits,
         grants: plan.grants.label().to_owned(),
-        price: in_money(plan.price.amount, &plan.price.currency),
+        price: in_money(taxed(&app, plan.price.amount), &plan.price.currency),
         interval: plan.interval.label().to_owned(),
         current: live && workspace.plan.as_ref() == Some(&plan.plan),
         selected: shown.plan.as_ref() == Some(&plan.plan),
@@ -48,6 +48,7 @@ pub async fn page(State(app): State<App>, visitor: Visitor, Query(shown): Query<
         shell: scene.shell(Some(Tab::Billing)),
         choices: app.catalog().plans.iter().map(choice).collect(),
         chosen,
+        tax: tax_note(&app),
         can_pay: app.payments.is_some() || !workspace.pays(),
         cancel: match status {
             Some(Standing::Active | Standing::Trialing) => Some(format!(

@@ -11,6 +11,7 @@ use super::session::Visitor;
 use super::view::{Banner, Chip, Flash, Moment, Renewal, Role, Shell, State, Tab, Unread};
 use crate::app::App;
 use crate::store::queries::Balance;
+use crate::store::subscriptions::Standing as Subscription;
 use crate::store::summary::Standing;
 use crate::store::workspaces::Workspace;
 use crate::{calendar, clock, store};
@@ -27,6 +28,8 @@ pub struct Scene {
     pub role: Role,
     person: bool,
     flash: Option<Flash>,
+    /// The payment of a renewal that was declined.
+    unpaid: Option<String>,
 }
 
 impl Scene {
@@ -41,7 +44,12 @@ impl Scene {
     pub async fn of(app: &App, workspace: i64, role: Role) -> Result<Scene, Trouble> {
         let standing = app.store.standing(workspace).await?;
         let (workspace, balance) = (app.store.workspace(workspace).await?, app.balance(workspace).await?);
-        Ok(Scene { now: app.clock.now(), workspace, balance, standing, role, person: false, flash: None })
+        let unpaid = match workspace.subscription {
+            Some(Subscription::PastDue) => app.store.subscription(workspace.id).await?.awaited,
+            _ => None,
+        };
+        let (now, unpaid) = (app.clock.now(), unpaid.map(|payment| payment.name()));
+        Ok(Scene { now, workspace, balance, standing, role, person: false, flash: None, unpaid })
     }
 
     /// Whose pages somebody sees: the operator, looking in, sees those of an admin.
@@ -149,15 +157,16 @@ impl Scene {
             let (overdue_messages, overdue_days) = restored.overdue.unwrap_or_default();
             return Banner::Restored { added, resumed_campaigns, overdue_messages, overdue_days };
         }
+        if self.workspace.subscription == Some(Subscription::PastDue) {
+            return Banner::Unpaid { payment: self.unpaid.clone(), role };
+        }
+        let active_campaigns = self.standing.active_campaigns;
         match self.balance.level {
             Level::Critical => {
                 let pauses_around = self.used_up_at().map(|at| calendar::minute(at, self.zone()));
-                Banner::Critical { available, pauses_around, role }
+                Banner::Critical { available, pauses_around, active_campaigns, role }
             }
-            Level::Low => {
-                let active_campaigns = self.standing.active_campaigns;
-                Banner::Low { available, days_left: self.days_left(), active_campaigns, role }
-            }
+            Level::Low => Banner::Low { available, days_left: self.days_left(), active_campaigns, role },
             Level::Healthy | Level::Out => Banner::Nothing,
         }
     }

@@ -270,7 +270,9 @@ fn not_charged(app: &App, rows: &[Stored]) -> Vec<(i64, String)> {
             "contact_enrichment" | "field_enrichment" => {
                 both("look-up with no result", "look-ups with no result")
             }
-            "email_send" | "linkedin_send" => both("failed send", "failed sends"),
+            "email_send" | "linkedin_send" => {
+                both("send that failed or stayed unconfirmed", "sends that failed or stayed unconfirmed")
+            }
             "discovery_result" | "clue_result" => both("duplicate", "duplicates"),
             "discovery_preview" => both("failed preview", "failed previews"),
             "message_generation" | "message_regeneration" => {

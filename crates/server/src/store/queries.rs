@@ -15,6 +15,7 @@ use super::entry::{self, Recorded, Usage};
 use super::ledger;
 use super::page::{self, Page, Walk};
 use super::subscriptions::{Standing, Terms};
+use super::work::STEPS;
 use super::{Error, Store};
 use crate::values;
 
@@ -278,6 +279,11 @@ impl Store {
             let states = "select state, count(*) from work where workspace = ?1 and job = ?2 group by state";
             let in_doubt = "select position, count(*) from work where workspace = ?1 and job = ?2 and state = 1 group by position";
             let review = "select position, count(*) from work where workspace = ?1 and job = ?2 and state = 6 group by position";
+            let written = format!(
+                "select m.step, count(*) from message m
+                 join work w on w.workspace = m.workspace and w.job = m.job and w.lead = m.lead
+                 where m.workspace = ?1 and m.job = ?2 and w.due is not null and w.position - {STEPS} <= m.step group by m.step"
+            );
             let at = values![workspace, job];
             Ok(Progress {
                 outcomes: tx.query(outcomes, at, |row| Ok((row.int(0)?, row.int(1)?, row.int(2)?)))?,
@@ -285,6 +291,7 @@ impl Store {
                 states: tx.query(states, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 in_doubt: tx.query(in_doubt, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
                 review: tx.query(review, at, |row| Ok((row.int(0)?, row.int(1)?)))?,
+                written: tx.query(&written, at, |row| Ok((STEPS + row.int(0)?, row.int(1)?)))?,
             })
         })
         .await

@@ -8,7 +8,8 @@ use billing::campaign::{Plan, Position};
 use billing::units::DAY;
 
 use super::db::Tx;
-use super::{Error, Store, jobs, ledger, work};
+use super::work::{self, STEPS};
+use super::{Error, Store, jobs, ledger};
 use crate::values;
 
 /// How a workspace stands, for the chip and the banner.
@@ -58,6 +59,8 @@ pub struct Due {
     /// Days from now, rounded up; 0 is due now.
     pub days: i64,
     pub leads: i64,
+    /// For how many of them the message of this step is written already.
+    pub written: i64,
 }
 
 /// Work that waits, with what its jobs do.
@@ -146,8 +149,10 @@ impl Store {
             // In the job's running time, so that what a pause froze is as far away as it was.
             let days = "(w.due - j.ran - case when j.running_since is null then 0 else ?2 - j.running_since end + ?3 - 1) / ?3";
             let waiting = format!(
-                "select job, position, days, count(*) from (
-                   select w.job, w.position, case when {days} < 0 then 0 else {days} end as days
+                "select job, position, days, count(*), cast(sum(written) as bigint) from (
+                   select w.job, w.position, case when {days} < 0 then 0 else {days} end as days,
+                     case when exists (select 1 from message m where m.workspace = w.workspace and m.job = w.job
+                       and m.lead = w.lead and m.step = w.position - {STEPS}) then 1 else 0 end as written
                    from work w join job j on j.workspace = w.workspace and j.id = w.job
                    where w.workspace = ?1 and w.due is not null and w.lead > 0 and j.stage = 1 and not exists
                      (select 1 from pause p where p.workspace = j.workspace and p.job = j.id and p.reason <> 0)) as waiting
@@ -155,7 +160,7 @@ impl Store {
             );
             let due = tx.query(&waiting, values![workspace, now, DAY], |row| {
                 let position = work::position(row.int(1)?);
-                Ok(Due { job: row.int(0)?, position, days: row.int(2)?, leads: row.int(3)? })
+                Ok(Due { job: row.int(0)?, position, days: row.int(2)?, leads: row.int(3)?, written: row.int(4)? })
             })?;
             let mut plans = HashMap::new();
             for Due { job, .. } in &due {
@@ -191,6 +196,19 @@ impl Store {
                 }
             }
             Ok(names)
+        })
+        .await
+    }
+
+    /// Up to two campaigns of this name, and whether anything was charged under it as a label.
+    pub async fn called(&self, workspace: i64, name: String) -> Result<(Vec<i64>, bool), Error> {
+        self.read_ledger(Some(workspace), move |tx| {
+            let campaigns =
+                "select id from job where workspace = ?1 and kind = 0 and name = ?2 order by id limit 2";
+            let charged = "select 1 from usage where workspace = ?1 and campaign = ?2 limit 1";
+            let of = values![workspace, &name];
+            let label = tx.one(charged, of, |row| row.int(0))?;
+            Ok((tx.query(campaigns, of, |row| row.int(0))?, label.is_some()))
         })
         .await
     }

@@ -130,7 +130,9 @@ async fn what_is_in_doubt_is_found_and_decided_and_charges_are_given_back() {
     assert!(!all.contains(&first) && all.contains(&second), "{all}");
 
     let wrong = [("hold", first.as_str()), ("quantity", "4"), ("reason", "too much")];
-    assert_eq!(desk.send("refund", &desk.key().await, &wrong).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, page) = desk.send("refund", &desk.key().await, &wrong).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("more than is still charged: 3 units can be given back"), "{page}");
     let part = [("hold", first.as_str()), ("quantity", "1"), ("reason", "one bounced")];
     let key = desk.key().await;
     for _ in 0..2 {
@@ -143,6 +145,9 @@ async fn what_is_in_doubt_is_found_and_decided_and_charges_are_given_back() {
     advance(&site, 73 * 3_600).await;
     let (_, all) = desk.operator.get("/admin/unconfirmed").await;
     assert!(!all.contains(&second), "what nobody decided is over: {all}");
+    let admin = site.sign_in(Some(other), LinkRole::Admin).await;
+    let (_, page) = admin.get("/billing").await;
+    assert!(page.contains("that failed or stayed unconfirmed"), "it counts as sent, not as failed: {page}");
     site.audit();
 }
 

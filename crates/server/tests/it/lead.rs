@@ -68,6 +68,7 @@ async fn the_page_of_a_lead_tells_what_became_of_it() {
     let to = format!("/leads/{}", id::inside("lead", workspace, two));
     let second = page(two).await;
     assert!(second.contains("Campaign &#60;1&#62;, step 1: E-mail sent<"), "{second}");
+    assert!(second.contains("<td class=\"roomy\">accepted"), "{second}");
     assert!(second.contains("Never write to them") && sink.accepted() == 1, "{second}");
     for _ in 0..2 {
         assert_eq!(member.post(&format!("{to}/block"), &[]).await, (StatusCode::SEE_OTHER, to.clone()));

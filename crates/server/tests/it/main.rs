@@ -3,6 +3,7 @@
 mod account;
 mod api_keys;
 mod audit;
+mod billing;
 mod budgets;
 mod builder;
 mod calendar;

@@ -262,6 +262,11 @@ async fn the_operator_grants_once_and_looks_in() {
         assert_eq!(operator.post("/admin/grants", &form).await, (StatusCode::SEE_OTHER, "/admin".to_owned()));
     }
     assert_eq!(site.available(workspace).await, 10_250);
+    let wrong = form.map(|(name, value)| (name, if name == "credits" { "0" } else { value }));
+    let answer = operator.send(Method::POST, "/admin/grants", &wrong).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let page = answer.text().await.expect("text");
+    assert!(page.contains("wrong-grant") && page.contains("value=\"=1+1\""), "what was typed stays: {page}");
 
     let opened = operator.send(Method::POST, &format!("/admin/open/{id}"), &[]).await;
     let set = opened.headers()["set-cookie"].to_str().expect("text");

@@ -1,13 +1,16 @@
 //! Plan, payments and papers as a browser meets them: what confirming means is said before it happens, and nothing is paid twice.
 
-use reqwest::StatusCode;
+use billing::Command;
+use reqwest::{Method, StatusCode};
 use scrip::app::LinkRole;
+use scrip::store::committer::Post;
 use scrip::store::workspaces::NewWorkspace;
 
 use crate::pages::{Browser, Site, after};
+use crate::sample;
 
 /// A workspace whose money is collected, without a plan.
-async fn shopper(site: &Site) -> i64 {
+pub async fn shopper(site: &Site) -> i64 {
     let new = NewWorkspace {
         name: "Workspace 0001".to_owned(),
         terms: None,
@@ -21,11 +24,19 @@ async fn shopper(site: &Site) -> i64 {
 }
 
 /// Pays at the checkout that an answer leads to.
-async fn pay(browser: &Browser<'_>, checkout: &str, card: &str) {
+pub async fn pay(browser: &Browser<'_>, checkout: &str, card: &str) {
     let (status, page) = browser.get(checkout).await;
     assert_eq!(status, StatusCode::OK, "{checkout}");
     let form = after(&page, "<form method=\"post\" action=\"").replace("&#38;", "&");
     assert_eq!(browser.post(&form, &[("card", card)]).await.0, StatusCode::SEE_OTHER);
+}
+
+/// Buys a pack on the Billing page.
+pub async fn buy(browser: &Browser<'_>, pack: &str) {
+    let (_, page) = browser.get("/billing").await;
+    let order = [("form_key", after(&page, "name=\"form_key\" value=\"")), ("pack", pack)];
+    let (_, checkout) = browser.post("/billing/topups", &order).await;
+    pay(browser, &checkout, "pays").await;
 }
 
 #[tokio::test]
@@ -135,14 +146,45 @@ async fn auto_buy_says_what_it_buys_before_it_is_saved() {
     let site = Site::open().await;
     let workspace = shopper(&site).await;
     let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
+    // A purchase keeps the card.
+    buy(&admin, "pack_1000").await;
+    let (_, page) = admin.get("/billing/payments?below=700&pack=pack_1000&most=3").await;
+    assert!(page.contains("<span class=\"tag\">off</span>"), "an address turns nothing on: {page}");
+    assert!(page.contains("value=\"700\"") && !page.contains("Turn off"), "what was typed stays: {page}");
+    let used = Command::Charge(sample::hold("work", 1_000, 1, 900));
+    site.app.store.post(Post::new(workspace, used, "test")).await.expect("covered");
     let form = [("enabled", "on"), ("below", "1500"), ("pack", "pack_1000"), ("most", "3")];
     let (_, to) = admin.post("/billing/auto", &form).await;
     let (_, page) = admin.get(&to).await;
     assert!(page.contains("buys 2,000 credits at once and charges €50"), "{page}");
     assert!(site.app.store.auto_buy(workspace).await.expect("a read").is_none(), "nothing is saved yet");
     let confirmed = [&form[..], &[("confirmed", "yes")]].concat();
-    assert_eq!(admin.post("/billing/auto", &confirmed).await.0, StatusCode::CONFLICT, "no card is saved");
-    let bad = [("enabled", "on"), ("below", "0"), ("pack", "pack_1000"), ("most", "3")];
-    assert_eq!(admin.post("/billing/auto", &bad).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(admin.post("/billing/auto", &confirmed).await.1, "/billing/payments");
+    assert!(site.app.store.auto_buy(workspace).await.expect("a read").is_some_and(|it| it.enabled));
+    site.audit();
+}
+
+#[tokio::test]
+async fn auto_buy_says_beside_its_form_what_is_missing() {
+    let site = Site::open().await;
+    let workspace = shopper(&site).await;
+    let admin = site.sign_in(Some(workspace), LinkRole::Admin).await;
+    let send = async |below: &str, more: &[(&str, &str)]| {
+        let form =
+            [&[("enabled", "on"), ("below", below), ("pack", "pack_1000"), ("most", "3")], more].concat();
+        let answer = admin.send(Method::POST, "/billing/auto", &form).await;
+        (answer.status(), answer.text().await.expect("text"))
+    };
+    for (below, more, says) in [
+        ("1500", &[][..], "No payment method is saved"),
+        ("1500", &[("confirmed", "yes")], "No payment method is saved"),
+        ("0", &[], "Auto-buy needs a threshold"),
+    ] {
+        let (status, page) = send(below, more).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{below}");
+        assert!(page.contains("wrong-auto") && page.contains(says) && !page.contains("buy now"), "{page}");
+        assert!(page.contains(&format!("value=\"{below}\"")), "what was typed stays: {page}");
+    }
+    assert!(site.app.store.auto_buy(workspace).await.expect("a read").is_none(), "nothing is saved");
     site.audit();
 }

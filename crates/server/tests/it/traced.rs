@@ -247,7 +247,7 @@ async fn what_is_in_doubt_in_a_campaign_is_listed_and_leads_the_operator_to_its_
     let path = format!("/campaigns/{}", id::inside("camp", workspace, job));
     let (_, all) = admin.get(&path).await;
     assert!(all.contains(&format!("{path}?state=in_doubt#leads\">1</a>")), "{all}");
-    assert!(!all.contains("Decide what is in doubt"), "only the operator decides");
+    assert!(!all.contains("Decide what is unconfirmed"), "only the operator decides");
     let (status, page) = admin.get(&format!("{path}?state=in_doubt")).await;
     let leads = page.split("id=\"leads\"").nth(1).expect("leads");
     assert!(status == StatusCode::OK && leads.contains(&name), "{leads}");

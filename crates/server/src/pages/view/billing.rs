@@ -1,25 +1,37 @@
 //! The Billing page, top to bottom.
 
 use askama::Template;
+use askama::filters::HtmlSafe;
 
+use super::campaigns::apart;
 use super::chart::{Chart, HEIGHT, PATTERNS};
 use super::format::{Figure, QueryValue, money, money_per_credit};
 use super::limits::Limits;
-use super::shell::{Flash, Moment, Renewal, Shell, Tab};
+use super::shell::{Flash, Moment, Renewal, Role, Shell, Tab};
 
 #[derive(Debug, Clone, Template)]
 #[template(path = "billing.html")]
 pub struct Billing {
     pub shell: Shell,
-    pub reach: Reach,
-    pub balance: Balance,
-    pub plan: Option<Plan>,
+    pub now: BillingNow,
     pub buy: Buy,
     pub limits: Limits,
     pub usage: Usage,
     pub history: History,
     pub prices: Vec<Price>,
 }
+
+/// All that states the balance: it replaces itself as a whole after each change.
+#[derive(Debug, Clone, Template)]
+#[template(path = "billing/now.html")]
+pub struct BillingNow {
+    pub role: Role,
+    pub reach: Reach,
+    pub balance: Balance,
+    pub plan: Option<Plan>,
+}
+
+impl HtmlSafe for BillingNow {}
 
 /// What the workspace can still do.
 #[derive(Debug, Clone)]
@@ -48,6 +60,12 @@ impl Billing {
         let (range, group) = (self.usage.range.name(), self.usage.group.name());
         format!("/billing?range={range}&group={group}&show={show}{asked}#history")
     }
+}
+
+impl BillingNow {
+    fn apart(&self) -> i64 {
+        apart(self.balance.leads_waiting)
+    }
 
     fn sends(&self) -> i64 {
         if self.reach.send_price > 0 { self.balance.available / self.reach.send_price } else { 0 }
@@ -73,6 +91,8 @@ pub struct Balance {
     pub lasts_until: Option<String>,
     pub due_now: i64,
     pub due_week: i64,
+    /// Leads whose next steps are priced there.
+    pub leads_waiting: i64,
     /// What is missing until the renewal at that pace.
     pub shortfall: Option<i64>,
     pub shares: Vec<Share>,
@@ -107,6 +127,8 @@ pub struct Plan {
     pub renewal: Option<Renewal>,
     /// `stay`, `expire on 14 Dec`, `roll over up to 20,000`
     pub unused: String,
+    /// Whether its renewal was declined.
+    pub failed: bool,
     /// The payment that it waits for.
     pub unpaid: Option<String>,
 }
@@ -118,8 +140,6 @@ pub enum Buy {
         packs: Vec<Pack>,
         /// A fresh idempotency key per rendered form: a double click is one top-up.
         form_key: String,
-        /// Campaigns that would resume.
-        resumes: i64,
         /// `Prices include VAT.`
         tax: Option<String>,
         /// Amounts without a pack.
@@ -151,6 +171,8 @@ pub struct Pack {
     pub currency: String,
     /// `covers you past 14 Dec`
     pub note: Option<String>,
+    /// `Repays the 500 credits owed and adds 500. Resumes 2 campaigns.`
+    pub then: String,
     pub selected: bool,
 }
 

@@ -218,8 +218,8 @@ impl Standing {
     }
 }
 
-/// The shortest time between two looks at campaigns, in milliseconds: so many leads take long to count.
-fn apart(leads: i64) -> i64 {
+/// The shortest time between two looks at campaigns or at what they will use, in milliseconds: so many leads take long to count.
+pub(super) fn apart(leads: i64) -> i64 {
     500 + leads / 50
 }
 

@@ -107,6 +107,13 @@ pub trait Figure: Copy + Into<i128> {
     fn credits(self) -> String {
         self.of("credit", "credits")
     }
+    /// `about 4 days`; none is what is left of today.
+    fn about_days(self) -> String {
+        match self.into() {
+            0 => "less than a day".to_owned(),
+            _ => format!("about {}", self.of("day", "days")),
+        }
+    }
     /// `1 lead`, `214 leads`
     fn of(self, one: &str, many: &str) -> String {
         format!("{} {}", thousands(self), if self.into() == 1 { one } else { many })
@@ -155,6 +162,7 @@ mod tests {
         assert_eq!((-6_i64).signed(), "−6");
         assert_eq!(0_i64.signed(), "0");
         assert_eq!(1_i64.credits(), "1 credit");
+        assert_eq!([0_i64, 1].map(Figure::about_days), ["less than a day", "about 1 day"]);
     }
 
     #[test]

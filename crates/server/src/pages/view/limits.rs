@@ -4,7 +4,7 @@
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub rows: Vec<Limit>,
-    /// Label and name of the campaigns that the form offers.
+    /// What is typed for each campaign that the form offers, and its name where that is not it.
     pub campaigns: Vec<(String, String)>,
     pub form: LimitForm,
 }

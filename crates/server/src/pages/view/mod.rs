@@ -27,8 +27,8 @@ pub use account::{
     Strategy, StrategyText, Webhook, WebhookForm, WebhookRow, WebhookState, Webhooks,
 };
 pub use billing::{
-    Balance, Billing, Buy, Choice, CustomAmount, Group, History, HistoryFilter, HistoryRow, HistoryShow,
-    Pack, Plan, Price, Range, Reach, ReachCampaign, Share, Usage, UsageRow,
+    Balance, Billing, BillingNow, Buy, Choice, CustomAmount, Group, History, HistoryFilter, HistoryRow,
+    HistoryShow, Pack, Plan, Price, Range, Reach, ReachCampaign, Share, Usage, UsageRow,
 };
 pub use builder::{Builder, SenderChoice, StepForm};
 pub use campaigns::{
@@ -42,7 +42,7 @@ pub use console::{
 pub use embed::{EmbeddedChip, Theme};
 pub use entry::{Credits, EntryPage, Fact, GrantRow, Moved, ReservedRow};
 pub use limits::{Limit, LimitForm, Limits};
-pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, SignedOut, Unsubscribe};
+pub use operator::{Admin, AdminWorkspace, Asked, Checkout, ErrorPage, GrantForm, SignedOut, Unsubscribe};
 pub use outreach::{
     Chosen, ChosenCampaign, ChosenField, Import, LeadCall, LeadCampaign, LeadPage, LeadRow, Leads, Preview,
     PreviewRow, Rejected, SearchLimit, SearchRow, Searches,

@@ -14,9 +14,33 @@ pub struct Admin {
     pub query: String,
     pub rows: Vec<AdminWorkspace>,
     pub next: Option<String>,
-    /// The workspace chosen for the grant, by id.
-    pub chosen: Option<String>,
+    pub grant: GrantForm,
     pub form_key: String,
+}
+
+/// A grant, as it was typed.
+#[derive(Debug, Clone, Default)]
+pub struct GrantForm {
+    /// By its id.
+    pub workspace: String,
+    pub credits: String,
+    pub kind: &'static str,
+    pub reason: String,
+    pub wrong: Option<&'static str>,
+}
+
+impl GrantForm {
+    fn kinds(&self) -> [(&'static str, &'static str, bool); 6] {
+        [
+            ("goodwill", "Goodwill"),
+            ("promo", "Promotion"),
+            ("trial", "Trial"),
+            ("bonus", "Bonus"),
+            ("plan", "Plan"),
+            ("purchased", "Purchased"),
+        ]
+        .map(|(name, words)| (name, words, self.kind == name))
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -10,6 +10,8 @@ use super::shell::{Flash, Moment, Shell, Tab};
 pub struct PlanPage {
     pub shell: Shell,
     pub choices: Vec<PlanChoice>,
+    /// `Prices include VAT.`
+    pub tax: Option<String>,
     pub chosen: Option<ChosenPlan>,
     /// Whether anybody takes the money.
     pub can_pay: bool,
@@ -64,6 +66,9 @@ pub struct AutoBuyForm {
     pub packs: Vec<(String, String, bool)>,
     /// What saving it would buy at once, to be confirmed.
     pub confirm: Option<String>,
+    pub wrong: Option<&'static str>,
+    /// `Prices include VAT.`
+    pub tax: Option<String>,
 }
 
 #[derive(Debug, Clone)]

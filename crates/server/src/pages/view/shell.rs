@@ -141,6 +141,7 @@ pub enum Banner {
         available: i64,
         /// `23 Nov 16:00`
         pauses_around: Option<String>,
+        active_campaigns: i64,
         role: Role,
     },
     Out {
@@ -157,6 +158,11 @@ pub enum Banner {
         resumed_campaigns: i64,
         overdue_messages: i64,
         overdue_days: i64,
+    },
+    /// The renewal was declined.
+    Unpaid {
+        payment: Option<String>,
+        role: Role,
     },
     Owed {
         owed: i64,

@@ -15,6 +15,8 @@ pub struct Progress {
     pub in_doubt: Vec<(i64, i64)>,
     /// (stored position, how many wait there for a person to approve their message).
     pub review: Vec<(i64, i64)>,
+    /// (stored position, how many messages are written for it and not sent).
+    pub written: Vec<(i64, i64)>,
 }
 
 impl Progress {
