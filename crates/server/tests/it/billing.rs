@@ -43,6 +43,10 @@ async fn with_debt_each_pack_says_what_it_repays_and_whether_it_resumes() {
     post(&site, workspace, Command::Adjust(1)).await;
     sample::launched(&site.app.store, workspace, &["ann"]).await;
     scheduler::advance(&site.app, 0).await.expect("time passes");
+    // The next step needs 2 and finds 1: the workspace goes out.
+    let step = Command::Hold(sample::hold("email_send", 1, 2, 900));
+    let step = Post { background: true, ..Post::new(workspace, step, "test") };
+    assert!(site.app.store.post(step).await.is_err());
     post(&site, workspace, Command::Adjust(-5_001)).await;
     let before = page(&admin, "/billing").await;
     says(

@@ -177,7 +177,13 @@ async fn a_stranger_sees_nothing() {
     let site = Site::open().await;
     let workspace = site.workspace("Workspace 0001").await;
     let stranger = Browser { site: &site, cookie: format!("scrip_session={}", "0".repeat(64)) };
-    for path in PAGES.into_iter().chain(["/admin", "/live", "/billing/usage.csv", "/billing/history.csv"]) {
+    for path in PAGES.into_iter().chain([
+        "/admin",
+        "/live",
+        "/billing/now",
+        "/billing/usage.csv",
+        "/billing/history.csv",
+    ]) {
         let (status, page) = stranger.get(path).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
         assert!(page.contains("You are signed out") && !page.contains("data-available"), "{path}");
