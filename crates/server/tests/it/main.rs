@@ -9,6 +9,7 @@ mod calendar;
 mod chosen;
 mod cluster;
 mod console;
+mod copies;
 mod crash;
 mod disk;
 mod embed;

@@ -1,24 +1,31 @@
-//! `scrip serve --database` with what it cannot work with: one line that says why, exit 2, and nothing touched.
+//! `scrip serve` with what it cannot work with: one line that says why, exit 2, and nothing touched.
 //!
-//! Tried only where the suite has a server (`SCRIP_TEST_DATABASE`).
+//! Databases on a server are tried only where the suite has one (`SCRIP_TEST_DATABASE`).
 
-use std::process::Command;
+use std::process::{Command, Output};
+
+use rusqlite::Connection;
+use scrip::store::database_file;
 
 use crate::cluster::Cluster;
-use crate::disk::refused;
+use crate::disk::{refused, text};
 use crate::http::Server;
 use crate::proxy::Proxy;
-use crate::temp::{self, Directory};
+use crate::temp::{self, Directory, contents};
 
 const SECRET: &str = "p4ss-w0rd";
+
+/// What is not refused would serve for ever.
+fn ended(arguments: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["60", env!("CARGO_BIN_EXE_scrip")]).args(arguments).env_remove("SCRIP_DATABASE");
+    command.output().expect("it runs")
+}
 
 /// Must be refused with all of these words, whatever is asked besides, and never with the password.
 fn refuses(database: &str, more: &[&str], words: &[&str]) {
     let serve = ["serve", "--listen", "127.0.0.1:0", "--clock", "manual", "--database", database];
-    // What is not refused would serve for ever.
-    let mut command = Command::new("timeout");
-    command.args(["60", env!("CARGO_BIN_EXE_scrip")]).args(serve).args(more);
-    let output = command.output().expect("it runs");
+    let output = ended(&[&serve, more].concat());
     refused(&output, words);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains(SECRET), "{said}");
@@ -48,6 +55,74 @@ fn an_address_that_is_none_is_refused() {
     for partitions in ["0", "1025"] {
         refuses(&format!("postgres://{there}"), &["--partitions", partitions], &["--partitions", "1024"]);
     }
+}
+
+#[test]
+fn a_file_of_another_program_is_left_untouched() {
+    let ours = ["account", "hold", "meta", "request", "step_result", "workspace"];
+    let every = ours.map(|name| format!("create table {name} (x integer);")).concat();
+    let files = [
+        ("create table secret (x integer)".to_owned(), "another program"),
+        ("create table secret (x integer); pragma user_version = -1".to_owned(), "another program"),
+        ("create table secret (x integer); pragma user_version = 1".to_owned(), "another program"),
+        ("create table account (number integer)".to_owned(), "another program"),
+        ("pragma user_version = 1".to_owned(), "another program"),
+        ("create view secret as select 1".to_owned(), "another program"),
+        (every, "another program"),
+        ("create table secret (x integer); pragma user_version = 2".to_owned(), "version 2"),
+    ];
+    for mode in ["delete", "wal"] {
+        for (sql, word) in &files {
+            let directory = Directory::local("other program");
+            let made = Connection::open(database_file(directory.path())).expect("a file");
+            made.query_row(&format!("pragma journal_mode = {mode}"), [], |_| Ok(())).expect("a mode");
+            made.execute_batch(sql).expect("made");
+            let serve = || ended(&["serve", "--listen", "127.0.0.1:0", "--data", text(directory.path())]);
+            let left_alone = |kept: &[&str]| {
+                let mut before = contents(directory.path());
+                refused(&serve(), &["scrip.db", word, "untouched"]);
+                let mut after = contents(directory.path());
+                for files in [&mut before, &mut after] {
+                    files.retain(|path, _| !kept.iter().any(|end| path.ends_with(end)));
+                }
+                assert!(after == before, "{mode}, {sql}: it was touched");
+            };
+            // While its program has it open, in all that lasts; after that without a trace.
+            left_alone(&["scrip.lock", "scrip.db-shm"]);
+            drop(made);
+            left_alone(&["scrip.lock"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_nothing_in_it_is_a_new_ledger() {
+    for sql in ["", "vacuum"] {
+        let directory = Directory::local("nothing");
+        Connection::open(database_file(directory.path())).expect("a file").execute_batch(sql).expect("made");
+        if sql.is_empty() {
+            std::fs::write(database_file(directory.path()), "").expect("an empty file");
+        }
+        drop(Server::at(directory.clone(), None).await);
+        directory.prove(sql);
+    }
+}
+
+/// The first start was killed while it made the tables: what it left is taken back.
+#[tokio::test]
+async fn a_start_that_was_cut_off_begins_again() {
+    let directory = Directory::local("cut off");
+    let other = Directory::local("making");
+    let file = database_file(other.path());
+    let connection = Connection::open(&file).expect("a file");
+    let making = "pragma cache_size = 1; begin; create table meta (x blob); insert into meta values (zeroblob(100000))";
+    connection.execute_batch(making).expect("begun");
+    for (path, bytes) in contents(other.path()) {
+        std::fs::write(directory.path().join(path.file_name().expect("a name")), bytes).expect("copied");
+    }
+    assert!(directory.path().join("scrip.db-journal").exists(), "there is something to take back");
+    drop(Server::at(directory.clone(), None).await);
+    directory.prove("after it was cut off");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
