@@ -5,12 +5,13 @@
 use std::process::{Command, Output};
 
 use rusqlite::Connection;
-use scrip::store::database_file;
+use scrip::store::{Place, Store, database_file, postgres::schema};
 
 use crate::cluster::Cluster;
 use crate::disk::{refused, text};
 use crate::http::Server;
 use crate::proxy::Proxy;
+use crate::sample::START;
 use crate::temp::{self, Directory, contents};
 
 const SECRET: &str = "p4ss-w0rd";
@@ -130,14 +131,23 @@ async fn a_database_that_is_not_ours_is_left_untouched() {
     let wrong = [
         ("create table meta (id integer)", "`meta`"),
         ("create table meta (name text, value text)", "`meta`"),
-        ("create table account (number integer)", "account"),
+        ("create table meta (name text, value text); insert into meta values ('schema', '1')", "`meta`"),
+        ("create table account (number integer)", "`account`"),
+        ("create table invoice (number integer)", "`invoice`"),
+        ("create table invoice (number integer) partition by range (number)", "`invoice`"),
+        ("create view meta as select 1 as name", "meta"),
+        ("create type account as (number integer)", "account"),
     ];
     for (sql, word) in wrong {
         let Some(directory) = Directory::shared("foreign") else { return };
         let url = directory.url().expect("a server");
         temp::administer(&url, &[sql.to_owned()]);
         let before = picture(&url);
-        refuses(&url, &[], &[word, "untouched"]);
+        refuses(
+            &url,
+            &[],
+            &["the database at", &url[url.find('@').map_or(0, |at| at + 1)..], word, "untouched"],
+        );
         assert_eq!(picture(&url), before, "{sql}");
     }
     let Some(directory) = Directory::shared("ours") else { return };
@@ -149,10 +159,57 @@ async fn a_database_that_is_not_ours_is_left_untouched() {
     let before = picture(&url);
     refuses(&url, &["--partitions", "5"], &["--partitions 5", "it has 3", "untouched"]);
     assert_eq!(picture(&url), before);
-    temp::administer(&url, &["update meta set value = '999' where name = 'schema'".to_owned()]);
+    let damages = [
+        ("update meta set value = '0' where name = 'partitions'", "partitions"),
+        ("update meta set value = '-3' where name = 'partitions'", "partitions"),
+        ("update meta set value = '9223372036854775807' where name = 'partitions'", "partitions"),
+        ("update meta set value = 'many' where name = 'partitions'", "partitions"),
+        ("update meta set value = '2' where name = 'partitions'", "partitions"),
+        ("update meta set value = '4' where name = 'partitions'", "partitions"),
+        ("delete from meta where name = 'partitions'", "partitions"),
+        (
+            "update meta set value = '3' where name = 'partitions'; update lane set partition = 5 where partition = 1",
+            "partitions",
+        ),
+        ("update meta set value = '999' where name = 'schema'", "999"),
+        ("update meta set value = '0' where name = 'schema'", "version 0"),
+        ("delete from meta where name = 'schema'", "`meta`"),
+        ("alter table lane rename to street", "`lane`"),
+    ];
+    for (sql, word) in damages {
+        let restore = "insert into meta values ('partitions', '3') on conflict (name) do nothing".to_owned();
+        temp::administer(&url, &[restore, sql.to_owned()]);
+        let before = picture(&url);
+        refuses(&url, &[], &["the database at", word, "untouched"]);
+        assert_eq!(picture(&url), before, "{sql}");
+    }
+}
+
+/// A schema of its own is enough, and an extension's tables are nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_beside_another_program_is_ours() {
+    let Some(directory) = Directory::shared("beside") else { return };
+    let url = directory.url().expect("a server");
+    let others = [
+        "create table invoice (number integer)",
+        "create schema mine",
+        "create table mine.extended (x integer)",
+        "alter extension plpgsql add table mine.extended",
+    ];
+    temp::administer(&url, &others.map(ToOwned::to_owned));
     let before = picture(&url);
-    refuses(&url, &[], &["999", "untouched"]);
-    assert_eq!(picture(&url), before);
+    let url = format!("{url}?options=-c%20search_path%3Dmine");
+    let place = Place::Postgres(schema::Place { url, partitions: Some(3), distributed: false });
+    for _ in 0..2 {
+        temp::close(Store::open(&place, Some(START)).expect("it opens")).await;
+        // What an operator adds later is no reason to refuse what is ours.
+        temp::administer(
+            &directory.url().expect("a server"),
+            &["create table if not exists mine.report (x integer)".to_owned()],
+        );
+    }
+    assert!(scrip::audit::audit(&place).expect("it finishes").clean);
+    assert_eq!(picture(&directory.url().expect("a server")), before);
 }
 
 #[test]
@@ -171,6 +228,14 @@ fn a_server_that_cannot_be_used_is_refused() {
     refuses(&url, &[], &["/plain", "does not allow writes"]);
     cluster.administer(&["alter database plain reset default_transaction_read_only"]);
     assert_eq!(picture(&plain), [None, Some("none".to_owned())], "nothing was made");
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let locale = "template template0 lc_collate 'C' lc_ctype 'C'";
+        cluster.administer(&[&format!("create database {encoding} encoding '{encoding}' {locale}")]);
+        let url = format!("{server}/{}", encoding.to_lowercase());
+        let before = picture(&url);
+        refuses(&url, &[], &[&url[url.find('@').map_or(0, |at| at + 1)..], encoding, "UTF8", "untouched"]);
+        assert_eq!(picture(&url), before);
+    }
     cluster.administer(&["alter user postgres password 'another'"]);
     cluster.admit("host all all all scram-sha-256\n");
     refuses(&url, &[], &["/plain", "password authentication failed"]);

@@ -127,6 +127,8 @@ fn a_server_that_cannot_be_audited_is_named_without_its_password() {
     quietly(&place.url, &["no number `partitions`"]);
     meta("('schema', '1'), ('partitions', '0')");
     quietly(&place.url, &["0 partitions"]);
+    meta("('schema', '1'), ('partitions', '9223372036854775807')");
+    quietly(&place.url, &["9223372036854775807 partitions"]);
     // The tables are not ours.
     meta("('schema', '1'), ('partitions', '3')");
     quietly(&place.url, &["does not exist"]);
