@@ -58,6 +58,53 @@ fn an_address_that_is_none_is_refused() {
     }
 }
 
+/// Whoever writes an @ into a password as it is means the last one: what is before that is never said.
+#[test]
+fn a_password_is_not_taken_for_a_host() {
+    let addresses = [
+        "postgres://scrip:Hunter@2secret@127.0.0.1:1/scrip",
+        "postgresql://scrip:Hunter@2secret@127.0.0.1:1,127.0.0.1:2/scrip",
+        "postgres://scrip:Hunter@a/2secret@127.0.0.1:1/scrip",
+        "postgres://scrip:Hunter?a@2secret@127.0.0.1:1/scrip",
+        "postgres://scrip:Hunter@2secret:a@127.0.0.1:1/scrip",
+        "postgres://scrip:Hunter@2secret?a@127.0.0.1:1/scrip",
+        "postgres://scrip:Hunter@2secret?port=1@127.0.0.1:1/scrip",
+    ];
+    for address in addresses {
+        for command in ["serve", "audit"] {
+            let output = ended(&[command, "--database", address]);
+            refused(&output, &["--database"]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!said.contains("unter") && !said.contains("secret"), "{address}: {said}");
+        }
+    }
+    refuses("postgres://scrip:Hunter%402secret@127.0.0.1:1/scrip", &[], &["at 127.0.0.1:1/scrip", "refused"]);
+    refuses(
+        "host=127.0.0.1 port=1 user=a@b password=c@d dbname=e@f",
+        &[],
+        &["at 127.0.0.1:1/e@f", "refused"],
+    );
+}
+
+#[test]
+fn an_option_that_would_change_nothing_is_refused() {
+    let directory = Directory::local("options");
+    let data = directory.path().join("data");
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for option in [&["--partitions", "3"][..], &["--distributed"]] {
+        for place in [&["--data", text(&data)][..], &[]] {
+            refused(&ended(&[&serve, option, place].concat()), &[option[0], "--database"]);
+        }
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("a bound address").to_string();
+    for listen in ["nonsense", &taken] {
+        refused(&ended(&["demo", "--listen", listen]), &["cannot listen on", listen]);
+        refused(&ended(&["demo", "--auto", "--listen", listen]), &["cannot listen on", listen]);
+    }
+    assert!(!data.exists());
+}
+
 #[test]
 fn a_file_of_another_program_is_left_untouched() {
     let ours = ["account", "hold", "meta", "request", "step_result", "workspace"];
