@@ -27,9 +27,9 @@ enum Command {
         /// Play it without a person, and end with a table of what was charged and what was logged.
         #[arg(long)]
         auto: bool,
-        /// Where to listen.
-        #[arg(long, default_value = "127.0.0.1:8080")]
-        listen: String,
+        /// Where to listen: 127.0.0.1:8080, or another port where that is taken.
+        #[arg(long)]
+        listen: Option<String>,
     },
     /// Serve the API and the pages.
     Serve {
@@ -90,21 +90,34 @@ struct DatabaseArguments {
     #[arg(long, env = "SCRIP_DATABASE", hide_env_values = true)]
     database: Option<String>,
     /// How many partitions a new database gets; it keeps them for good. Each is written by one node at a time.
-    #[arg(long, requires = "database")]
+    #[arg(long)]
     partitions: Option<i64>,
     /// Distribute the tables of a new database by partition, with Citus.
-    #[arg(long, requires = "database")]
+    #[arg(long)]
     distributed: bool,
 }
 
 impl DatabaseArguments {
-    fn or(self, directory: PathBuf) -> Place {
-        let DatabaseArguments { database, partitions, distributed } = self;
-        match database {
-            Some(url) => Place::Postgres(Server { url, partitions, distributed }),
-            None => Place::Directory(directory),
+    fn or(self, directory: PathBuf) -> Result<Place, String> {
+        match self {
+            DatabaseArguments { database: Some(url), .. } if has_stray_at(&url) => {
+                Err("--database: an @ in the name, the password or the database is written %40".to_owned())
+            }
+            DatabaseArguments { database: Some(url), partitions, distributed } => {
+                Ok(Place::Postgres(Server { url, partitions, distributed }))
+            }
+            DatabaseArguments { partitions: Some(_), .. } => Err("--partitions: needs --database".to_owned()),
+            DatabaseArguments { distributed: true, .. } => Err("--distributed: needs --database".to_owned()),
+            _ => Ok(Place::Directory(directory)),
         }
     }
+}
+
+/// Whether more than the first @ of an address stands before its options: what is behind the first would be taken for the host,
+/// tried, and named in errors, although it may be the end of a password.
+fn has_stray_at(url: &str) -> bool {
+    let rest = url.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
+    rest.is_some_and(|(_, rest)| rest.split('?').next().is_some_and(|place| place.contains('@')))
 }
 
 #[derive(Subcommand)]
@@ -135,14 +148,14 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Demo { auto, listen } => runtime()?.block_on(demo::run(auto, &listen)),
+        Command::Demo { auto, listen } => runtime()?.block_on(demo::run(auto, listen.as_deref())),
         Command::Serve { config, data, database, listen, socket, clock } => {
-            let config = Config::load(config.as_deref())?;
-            runtime()?.block_on(serve(config, &database.or(data), (&listen, socket.as_deref()), &clock))
+            let (place, config) = (database.or(data)?, Config::load(config.as_deref())?);
+            runtime()?.block_on(serve(config, &place, (&listen, socket.as_deref()), &clock))
         }
         Command::Audit { data, database, anchor } => {
             let database = DatabaseArguments { database, partitions: None, distributed: false };
-            prove(&database.or(data), anchor.as_deref())
+            prove(&database.or(data)?, anchor.as_deref())
         }
         Command::Catalog { command: CatalogCommand::Check { file } } => {
             let catalog = config::read_catalog(&file)?;

@@ -21,6 +21,8 @@ const BYTES: usize = 1 << 20;
 /// No limit but for what would wait for others: some pages begin with a sort of a whole table.
 const LIMITS: &str =
     "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=0 -c timezone=UTC";
+/// As many partitions as a ledger can have.
+const MOST_PARTITIONS: i64 = 1_024;
 const NO_LEDGER: &str = "there is no ledger of Scrip in it";
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a silent connection may be silent before it is asked whether it is still there.
@@ -175,7 +177,7 @@ fn in_server<T>(mut config: Config, read: impl FnOnce(Reader<'_>, i64) -> Read<T
     };
     known_version(known("schema")?)?;
     let partitions = known("partitions")?;
-    if partitions < 1 {
+    if !(1..=MOST_PARTITIONS).contains(&partitions) {
         return Err(Unread(format!("it says that it has {partitions} partitions")));
     }
     read(reader, partitions)

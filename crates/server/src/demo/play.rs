@@ -30,20 +30,27 @@ const MAX_TICKS: usize = 2_000;
 /// The leads that both campaigns share out.
 const LEADS: &str = include_str!("../../../../examples/leads.csv");
 
-/// Runs the demo: for a person at `listen`, or by itself with `auto`.
+/// Where a person looks for it when nobody said where.
+const USUAL: &str = "127.0.0.1:8080";
+/// Wherever there is room.
+const ANYWHERE: &str = "127.0.0.1:0";
+
+/// Runs the demo: for a person, or by itself with `auto`.
 ///
 /// # Errors
 /// One line for the person who started it.
-pub async fn run(auto: bool, listen: &str) -> Result<ExitCode, String> {
+pub async fn run(auto: bool, listen: Option<&str>) -> Result<ExitCode, String> {
     let (sink, notices, fakes) = (
         started(SmtpSink::start().await)?,
         started(SmtpSink::start().await)?,
         started(HttpFakes::start().await)?,
     );
     let directory = config::scratch_directory(&format!("scrip-demo-{}", clock::fresh_id()));
-    let (listener, address) = match server::bind(if auto { "127.0.0.1:0" } else { listen }).await {
-        Ok(bound) => bound,
-        Err(_) => server::bind("127.0.0.1:0").await?,
+    // Only a port that nobody asked for may be another one.
+    let bound = server::bind(listen.unwrap_or(if auto { ANYWHERE } else { USUAL })).await;
+    let (listener, address) = match bound {
+        Err(_) if listen.is_none() => server::bind(ANYWHERE).await?,
+        bound => bound?,
     };
     let operator_key = crate::app::hex(&clock::random::<16>());
     let start = Start {

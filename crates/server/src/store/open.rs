@@ -79,7 +79,7 @@ impl Store {
         let (keeper, _) = keeper.map_err(|error| format!("cannot start: {error}"))?;
         let (tell, told) = mpsc::unbounded_channel();
         let start = Starting { clock, tell: Some(tell), readers, keeper, ended: None, file: None };
-        let store = start.begin(lanes).map_err(|error| error.sentence())?;
+        let store = start.begin(lanes).map_err(|error| server.describe(&error))?;
         postgres::nodes::listen(server, told, store.shared.changes.clone())?;
         Ok(store)
     }

@@ -1,9 +1,11 @@
-//! The SQLite file of a data directory: opened by one process, migrated, backed up, kept in shape.
+//! The SQLite file of a data directory: opened by one process, made where there is none, kept in shape.
 //!
-//! Owns the file, its lock and its settings. It does *not* know what is in the tables.
+//! Owns the file, its lock and its settings; `file` looks at it before it is opened, and copies it. It does *not* know what is
+//! in the tables.
 //!
-//! Invariant: a database of a newer schema is left untouched.
+//! Invariant: a database of a newer schema, or of another program, is left untouched.
 
+mod file;
 mod plans;
 pub mod writing;
 
@@ -22,11 +24,15 @@ use super::committer::{LaneState, Request};
 use super::db::Tx;
 use super::task::Task;
 use crate::clock::Clock;
+use file::{Found, look};
+pub use file::{backup, restore};
 
 /// The schema this program writes.
 pub(super) const SCHEMA: &str = include_str!("schema/0001_init.sql");
 /// Its version.
 pub(super) const SCHEMA_VERSION: i64 = 1;
+/// Tables that every ledger has, also one of the first version. No other program's database has all of them.
+pub(super) const OURS: [&str; 6] = ["account", "hold", "meta", "request", "step_result", "workspace"];
 /// How many entries are written into their tables in one go when little is posted.
 const QUIET: usize = 1_000;
 /// How many pages of the log make the keeper move them into the database, while the writer goes on.
@@ -56,9 +62,12 @@ pub(super) fn lock(directory: &Path) -> Result<File, String> {
 /// Opens the writer's connection, with the schema and the clock.
 pub(super) fn open(path: &Path, start: Option<billing::Time>) -> Result<(Connection, Clock), String> {
     let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
+    let found = look(path)?;
     renew_log(path).map_err(|error| format!("{}: its log: {error}", path.display()))?;
     let mut writer = Connection::open(path).map_err(describe)?;
-    migrate(&mut writer, path)?;
+    if found == Found::Nothing {
+        make(&mut writer).map_err(describe)?;
+    }
     prepare(&writer).map_err(describe)?;
     let clock = stored_clock(&writer, start).map_err(|error| format!("{}: {error}", path.display()))?;
     // Whoever held a lease in this directory is gone: the lock says so.
@@ -87,24 +96,13 @@ fn renew_log(path: &Path) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Brings the schema to this program's version.
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), String> {
-    let describe = |error: rusqlite::Error| format!("{}: {error}", path.display());
-    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(describe)?;
-    if version > SCHEMA_VERSION {
-        return Err(format!(
-            "{}: the database has version {version}, this program knows {SCHEMA_VERSION}; it was left untouched",
-            path.display()
-        ));
-    }
-    if version < 1 {
-        let tx = connection.transaction().map_err(describe)?;
-        tx.execute_batch(SCHEMA).map_err(describe)?;
-        tx.execute_batch(plans::STATISTICS).map_err(describe)?;
-        tx.pragma_update(None, "user_version", 1).map_err(describe)?;
-        tx.commit().map_err(describe)?;
-    }
-    Ok(())
+/// Makes a new ledger's tables, all or none.
+fn make(connection: &mut Connection) -> rusqlite::Result<()> {
+    let tx = connection.transaction()?;
+    tx.execute_batch(SCHEMA)?;
+    tx.execute_batch(plans::STATISTICS)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    tx.commit()
 }
 
 /// The log of the database, for whoever makes commits durable.
@@ -258,45 +256,6 @@ fn stored_clock(connection: &Connection, start: Option<billing::Time>) -> Result
         crate::values![&now.0.to_string()],
     )?;
     Ok(Clock::manual(now))
-}
-
-/// Copies a database into a new file while it is in use.
-///
-/// # Errors
-/// One line for the operator; the file must not exist.
-pub fn backup(directory: &Path, file: &Path) -> Result<(), String> {
-    if file.exists() {
-        return Err(format!("{}: exists already", file.display()));
-    }
-    let describe = |error: rusqlite::Error| format!("{}: {error}", directory.display());
-    let source = Connection::open_with_flags(database_file(directory), OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .map_err(describe)?;
-    copy(&source, file).map_err(describe)
-}
-
-/// Puts a backup into a data directory that has no database.
-///
-/// # Errors
-/// One line for the operator.
-pub fn restore(file: &Path, directory: &Path) -> Result<(), String> {
-    let target = database_file(directory);
-    if target.exists() {
-        return Err(format!("{}: exists already; restore into an empty directory", target.display()));
-    }
-    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let _lock = lock(directory)?;
-    let describe = |error: rusqlite::Error| format!("{}: {error}", file.display());
-    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(describe)?;
-    copy(&source, &target).map_err(describe)
-}
-
-fn copy(source: &Connection, target: &Path) -> rusqlite::Result<()> {
-    let mut target = Connection::open(target)?;
-    rusqlite::backup::Backup::new(source, &mut target)?.run_to_completion(
-        1_000,
-        std::time::Duration::ZERO,
-        None,
-    )
 }
 
 /// Whether what the disk says can no longer be believed.

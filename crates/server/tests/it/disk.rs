@@ -10,10 +10,10 @@ use crate::http::{OPERATOR, Server};
 use crate::temp::Directory;
 
 /// A small disk of its own, gone with its test.
-struct Disk(Directory);
+pub struct Disk(Directory);
 
 impl Disk {
-    fn mount() -> Disk {
+    pub fn mount() -> Disk {
         let directory = Directory::local("disk");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
@@ -23,6 +23,10 @@ impl Disk {
         let why = String::from_utf8_lossy(&mounted.stderr);
         assert!(mounted.status.success(), "this test needs a small disk, and mounting one failed: {why}");
         Disk(directory)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 

@@ -11,6 +11,7 @@ mod chosen;
 mod cluster;
 mod console;
 mod contract;
+mod copies;
 mod crash;
 mod disk;
 mod embed;

@@ -1,6 +1,7 @@
 //! Databases that are gone when their test is: a directory, or, where `SCRIP_TEST_DATABASE` names a PostgreSQL server, a
 //! database on it. The same suite runs on both.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -157,6 +158,16 @@ pub fn fresh(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("scrip-{name}-{}-{count}", std::process::id()));
     std::fs::create_dir_all(&path).expect("a directory can be made");
     path
+}
+
+/// Every file of a directory, with its bytes.
+pub fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = std::fs::read_dir(directory).expect("a directory");
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        (path, bytes)
+    };
+    files.map(|file| read(file.expect("a file").path())).collect()
 }
 
 fn name_of(path: &Path) -> String {

@@ -100,6 +100,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "server/store/db.rs",
             "server/store/mod.rs",
             "server/store/sqlite.rs",
+            "server/store/sqlite/file.rs",
             "server/store/sqlite/writing.rs",
             "disk/vfs.rs",
         ],

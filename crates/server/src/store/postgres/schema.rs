@@ -1,6 +1,6 @@
 //! The schema on a PostgreSQL server: made by whichever node comes first, checked by all.
 //!
-//! Invariant: a database of a newer schema, or of another number of partitions, is left untouched.
+//! Invariant: a database of a newer schema, of another number of partitions, or of another program is left untouched.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use billing::Time;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
-use super::super::sqlite::{SCHEMA, SCHEMA_VERSION};
+use super::super::sqlite::{OURS, SCHEMA, SCHEMA_VERSION};
 use super::super::{Error, db::Tx};
 use super::partition::with_partitions;
 use super::{CONNECT, LIMITS, Server, Session};
@@ -31,6 +31,12 @@ const MOST_PARTITIONS: i64 = 1_024;
 const OLDEST: i64 = 13;
 /// Only one node makes the schema.
 const MAKING: &str = "select pg_advisory_xact_lock(7240001)";
+/// The tables where ours would be. Those of an extension are nobody's.
+const TABLES: &str = "select cast(relname as text) from pg_class c
+    where relnamespace = (select oid from pg_namespace where nspname = current_schema()) and relkind in ('r', 'p')
+      and not exists (select 1 from pg_depend d
+        where d.classid = cast('pg_class' as regclass) and d.objid = c.oid and d.deptype = 'e')
+    order by relname";
 
 impl Place {
     /// Connects, and makes the schema where there is none. Answers the server, and where a manual clock stands.
@@ -39,11 +45,8 @@ impl Place {
     /// One line for the operator.
     pub fn open(&self, start: Option<Time>) -> Result<Server, String> {
         let mut server = self.server()?;
-        let describe = |error: Error| {
-            format!("the database at {}: {}", place_of(&server.hosts), error.sentence().replace('\n', " "))
-        };
-        let session = Session::connect(&server).map_err(describe)?;
-        server.partitions = self.migrate(&session, start).map_err(describe)?;
+        let session = Session::connect(&server).map_err(|error| server.describe(&error))?;
+        server.partitions = self.migrate(&session, start).map_err(|error| server.describe(&error))?;
         Ok(server)
     }
 
@@ -73,34 +76,20 @@ impl Place {
     /// Makes or checks the schema; answers how many partitions there are. What is refused is left as it was.
     fn migrate(&self, session: &Session, start: Option<Time>) -> Result<i64, Error> {
         let tx = Tx::Postgres(session);
-        let server = tx.one("select current_setting('server_version_num')", &[], |row| row.text(0))?;
-        let server = server.and_then(|text| text.parse().ok()).unwrap_or(0);
-        if server < OLDEST * 10_000 {
-            return Err(untouched(format!(
-                "it is PostgreSQL {}, and must be {OLDEST} or newer",
-                server / 10_000
-            )));
-        }
+        suits(tx)?;
         session.run("begin")?;
         session.run(MAKING)?;
-        if tx.int("select cast(count(*) as bigint) from pg_tables where schemaname = current_schema() and tablename = 'meta'", &[])? == 0 {
-            self.make(session, tx)?;
-        }
-        let known = |name: &str| {
-            let text = tx.one("select value from meta where name = ?1", values![name], |row| row.text(0))?;
-            Ok(text.and_then(|text| text.parse().ok()))
-        };
-        let version = match known("schema") {
-            Ok(None) | Err(Error::Engine(_)) => {
-                return Err(untouched("it has a table `meta` that is not ours".to_owned()));
+        let tables = tx.query(TABLES, &[], |row| row.text(0))?;
+        let missing = OURS.into_iter().chain(["lane"]).find(|name| !tables.iter().any(|table| table == name));
+        match (tables.first(), missing) {
+            (None, _) => self.make(session, tx)?,
+            (Some(table), Some(missing)) => {
+                let why = format!("it has a table `{table}` and no `{missing}`, so it is no ledger of Scrip");
+                return Err(untouched(why));
             }
-            version => version?.unwrap_or(0),
-        };
-        if version > SCHEMA_VERSION {
-            let why = format!("its schema has version {version}, this program knows {SCHEMA_VERSION}");
-            return Err(untouched(why));
+            (Some(_), None) => {}
         }
-        let partitions = known("partitions")?.unwrap_or(1);
+        let partitions = known_partitions(tx)?;
         if let Some(asked) = self.partitions.filter(|asked| *asked != partitions) {
             let why = format!("--partitions {asked}, but it has {partitions}, which never changes");
             return Err(untouched(why));
@@ -117,7 +106,7 @@ impl Place {
 
     fn make(&self, session: &Session, tx: Tx<'_>) -> Result<(), Error> {
         session.run(&schema()).map_err(|error| match error {
-            Error::Engine(why) => untouched(format!("its tables are not ours: {why}")),
+            Error::Engine(why) => untouched(format!("our tables cannot be made in it: {why}")),
             error => error,
         })?;
         let partitions = self.partitions.unwrap_or(1);
@@ -136,6 +125,51 @@ impl Place {
     }
 }
 
+/// The server must be new enough, and the database able to hold every name.
+fn suits(tx: Tx<'_>) -> Result<(), Error> {
+    let setting = |sql| Ok::<_, Error>(tx.one(sql, &[], |row| row.text(0))?.unwrap_or_default());
+    let version = setting("select current_setting('server_version_num')")?.parse().unwrap_or(0);
+    if version < OLDEST * 10_000 {
+        return Err(untouched(format!(
+            "it is PostgreSQL {}, and must be {OLDEST} or newer",
+            version / 10_000
+        )));
+    }
+    let encoding = setting("select current_setting('server_encoding')")?;
+    if encoding != "UTF8" {
+        return Err(untouched(format!("its encoding is {encoding}, and must be UTF8")));
+    }
+    Ok(())
+}
+
+/// What a ledger says of itself must be what this program knows; answers how many partitions it has.
+fn known_partitions(tx: Tx<'_>) -> Result<i64, Error> {
+    let not_ours = |error| match error {
+        Error::Engine(why) => untouched(format!("its tables are not ours: {why}")),
+        error => error,
+    };
+    let known = |name: &str| {
+        let text = tx.one("select value from meta where name = ?1", values![name], |row| row.text(0));
+        Ok::<_, Error>(text.map_err(not_ours)?.and_then(|text| text.parse::<i64>().ok()))
+    };
+    match known("schema")? {
+        Some(SCHEMA_VERSION) => {}
+        Some(version) => {
+            let why = format!("its schema has version {version}, this program knows {SCHEMA_VERSION}");
+            return Err(untouched(why));
+        }
+        None => return Err(untouched("its table `meta` has no number `schema`".to_owned())),
+    }
+    let partitions = known("partitions")?.unwrap_or(0);
+    let lanes = tx.query("select partition from lane order by partition", &[], |row| row.int(0));
+    let as_said = lanes.map_err(not_ours)?.into_iter().eq(0..partitions);
+    if !as_said || !(1..=MOST_PARTITIONS).contains(&partitions) {
+        let why = "its tables `meta` and `lane` do not agree on a number of partitions from 1 to";
+        return Err(untouched(format!("{why} {MOST_PARTITIONS}")));
+    }
+    Ok(partitions)
+}
+
 fn untouched(why: String) -> Error {
     Error::Unavailable(format!("{why}; it was left untouched"))
 }
@@ -147,6 +181,13 @@ fn each_host(url: &str) -> Vec<String> {
     let (who, rest) = rest.split_at(rest.find('@').map_or(0, |at| at + 1));
     let (hosts, database) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     hosts.split(',').map(|host| format!("{scheme}://{who}{host}{database}")).collect()
+}
+
+impl Server {
+    /// What went wrong there, in a line for the operator.
+    pub(in crate::store) fn describe(&self, error: &Error) -> String {
+        format!("the database at {}: {}", place_of(&self.hosts), error.sentence().replace('\n', " "))
+    }
 }
 
 /// Where a server is and which database is meant, without who asks and with what password.

@@ -1,9 +1,7 @@
 //! What cannot be audited: one clear line, exit 2, and nothing made or touched.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Output;
 
 use rusqlite::Connection;
@@ -11,17 +9,7 @@ use scrip::store::{Place, database_file};
 
 use crate::disk::{refused, scrip, text};
 use crate::sample;
-use crate::temp::{Directory, administer};
-
-/// Every file of a directory, with its bytes.
-fn contents(directory: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
-    let files = std::fs::read_dir(directory).expect("a directory");
-    let read = |path: std::path::PathBuf| {
-        let bytes = std::fs::read(&path).unwrap_or_default();
-        (path, bytes)
-    };
-    files.map(|file| read(file.expect("a file").path())).collect()
-}
+use crate::temp::{Directory, administer, contents};
 
 fn audited(arguments: &[&str]) -> Output {
     scrip(&[&["audit"], arguments].concat()).env_remove("SCRIP_DATABASE").output().expect("it runs")
@@ -139,6 +127,8 @@ fn a_server_that_cannot_be_audited_is_named_without_its_password() {
     quietly(&place.url, &["no number `partitions`"]);
     meta("('schema', '1'), ('partitions', '0')");
     quietly(&place.url, &["0 partitions"]);
+    meta("('schema', '1'), ('partitions', '9223372036854775807')");
+    quietly(&place.url, &["9223372036854775807 partitions"]);
     // The tables are not ours.
     meta("('schema', '1'), ('partitions', '3')");
     quietly(&place.url, &["does not exist"]);
