@@ -6,6 +6,7 @@ mod audit;
 mod budgets;
 mod builder;
 mod calendar;
+mod changes;
 mod chosen;
 mod cluster;
 mod console;
