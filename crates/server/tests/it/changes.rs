@@ -4,10 +4,13 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use scrip::app::LinkRole;
 use scrip::id;
+use scrip::store::Error;
+use scrip::store::people::{Changed, Keep, Role, Session, Way};
 use serde_json::{Value, json};
 
 use crate::http::{OPERATOR, Server};
 use crate::pages::Site;
+use crate::people::{admit, mailing};
 
 /// How often each race is run.
 const ROUNDS: i64 = 10;
@@ -162,4 +165,47 @@ async fn a_sender_that_is_turned_off_stays_off_beside_a_form_with_its_limits() {
         let there = site.app.store.sender(workspace, sender.id).await.expect("the sender");
         assert_eq!((there.active, there.daily_limit), (act == "on", 10 + round));
     }
+}
+
+#[tokio::test]
+async fn who_signs_in_while_their_role_changes_has_the_new_one() {
+    let (site, _sink) = mailing().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let store = &site.app.store;
+    let email = "ann@example.com".to_owned();
+    admit(&site, workspace, &email, Role::Admin).await;
+    // What they were was looked up before, and their session begins after.
+    let (_, role) = store.enter(email.clone(), None).await.expect("a look").expect("a member");
+    let session = Session { workspace: Some(workspace), role, email: Some(email.clone()), way: Way::Mail };
+    let until = site.app.clock.now().plus_seconds(900);
+    let begin = |token: u8| store.create_session([token; 32], session.clone(), String::new(), until);
+    store.set_role(workspace, email.clone(), Role::Member, "test".to_owned()).await.expect("a member now");
+    begin(1).await.expect("a session");
+    let known = store.session([1; 32]).await.expect("a look").expect("a session");
+    assert_eq!(known.session.role, Role::Member, "the admin that they were is over");
+    store.remove_member(workspace, email, "test".to_owned()).await.expect("out");
+    assert!(begin(2).await.is_err(), "who is out does not come in");
+    for token in [1, 2] {
+        assert!(store.session([token; 32]).await.expect("a look").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_was_set_since_the_old_one_was_asked_for_stays() {
+    let site = Site::open().await;
+    let workspace = site.workspace("Workspace 0001").await;
+    let (store, email) = (&site.app.store, "admin@example.com".to_owned());
+    store.first_password(email.clone(), "first".to_owned()).await.expect("set");
+    let change = |compared: Option<&str>, changed| {
+        let keep = Keep { workspace, session: 1, actor: "test".to_owned() };
+        store.change_password(email.clone(), compared.map(str::to_owned), changed, keep)
+    };
+    let set = |hash: &str| Changed::Set(hash.to_owned());
+    change(Some("first"), set("second")).await.expect("it is the present one");
+    for late in [set("third"), Changed::Removed] {
+        let refused = change(Some("first"), late).await;
+        assert!(matches!(refused, Err(Error::Conflict("password_changed", _))), "{refused:?}");
+    }
+    assert_eq!(store.password(email.clone()).await.expect("a look").as_deref(), Some("second"));
+    change(None, set("third")).await.expect("whoever came by a mailed link is not asked");
 }
