@@ -16,8 +16,8 @@ mod template;
 
 pub use calls::{Failure, edited, preview, usable, write_message};
 pub use campaign::{
-    MAX_ENRICH, MAX_STEPS, campaign, check_fields, cost_left, enrich_operation, estimate, expected,
-    send_operation, senders,
+    MAX_ENRICH, MAX_STEPS, campaign, campaign_change, check_fields, cost_left, enrich_operation, estimate,
+    expected, send_operation, senders,
 };
 pub use import::{Import, KEPT_AS_FIELD, MAX_LEADS, Rejected, from_csv, from_json};
 pub use launch::check_launch;

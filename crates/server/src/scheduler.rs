@@ -43,11 +43,11 @@ pub async fn work_off(app: &App) -> Result<usize, Error> {
         let due = periods.len() + payments.len() + buys.len() + accounts.len() + budgets.len();
         // One that cannot be done must not keep the others waiting.
         let mut failed = renew(app, periods).await;
-        let buys = buys.into_iter().map(|(workspace, pack)| async move {
+        let buys = buys.into_iter().map(|(workspace, chosen)| async move {
             let catalog = app.catalog();
-            let pack = catalog.pack(&pack);
+            let pack = catalog.pack(&chosen);
             let offer = pack.map(|pack| money::pack(catalog, workspace, Purpose::AutoBuy, pack, None));
-            app.store.begin_auto_buy(workspace, offer).await
+            app.store.begin_auto_buy(workspace, chosen, offer).await
         });
         failed.extend(failures(buys).await);
         let charges = payments.into_iter().map(|(workspace, payment)| money::charge(app, workspace, payment));

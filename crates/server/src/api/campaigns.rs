@@ -11,7 +11,7 @@ use super::extract::{self, Items, Json, Nothing, Page, Path, Query};
 use super::{Answer, Fresh, about, leads as lead_ids, with_available};
 use crate::app::App;
 use crate::outreach;
-use crate::store::jobs::{Act, Definition, Job, JobKind, StepText};
+use crate::store::jobs::{Act, CampaignChange, Definition, Job, JobKind, StepText};
 use view::{LeadView, View, lead_view, view};
 
 pub use view::{PauseView, pause_views};
@@ -138,20 +138,11 @@ pub async fn update(
     Json(body): Json<Update>,
 ) -> Answer {
     let (workspace, number) = caller.inside("camp", &campaign)?;
-    let senders = body.senders.map(|senders| outreach::senders(workspace, &senders)).transpose()?;
-    let old = app.store.job(workspace, number, JobKind::Campaign).await?;
-    let mut definition = old.definition;
-    if let Some(enrich) = body.enrich {
-        definition.enrich = enrich;
-    }
-    if let Some(steps) = body.steps {
-        definition.steps = steps.into_iter().map(StepText::from).collect();
-    }
-    definition.approve = body.approve.unwrap_or(definition.approve);
-    definition.senders = senders.unwrap_or(definition.senders);
-    let credit_cap = body.credit_cap.unwrap_or(old.credit_cap);
-    let new = outreach::campaign(body.name.unwrap_or(old.name), definition, credit_cap)?;
-    let job = app.store.update_campaign(workspace, number, new).await?;
+    let Update { name, enrich, steps, approve, senders, credit_cap } = body;
+    let senders = senders.map(|senders| outreach::senders(workspace, &senders)).transpose()?;
+    let steps = steps.map(|steps| steps.into_iter().map(StepText::from).collect());
+    let change = CampaignChange { name, enrich, steps, approve, senders, credit_cap };
+    let job = app.store.update_campaign(workspace, number, outreach::campaign_change(change)?).await?;
     show(&app, workspace, StatusCode::OK, job).await
 }
 

@@ -13,8 +13,8 @@ use super::{Answer, about};
 use crate::app::App;
 use crate::clock::rfc3339;
 use crate::store::alerts::Notice;
-use crate::store::codec::{threshold, threshold_text};
-use crate::store::workspaces::Workspace;
+use crate::store::codec::threshold;
+use crate::store::workspaces::{Workspace, WorkspaceChange};
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Notification)]
@@ -123,10 +123,9 @@ pub async fn set_alerts(State(app): State<App>, here: In, Json(body): Json<Alert
     for (index, address) in body.emails.iter().enumerate() {
         extract::email(&format!("emails[{index}]"), address)?;
     }
-    let mut workspace = app.store.workspace(here.workspace).await?;
-    (workspace.low, workspace.critical) = (threshold_text(low), threshold_text(critical));
-    workspace.emails = body.emails;
-    app.store.update_workspace(workspace.clone(), here.caller.actor()).await?;
+    let (low, critical, emails) = (Some(low), Some(critical), Some(body.emails));
+    let change = WorkspaceChange { low, critical, emails, ..WorkspaceChange::default() };
+    let workspace = app.store.update_workspace(here.workspace, change, here.caller.actor()).await?;
     app.nudge();
     about(&app, here.workspace, StatusCode::OK, &alerts_of(&workspace)).await
 }

@@ -213,9 +213,8 @@ pub async fn update(
         active: body.active,
     };
     let old = app.store.sender(here.workspace, number).await?;
-    let new = outreach::sender_change(&app, here.workspace, old, change)?;
-    let sender =
-        app.store.update_sender(here.workspace, number, move |old| new.clone().counted_as(&old)).await?;
+    let change = outreach::sender_change(&app, here.workspace, &old, change)?;
+    let sender = app.store.update_sender(here.workspace, number, change).await?;
     app.nudge();
     show(&app, here.workspace, StatusCode::OK, sender).await
 }

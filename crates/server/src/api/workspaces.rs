@@ -14,7 +14,7 @@ use crate::clock::rfc3339;
 use crate::id;
 use crate::money;
 use crate::store::subscriptions::Terms;
-use crate::store::workspaces::{NewWorkspace, Workspace};
+use crate::store::workspaces::{NewWorkspace, Workspace, WorkspaceChange};
 
 #[derive(Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +72,10 @@ fn view(workspace: Workspace) -> View {
 #[utoipa::path(post, path = "/v1/workspaces", request_body = Create, responses((status = 201, body = View), (status = 200, body = View)))]
 pub async fn create(State(app): State<App>, caller: Caller, Json(body): Json<Create>) -> Answer {
     caller.operator()?;
-    check(&body)?;
+    check(Some(&body.name), body.time_zone.as_deref(), body.admin_email.as_deref())?;
+    if let Some(external_id) = &body.external_id {
+        extract::text("external_id", external_id, 200)?;
+    }
     let terms = body.plan.as_deref().map(|plan| known_plan(&app, plan)).transpose()?;
     let request = serde_json::to_string(&body).unwrap_or_default();
     let collection = body.collection.unwrap_or(Collection::None);
@@ -96,18 +99,18 @@ pub fn known_plan(app: &App, plan: &str) -> Result<Terms, Error> {
         .ok_or_else(|| Error::field("plan", "the catalog has no such plan").code("unknown_plan"))
 }
 
-fn check(body: &Create) -> Result<(), Error> {
-    extract::text("name", &body.name, 200)?;
-    if let Some(zone) = &body.time_zone
+/// What is given of a workspace. What one field must be does not depend on another.
+fn check(name: Option<&str>, time_zone: Option<&str>, admin_email: Option<&str>) -> Result<(), Error> {
+    if let Some(name) = name {
+        extract::text("name", name, 200)?;
+    }
+    if let Some(zone) = time_zone
         && !calendar::zone_exists(zone)
     {
         return Err(Error::field("time_zone", "must be an IANA time zone such as Europe/Berlin"));
     }
-    if let Some(address) = &body.admin_email {
+    if let Some(address) = admin_email {
         extract::email("admin_email", address)?;
-    }
-    if let Some(external_id) = &body.external_id {
-        extract::text("external_id", external_id, 200)?;
     }
     Ok(())
 }
@@ -161,18 +164,9 @@ pub struct Update {
 #[utoipa::path(patch, path = "/v1/workspaces/{ws}", params(("ws" = String, Path)), request_body = Update, responses((status = 200, body = View)))]
 pub async fn update(State(app): State<App>, here: In, Json(body): Json<Update>) -> Answer {
     here.caller.operator()?;
-    let mut workspace = app.store.workspace(here.workspace).await?;
-    workspace.name = body.name.unwrap_or(workspace.name);
-    workspace.time_zone = body.time_zone.unwrap_or(workspace.time_zone);
-    workspace.admin_email = body.admin_email.unwrap_or(workspace.admin_email);
-    check(&Create {
-        name: workspace.name.clone(),
-        plan: None,
-        collection: None,
-        time_zone: Some(workspace.time_zone.clone()),
-        admin_email: workspace.admin_email.clone(),
-        external_id: None,
-    })?;
-    app.store.update_workspace(workspace.clone(), here.caller.actor()).await?;
+    let Update { name, time_zone, admin_email } = body;
+    check(name.as_deref(), time_zone.as_deref(), admin_email.as_ref().and_then(Option::as_deref))?;
+    let change = WorkspaceChange { name, time_zone, admin_email, ..WorkspaceChange::default() };
+    let workspace = app.store.update_workspace(here.workspace, change, here.caller.actor()).await?;
     about(&app, here.workspace, StatusCode::OK, &view(workspace)).await
 }

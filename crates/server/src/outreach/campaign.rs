@@ -7,7 +7,7 @@ use billing::units::MAX_CREDITS;
 use super::template::MAX_SUBJECT;
 use super::{Fault, check_template, line};
 use crate::id;
-use crate::store::jobs::{Definition, JobKind, NewJob, StepText};
+use crate::store::jobs::{CampaignChange, Definition, JobKind, NewJob, StepText};
 use crate::store::queries::Progress;
 use crate::store::work::STEPS;
 
@@ -30,6 +30,15 @@ pub fn campaign(name: String, definition: Definition, credit_cap: Option<i64>) -
     check_definition(&definition)?;
     check_cap(credit_cap)?;
     Ok(NewJob { kind: JobKind::Campaign, name, definition, credit_cap, requested: 0, leads: Vec::new() })
+}
+
+/// What is changed of a campaign, checked. What one field must be does not depend on another, so neither on what stays.
+pub fn campaign_change(change: CampaignChange) -> Result<CampaignChange, Fault> {
+    change.name.as_deref().map_or(Ok(()), check_name)?;
+    change.enrich.as_deref().map_or(Ok(()), |fields| check_fields("enrich", fields))?;
+    change.steps.as_deref().map_or(Ok(()), check_steps)?;
+    change.credit_cap.map_or(Ok(()), check_cap)?;
+    Ok(change)
 }
 
 /// The numbers of senders of this workspace, each once.
@@ -70,10 +79,14 @@ fn check_cap(cap: Option<i64>) -> Result<(), Fault> {
 /// A campaign's fields and steps.
 fn check_definition(definition: &Definition) -> Result<(), Fault> {
     check_fields("enrich", &definition.enrich)?;
-    if !(1..=MAX_STEPS).contains(&definition.steps.len()) {
+    check_steps(&definition.steps)
+}
+
+fn check_steps(steps: &[StepText]) -> Result<(), Fault> {
+    if !(1..=MAX_STEPS).contains(&steps.len()) {
         return Err(Fault::new("steps", format!("a campaign has 1 to {MAX_STEPS} steps")));
     }
-    for (index, step) in definition.steps.iter().enumerate() {
+    for (index, step) in steps.iter().enumerate() {
         let place = |(field, reason): (&str, String)| Fault::new(format!("steps[{index}].{field}"), reason);
         check_step(step).map_err(place)?;
     }

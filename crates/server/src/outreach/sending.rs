@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::config::{MailConfig, Secret};
 use crate::id;
 use crate::providers::Smtp;
-use crate::store::senders::{Hours, Sender, SenderKind, fresh_sender};
+use crate::store::senders::{Change, Hours, Sender, SenderKind, fresh_sender};
 
 /// The most that a sender sends a day.
 const MAX_DAILY: i64 = 100_000;
@@ -46,7 +46,7 @@ pub struct HoursText {
     pub days: Option<Vec<String>>,
 }
 
-/// What is changed of a sender; what is `None` stays.
+/// What is changed of a sender, as it is written; what is `None` stays.
 #[derive(Clone, Debug, Default)]
 pub struct SenderChange {
     pub from: Option<String>,
@@ -98,7 +98,8 @@ pub fn new_sender(app: &App, workspace: i64, new: NewSender) -> Result<Sender, F
         spacing: Some(new.spacing),
         active: None,
     };
-    let sender = sender_change(app, workspace, blank, change)?;
+    let change = sender_change(app, workspace, &blank, change)?;
+    let sender = blank.with(change);
     match (kind, sender.from.is_empty(), &sender.account) {
         (SenderKind::Email, true, _) => {
             Err(Fault::new("from", "is missing: the address that mail comes from"))
@@ -110,65 +111,57 @@ pub fn new_sender(app: &App, workspace: i64, new: NewSender) -> Result<Sender, F
     }
 }
 
-/// A sender with what is changed of it.
+/// A change of a sender that may be stored, with what is secret sealed. It is read against what always stays of the sender: its
+/// number and its kind.
 ///
 /// # Errors
 /// The field that is wrong, and what it must be.
 pub fn sender_change(
     app: &App,
     workspace: i64,
-    mut sender: Sender,
+    sender: &Sender,
     change: SenderChange,
-) -> Result<Sender, Fault> {
+) -> Result<Change, Fault> {
     let mail = sender.kind == SenderKind::Email;
-    if let Some(from) = change.from {
-        sender.from = if mail { mailbox(&from)? } else { short("from", &from)? };
+    let from = change.from.map(|from| if mail { mailbox(&from) } else { short("from", &from) });
+    let from = from.transpose()?;
+    if mail && change.account.is_some() {
+        return Err(Fault::new("account", "belongs to a sender of the kind linkedin"));
     }
-    if let Some(account) = change.account {
-        if mail {
-            return Err(Fault::new("account", "belongs to a sender of the kind linkedin"));
-        }
-        sender.account = Some(short("account", &account)?);
-    }
-    match change.smtp_url {
-        None => {}
+    let account = change.account.map(|account| short("account", &account)).transpose()?;
+    let server = match change.smtp_url {
         Some(Some(_)) if !mail => {
             return Err(Fault::new("smtp_url", "belongs to a sender of the kind email"));
         }
-        Some(None) => (sender.server, sender.access) = (None, None),
         Some(Some(url)) => {
-            let server = own_server(app, &url, &sender.from)?;
+            let server = own_server(app, &url, from.as_ref().unwrap_or(&sender.from))?;
             let whose = id::inside("sender", workspace, sender.id);
             let sealed = app.seal.close(&whose, url.reveal());
             let access = sealed.map_err(|problem| {
                 tracing::error!(problem, "a sender's mail server could not be sealed");
                 Fault::new("smtp_url", "cannot be kept: the server has no key to seal it with")
             })?;
-            (sender.server, sender.access) = (Some(server.place()), Some(access));
+            Some(Some((server.place(), access)))
         }
-    }
-    match change.imap_url {
-        None => {}
+        other => other.map(|_| None),
+    };
+    let mailbox = match change.imap_url {
         Some(Some(_)) if !mail => {
             return Err(Fault::new("imap_url", "belongs to a sender of the kind email"));
         }
-        Some(None) => sender.mailbox = None,
         Some(Some(url)) => {
             short_enough("imap_url", &url)?;
-            sender.mailbox = Some(sealed(app, workspace, &sender, &url)?);
+            Some(Some(sealed(app, workspace, sender, &url)?))
         }
-    }
-    if let Some(limit) = change.daily_limit {
-        sender.daily_limit = within("daily_limit", limit, 1, MAX_DAILY)?;
-    }
-    if let Some(spacing) = change.spacing {
-        sender.spacing = within("spacing_seconds", spacing, 0, MAX_SPACING)?;
-    }
-    if let Some(hours) = change.hours {
-        sender.hours = hours.map(|hours| parse_hours(&hours)).transpose()?;
-    }
-    sender.active = change.active.unwrap_or(sender.active);
-    Ok(sender)
+        other => other.map(|_| None),
+    };
+    let limit = change.daily_limit.map(|limit| within("daily_limit", limit, 1, MAX_DAILY));
+    let daily_limit = limit.transpose()?;
+    let spacing = change.spacing.map(|spacing| within("spacing_seconds", spacing, 0, MAX_SPACING));
+    let spacing = spacing.transpose()?;
+    let hours = change.hours.map(|hours| hours.map(|hours| parse_hours(&hours)).transpose()).transpose()?;
+    let active = change.active;
+    Ok(Change { from, account, server, mailbox, daily_limit, hours, spacing, active })
 }
 
 /// The mail server that a sender sends with; without one of its own, the server's.

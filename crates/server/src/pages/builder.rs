@@ -240,7 +240,7 @@ async fn save(app: &App, visitor: &Visitor, campaign: Option<i64>, mut typed: Ty
     }
     let saved = match campaign {
         None => app.store.create_job(workspace, new).await,
-        Some(number) => app.store.update_campaign(workspace, number, new).await,
+        Some(number) => app.store.update_campaign(workspace, number, new.into()).await,
     };
     let job = match saved {
         Ok(job) => job,

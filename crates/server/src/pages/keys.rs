@@ -88,7 +88,6 @@ pub async fn create(State(app): State<App>, visitor: Visitor, Form(new): Form<Ne
 pub async fn revoke(State(app): State<App>, visitor: Visitor, Path(key): Path<String>) -> Page {
     visitor.settings()?;
     let number = number(&visitor, "key", &key)?;
-    app.store.revoke_key(visitor.workspace, number, visitor.name()).await?;
-    app.forget_key(number);
+    app.revoke_key(visitor.workspace, number, visitor.name()).await?;
     Ok(go(&app, PAGE, "key-revoked"))
 }

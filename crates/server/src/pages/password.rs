@@ -18,6 +18,7 @@ use crate::store::workspaces::NewWorkspace;
 
 /// The longest name of a workspace, in characters.
 const MAX_NAME: usize = 200;
+const NOT_NOW: &str = "This is not your password now.";
 
 #[derive(Default)]
 struct Wrong {
@@ -87,24 +88,29 @@ pub async fn act(
         let wrong = Wrong { new: Some(unfit.words()), ..Wrong::default() };
         return shown(&app, &visitor, StatusCode::UNPROCESSABLE_ENTITY, wrong).await;
     }
-    let hash = app.store.password(email.clone()).await?;
-    if is_asked(&visitor) && hash.is_some() {
-        let refuse = |status, words| {
-            let (current, removing) = if set { (Some(words), None) } else { (None, Some(words)) };
-            shown(&app, &visitor, status, Wrong { current, removing, new: None })
-        };
+    let refuse = |status, words| {
+        let (current, removing) = if set { (Some(words), None) } else { (None, Some(words)) };
+        shown(&app, &visitor, status, Wrong { current, removing, new: None })
+    };
+    let hash = app.store.password(email.clone()).await?.filter(|_| is_asked(&visitor));
+    if hash.is_some() {
         let Some(one_try) = app.store.begin_try(&email, network).await? else {
             return refuse(StatusCode::TOO_MANY_REQUESTS, TOO_OFTEN).await;
         };
         let fits = change.current.len() <= MAX_BYTES;
-        if !fits || !app.is_password(change.current, hash).await? {
-            return refuse(StatusCode::UNPROCESSABLE_ENTITY, "This is not your password now.").await;
+        if !fits || !app.is_password(change.current, hash.clone()).await? {
+            return refuse(StatusCode::UNPROCESSABLE_ENTITY, NOT_NOW).await;
         }
         app.store.end_try(one_try).await?;
     }
     let changed = if set { Changed::Set(app.hash_password(change.new).await?) } else { Changed::Removed };
     let keep = Keep { workspace: visitor.workspace, session: visitor.session, actor: visitor.name() };
-    app.store.change_password(email, changed, keep).await?;
+    match app.store.change_password(email, hash, changed, keep).await {
+        Err(Error::Conflict("password_changed", _)) => {
+            return refuse(StatusCode::UNPROCESSABLE_ENTITY, NOT_NOW).await;
+        }
+        done => done?,
+    }
     app.nudge();
     Ok(go(&app, "/settings/password", if set { "password-set" } else { "password-removed" }))
 }

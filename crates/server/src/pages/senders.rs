@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::config::Secret;
 use crate::id;
 use crate::outreach::{self, HoursText, NewSender, SenderChange};
-use crate::store::senders::{MAX_SENDERS, Sender, SenderKind};
+use crate::store::senders::{Change, MAX_SENDERS, Sender, SenderKind};
 
 const PAGE: &str = "/settings/senders";
 
@@ -219,18 +219,18 @@ pub async fn change(
     visitor.settings()?;
     let (workspace, number) = (visitor.workspace, number(&visitor, "sender", &sender)?);
     let (old, typed) = (app.store.sender(workspace, number).await?, Typed::from(form));
-    let new = typed.limits().and_then(|(daily_limit, hours, spacing)| {
+    let read = typed.limits().and_then(|(daily_limit, hours, spacing)| {
         let (daily_limit, spacing) = (Some(daily_limit), Some(spacing));
         let change = SenderChange { daily_limit, hours: Some(hours), spacing, ..SenderChange::default() };
-        outreach::sender_change(&app, workspace, old.clone(), change).map_err(told)
+        outreach::sender_change(&app, workspace, &old, change).map_err(told)
     });
-    let new = match new {
-        Ok(new) => new,
+    let change = match read {
+        Ok(change) => change,
         Err(wrong) => {
             return one(&app, &visitor, StatusCode::UNPROCESSABLE_ENTITY, old, typed.again(wrong)).await;
         }
     };
-    app.store.update_sender(workspace, number, move |old| new.clone().counted_as(&old)).await?;
+    app.store.update_sender(workspace, number, change).await?;
     app.nudge();
     Ok(go(&app, PAGE, "sender-changed"))
 }
@@ -248,11 +248,8 @@ pub async fn act(
         "off" => (false, "sender-off"),
         _ => return Err(Trouble::not_found()),
     };
-    let old = app.store.sender(workspace, number).await?;
-    let change = SenderChange { active: Some(active), ..SenderChange::default() };
-    let new = outreach::sender_change(&app, workspace, old, change);
-    let new = new.map_err(|fault| Trouble::unprocessable(format!("{}: {}.", fault.field, fault.reason)))?;
-    app.store.update_sender(workspace, number, move |old| new.clone().counted_as(&old)).await?;
+    let change = Change { active: Some(active), ..Change::default() };
+    app.store.update_sender(workspace, number, change).await?;
     app.nudge();
     Ok(go(&app, PAGE, flash))
 }

@@ -11,9 +11,8 @@ use super::scene::Scene;
 use super::session::Visitor;
 use super::view::{AlertForm, Settings, Tab};
 use crate::app::App;
-use crate::store::codec::threshold_text;
 use crate::store::people::Role;
-use crate::store::workspaces::thresholds;
+use crate::store::workspaces::{WorkspaceChange, thresholds};
 use crate::{id, outreach};
 
 /// How many people can be told by e-mail who are named.
@@ -76,7 +75,7 @@ pub struct Change {
 
 impl Change {
     /// Both thresholds and the addresses; or the form, with what is wrong.
-    fn read(self) -> Result<(Threshold, Threshold, Vec<String>), AlertForm> {
+    fn read(self) -> Result<WorkspaceChange, AlertForm> {
         const RULE: &str = "A percentage from 0% to 100%, or a whole number of credits.";
         let (low, critical) = (threshold(&self.low), threshold(&self.critical));
         let named = self.emails.split([',', ';', ' ', '\n', '\r']).filter(|named| !named.is_empty());
@@ -87,8 +86,10 @@ impl Change {
             Err(_) => Some("E-mail addresses, with commas between them."),
         };
         match (low, critical, emails, wrong_emails) {
-            (Some(low), Some(critical), Ok(emails), None) => Ok((low, critical, emails)),
-            _ => Err(AlertForm {
+            (low @ Some(_), critical @ Some(_), Ok(emails), None) => {
+                Ok(WorkspaceChange { low, critical, emails: Some(emails), ..WorkspaceChange::default() })
+            }
+            (low, critical, ..) => Err(AlertForm {
                 wrong_low: low.is_none().then_some(RULE),
                 wrong_critical: critical.is_none().then_some(RULE),
                 wrong_emails,
@@ -113,14 +114,11 @@ fn threshold(typed: &str) -> Option<Threshold> {
 /// Changes when warnings go out, and to whom.
 pub async fn alert(State(app): State<App>, visitor: Visitor, Form(change): Form<Change>) -> Page {
     visitor.settings()?;
-    let (low, critical, emails) = match change.read() {
-        Ok(alerts) => alerts,
+    let change = match change.read() {
+        Ok(change) => change,
         Err(typed) => return shown(&app, visitor, StatusCode::UNPROCESSABLE_ENTITY, Some(typed)).await,
     };
-    let mut workspace = app.store.workspace(visitor.workspace).await?;
-    (workspace.low, workspace.critical, workspace.emails) =
-        (threshold_text(low), threshold_text(critical), emails);
-    app.store.update_workspace(workspace, visitor.name()).await?;
+    app.store.update_workspace(visitor.workspace, change, visitor.name()).await?;
     app.nudge();
     Ok(go(&app, "/settings", "saved"))
 }

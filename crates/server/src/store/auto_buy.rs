@@ -109,9 +109,14 @@ impl Store {
     }
 
     /// Begins an episode that is due: orders as many packs as close the whole gap, in one payment, within the ceiling. Without
-    /// an offer, because the pack is not sold any more, it is off.
-    pub async fn begin_auto_buy(&self, workspace: i64, pack: Option<NewPayment>) -> Result<(), Error> {
-        self.write(workspace, move |batch| begin(batch, workspace, pack.as_ref())).await
+    /// an offer of the pack that was chosen, because it is not sold any more, it is off.
+    pub async fn begin_auto_buy(
+        &self,
+        workspace: i64,
+        chosen: String,
+        offer: Option<NewPayment>,
+    ) -> Result<(), Error> {
+        self.write(workspace, move |batch| begin(batch, workspace, &chosen, offer.as_ref())).await
     }
 }
 
@@ -124,12 +129,21 @@ fn in_words(asked: Option<&AutoBuy>) -> String {
     asked.filter(|asked| asked.enabled).map_or_else(|| "off".to_owned(), on)
 }
 
-fn begin(batch: &mut Batch<'_>, workspace: i64, pack: Option<&NewPayment>) -> Result<(), Error> {
+fn begin(
+    batch: &mut Batch<'_>,
+    workspace: i64,
+    chosen: &str,
+    offer: Option<&NewPayment>,
+) -> Result<(), Error> {
     let Some(row) = find(&batch.tx, workspace)?.filter(|row| row.asked.enabled && row.payment.is_none())
     else {
         return later(batch, workspace, None);
     };
-    let Some(pack) = pack else {
+    if row.asked.pack != chosen {
+        // Another was chosen meanwhile: it is looked at again, with the offer of that one.
+        return Ok(());
+    }
+    let Some(pack) = offer else {
         return off(batch, workspace, "Auto-buy is off: its pack is not sold any more.");
     };
     if payments::read_payer(&batch.tx, workspace)?.method.is_none() {

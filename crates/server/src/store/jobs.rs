@@ -7,7 +7,7 @@ mod definition;
 mod overdue;
 mod pauses;
 mod timeline;
-pub use definition::{Definition, StepText};
+pub use definition::{CampaignChange, Definition, StepText};
 pub use overdue::overdue;
 pub use pauses::{lift, lift_all, pause, pause_all, say_needed};
 pub use timeline::PastPause;
@@ -207,7 +207,12 @@ impl Store {
     }
 
     /// Changes a campaign that is still a draft.
-    pub async fn update_campaign(&self, workspace: i64, id: i64, new: NewJob) -> Result<Job, Error> {
+    pub async fn update_campaign(
+        &self,
+        workspace: i64,
+        id: i64,
+        change: CampaignChange,
+    ) -> Result<Job, Error> {
         self.write(workspace, move |batch| {
             let job = find(&batch.tx, workspace, id)?
                 .filter(|job| job.kind == JobKind::Campaign)
@@ -215,14 +220,16 @@ impl Store {
             if job.run.stage != Stage::Draft {
                 return Err(Error::Conflict("campaign_not_draft", "only a draft can be changed"));
             }
-            super::senders::check_all(&batch.tx, workspace, &new.definition.senders)?;
-            let definition = serde_json::to_string(&new.definition).unwrap_or_default();
+            let definition = job.definition.with(&change);
+            super::senders::check_all(&batch.tx, workspace, &definition.senders)?;
+            let text = serde_json::to_string(&definition).unwrap_or_default();
+            let name = change.name.as_ref().unwrap_or(&job.name);
             batch.tx.execute(
                 "update job set name = ?3, definition = ?4, credit_cap = ?5 where workspace = ?1 and id = ?2",
-                values![workspace, id, &new.name, &definition, new.credit_cap],
+                values![workspace, id, name, &text, change.credit_cap.unwrap_or(job.credit_cap)],
             )?;
             // Nothing has begun in a draft, so its leads begin where the new plan begins.
-            let begin = campaign::begin(&new.definition.plan(), 0);
+            let begin = campaign::begin(&definition.plan(), 0);
             batch.tx.execute(
                 "update work set position = ?3, due = ?4 where workspace = ?1 and job = ?2",
                 values![workspace, id, super::work::position_code(begin.0), begin.1],

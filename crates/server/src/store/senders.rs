@@ -69,6 +69,22 @@ pub struct Sender {
     pub created_at: Time,
 }
 
+/// What is changed of a sender; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    pub from: Option<String>,
+    pub account: Option<String>,
+    /// Its own mail server as it may be shown, with how it is reached, sealed. `Some(None)`: none of its own.
+    pub server: Option<Option<(String, Vec<u8>)>>,
+    /// `Some(None)`: nothing is looked for.
+    pub mailbox: Option<Option<Mailbox>>,
+    pub daily_limit: Option<i64>,
+    /// `Some(None)`: it sends at any hour.
+    pub hours: Option<Option<Hours>>,
+    pub spacing: Option<i64>,
+    pub active: Option<bool>,
+}
+
 /// A place of a sender that a piece of work has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot {
@@ -128,9 +144,22 @@ impl Sender {
         if opens { self.daily_limit - self.sent_today(zone, at) } else { 0 }
     }
 
-    /// The same, with what another one has counted.
-    pub fn counted_as(self, other: &Sender) -> Sender {
-        Sender { day: other.day, taken: other.taken, next_at: other.next_at, ..self }
+    /// The same with what is changed of it. Its kind and what it sent stay.
+    pub fn with(self, change: Change) -> Sender {
+        let Change { from, account, server, mailbox, daily_limit, hours, spacing, active } = change;
+        let (server, access) = server.map_or((self.server, self.access), Option::unzip);
+        Sender {
+            from: from.unwrap_or(self.from),
+            account: account.or(self.account),
+            server,
+            access,
+            mailbox: mailbox.unwrap_or(self.mailbox),
+            daily_limit: daily_limit.unwrap_or(self.daily_limit),
+            hours: hours.unwrap_or(self.hours),
+            spacing: spacing.unwrap_or(self.spacing),
+            active: active.unwrap_or(self.active),
+            ..self
+        }
     }
 
     /// Takes a place for a send that begins now. Only while it is open.
@@ -205,20 +234,14 @@ impl Store {
         .await
     }
 
-    /// Changes a sender: what `change` makes of it. Its kind and what it sent stay.
-    pub async fn update_sender(
-        &self,
-        workspace: i64,
-        id: i64,
-        change: impl Fn(Sender) -> Sender + Send + 'static,
-    ) -> Result<Sender, Error> {
+    /// Changes a sender.
+    pub async fn update_sender(&self, workspace: i64, id: i64, change: Change) -> Result<Sender, Error> {
         self.write(workspace, move |batch| {
             let tx = &batch.tx;
             let old = find(tx, workspace, id)?.ok_or(Error::NotFound)?;
-            let spaced = old.next_at;
-            let new = change(old.clone());
+            let new = old.clone().with(change.clone());
             // A shorter pause counts from the last send, which was `spacing` before `next_at`.
-            let next_at = Time((spaced.0 - (old.spacing - new.spacing).max(0) * SECOND).max(0));
+            let next_at = Time((old.next_at.0 - (old.spacing - new.spacing).max(0) * SECOND).max(0));
             tx.execute(
                 "update sender set address = ?3, account = ?4, server = ?5, access = ?6, daily_limit = ?7, hours = ?8,
                    spacing = ?9, active = ?10, next_at = ?11 where workspace = ?1 and id = ?2",

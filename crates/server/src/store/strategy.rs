@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::db::Tx;
 use super::{Error, Store, logbook};
 use crate::{id, values};
 
@@ -42,19 +43,16 @@ impl Strategy {
 impl Store {
     /// The strategy of a workspace.
     pub async fn strategy(&self, workspace: i64) -> Result<Strategy, Error> {
-        let text = "select strategy from workspace where workspace = ?1";
-        let text = self.read(move |tx| tx.one(text, values![workspace], |row| row.opt_text(0))).await?;
-        let text = text.ok_or(Error::NotFound)?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        self.read(move |tx| find(tx, workspace)).await
     }
 
     /// Changes it: every message that is written from now on is told so.
     pub async fn set_strategy(&self, workspace: i64, strategy: Strategy, actor: String) -> Result<(), Error> {
-        let known = self.strategy(workspace).await?;
-        if known == strategy {
-            return Ok(());
-        }
         self.write(workspace, move |batch| {
+            let known = find(&batch.tx, workspace)?;
+            if known == strategy {
+                return Ok(());
+            }
             let text = serde_json::to_string(&strategy).unwrap_or_default();
             let change = "update workspace set strategy = ?2 where workspace = ?1";
             batch.tx.execute(change, values![workspace, &text])?;
@@ -64,6 +62,12 @@ impl Store {
         })
         .await
     }
+}
+
+fn find(tx: &Tx<'_>, workspace: i64) -> Result<Strategy, Error> {
+    let text = "select strategy from workspace where workspace = ?1";
+    let text = tx.one(text, values![workspace], |row| row.opt_text(0))?.ok_or(Error::NotFound)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 fn in_words(strategy: &Strategy) -> String {

@@ -1,9 +1,11 @@
 //! Workspaces: what they are made of, and their settings. Their plan's life is in `subscriptions`.
 
 use billing::Time;
+use billing::alerts::Threshold;
 use sha2::{Digest, Sha256};
 
 use super::batch::Batch;
+use super::codec::threshold_text;
 use super::db::{Row, Tx};
 use super::subscriptions::{Standing, Terms, periods};
 use super::{Error, Store, logbook, people};
@@ -55,6 +57,19 @@ impl Workspace {
     pub fn pays(&self) -> bool {
         self.collection == "payments"
     }
+
+    fn with(self, change: WorkspaceChange) -> Workspace {
+        let WorkspaceChange { name, time_zone, admin_email, low, critical, emails } = change;
+        Workspace {
+            name: name.unwrap_or(self.name),
+            time_zone: time_zone.unwrap_or(self.time_zone),
+            admin_email: admin_email.unwrap_or(self.admin_email),
+            low: low.map_or(self.low, threshold_text),
+            critical: critical.map_or(self.critical, threshold_text),
+            emails: emails.unwrap_or(self.emails),
+            ..self
+        }
+    }
 }
 
 /// What a new workspace is made of.
@@ -69,6 +84,18 @@ pub struct NewWorkspace {
     pub external_id: Option<String>,
     /// The canonical request, so that the same external id with the same body is the same workspace.
     pub request: String,
+}
+
+/// What is changed of a workspace's settings; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct WorkspaceChange {
+    pub name: Option<String>,
+    pub time_zone: Option<String>,
+    /// `Some(None)`: it is given no address any more.
+    pub admin_email: Option<Option<String>>,
+    pub low: Option<Threshold>,
+    pub critical: Option<Threshold>,
+    pub emails: Option<Vec<String>>,
 }
 
 const WORKSPACE: &str = "select workspace, name, plan, plan_credits, collection, time_zone, admin_email, external_id, low, critical, emails,
@@ -187,27 +214,33 @@ impl Store {
     }
 
     /// Changes a workspace's settings.
-    pub async fn update_workspace(&self, changed: Workspace, actor: String) -> Result<(), Error> {
-        self.write(changed.id, move |batch| {
-            batch.load(changed.id)?;
+    pub async fn update_workspace(
+        &self,
+        workspace: i64,
+        change: WorkspaceChange,
+        actor: String,
+    ) -> Result<Workspace, Error> {
+        self.write(workspace, move |batch| {
+            batch.load(workspace)?;
+            let known = find(&batch.tx, workspace)?;
+            let changed = known.clone().with(change.clone());
             let emails = serde_json::to_string(&changed.emails).unwrap_or_default();
-            let known = find(&batch.tx, changed.id)?;
             let (before, after) = (in_words(&known), in_words(&changed));
             if before != after {
-                let (name, words) = (id::workspace(changed.id), (Some(&*before), Some(&*after)));
-                logbook::note(batch, changed.id, &actor, ("workspace.settings", &name), words)?;
+                let (name, words) = (id::workspace(workspace), (Some(&*before), Some(&*after)));
+                logbook::note(batch, workspace, &actor, ("workspace.settings", &name), words)?;
             }
             if known.time_zone != changed.time_zone {
                 // Of several changes at one moment the first says what was before.
                 batch.tx.execute(
                     "insert into zone (workspace, until, time_zone) values (?1, ?2, ?3) on conflict (workspace, until) do nothing",
-                    values![changed.id, batch.now, &known.time_zone],
+                    values![workspace, batch.now, &known.time_zone],
                 )?;
             }
             batch.tx.execute(
                 "update workspace set name = ?2, time_zone = ?3, admin_email = ?4, low = ?5, critical = ?6, emails = ?7 where workspace = ?1",
                 values![
-                    changed.id,
+                    workspace,
                     &changed.name,
                     &changed.time_zone,
                     changed.admin_email.as_ref(),
@@ -216,11 +249,13 @@ impl Store {
                     &emails
                 ],
             )?;
-            if let Some(email) = &changed.admin_email {
-                people::admit_admin(batch, changed.id, known.admin_email.as_deref(), email)?;
+            // Who was taken out since must not come back with a change of something else.
+            if let Some(Some(email)) = &change.admin_email {
+                people::admit_admin(batch, workspace, known.admin_email.as_deref(), email)?;
             }
-            batch.reload(changed.id)?;
-            batch.look_again(changed.id)
+            batch.reload(workspace)?;
+            batch.look_again(workspace)?;
+            Ok(changed)
         })
         .await
     }

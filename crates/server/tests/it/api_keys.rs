@@ -1,5 +1,11 @@
 //! API keys: what they may do and when they were used. What each route needs is in `tenants`.
 
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use scrip::app::from_hex;
+use scrip::id;
 use serde_json::{Value, json};
 
 use crate::http::{OPERATOR, Server};
@@ -95,4 +101,40 @@ async fn use_is_written_down_now_and_then_and_by_no_request() {
     assert_eq!(server.send(&wrong, "GET", &format!("{ws}/balance"), "", String::new()).await.status, 401);
     server.advance(0).await;
     assert_eq!(listed(&server, &ws, &id).await["last_used_at"], "2027-01-31T10:05:00Z");
+}
+
+#[tokio::test]
+async fn a_key_that_is_first_used_while_it_is_revoked_is_revoked() {
+    let server = Server::open().await;
+    let ws = server.workspace("One").await;
+    for _ in 0..20 {
+        let (id, key) = server.key(&ws).await;
+        let (balance, path) = (format!("{ws}/balance"), format!("{ws}/keys/{id}"));
+        let uses = (0..4).map(|_| server.send(&key, "GET", &balance, "", String::new()));
+        let (_, revoked) =
+            tokio::join!(join_all(uses), server.send(OPERATOR, "DELETE", &path, "", String::new()));
+        assert_eq!(revoked.status, 204, "{}", revoked.body);
+        server.send(&key, "GET", &balance, "", String::new()).await.problem(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_revoked_also_when_whoever_asked_for_it_hung_up() {
+    let server = Server::open().await;
+    let ws = server.workspace("One").await;
+    let (name, key) = server.key(&ws).await;
+    let (workspace, number) = id::parse_inside("key", &name).expect("a key's id");
+    let secret = key.split_once('.').and_then(|(_, secret)| from_hex(secret)).expect("a secret");
+    assert!(
+        server.app.open_key(number, &secret).await.expect("a look").is_some(),
+        "it is trusted from now on"
+    );
+    let asked = server.app.revoke_key(workspace, number, "test".to_owned()).now_or_never();
+    assert!(asked.is_none(), "nobody waits for it any more");
+    let forgotten = async {
+        while server.app.open_key(number, &secret).await.expect("a look").is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), forgotten).await.expect("it works no more");
 }

@@ -7,6 +7,7 @@ mod billing;
 mod budgets;
 mod builder;
 mod calendar;
+mod changes;
 mod chosen;
 mod cluster;
 mod console;

@@ -4,6 +4,8 @@ use billing::campaign::{self, Channel, Plan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::NewJob;
+
 /// One step as its author wrote it.
 #[derive(Clone, Serialize, Deserialize, Debug, PartialEq, Eq)]
 pub struct StepText {
@@ -50,7 +52,46 @@ pub struct Definition {
     pub by: Option<String>,
 }
 
+/// What is changed of a campaign; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct CampaignChange {
+    pub name: Option<String>,
+    pub enrich: Option<Vec<String>>,
+    pub steps: Option<Vec<StepText>>,
+    pub approve: Option<bool>,
+    pub senders: Option<Vec<i64>>,
+    /// `Some(None)`: it may use whatever there is.
+    pub credit_cap: Option<Option<i64>>,
+}
+
+impl From<NewJob> for CampaignChange {
+    /// All of it.
+    fn from(new: NewJob) -> CampaignChange {
+        let Definition { enrich, steps, approve, senders, .. } = new.definition;
+        CampaignChange {
+            name: Some(new.name),
+            enrich: Some(enrich),
+            steps: Some(steps),
+            approve: Some(approve),
+            senders: Some(senders),
+            credit_cap: Some(new.credit_cap),
+        }
+    }
+}
+
 impl Definition {
+    /// The same with what is changed of it.
+    pub(super) fn with(self, change: &CampaignChange) -> Definition {
+        let CampaignChange { enrich, steps, approve, senders, .. } = change.clone();
+        Definition {
+            enrich: enrich.unwrap_or(self.enrich),
+            steps: steps.unwrap_or(self.steps),
+            approve: approve.unwrap_or(self.approve),
+            senders: senders.unwrap_or(self.senders),
+            ..self
+        }
+    }
+
     /// The part of it that decides the order of work.
     pub fn plan(&self) -> Plan {
         let step = |step: &StepText| campaign::Step {

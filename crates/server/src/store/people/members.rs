@@ -187,7 +187,8 @@ fn delete(batch: &Batch<'_>, workspace: i64, email: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn role_of(batch: &Batch<'_>, workspace: i64, email: &str) -> Result<Option<Role>, Error> {
+/// What somebody is in a workspace, in this transaction.
+pub(super) fn role_of(batch: &Batch<'_>, workspace: i64, email: &str) -> Result<Option<Role>, Error> {
     let role = "select role from member where owner = ?1 and email = ?2";
     batch.tx.one(role, values![workspace, email], |row| Ok(Role::of(row.int(0)?)))
 }

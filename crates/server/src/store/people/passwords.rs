@@ -87,10 +87,7 @@ impl Store {
 
     /// The hash of a person's password.
     pub async fn password(&self, email: String) -> Result<Option<String>, Error> {
-        self.read(move |tx| {
-            tx.one("select hash from password where email = ?1", values![&email], |row| row.text(0))
-        })
-        .await
+        self.read(move |tx| find(tx, &email)).await
     }
 
     /// Gives the first Admin of a new server a password.
@@ -98,11 +95,21 @@ impl Store {
         self.write(NOBODY, move |batch| set(&batch.tx, &email, &hash, batch.now)).await
     }
 
-    /// Changes or removes a person's password. All their sessions but one end, mailed links end as well, and a mail says so.
-    pub async fn change_password(&self, email: String, changed: Changed, keep: Keep) -> Result<(), Error> {
+    /// Changes or removes a person's password. All their sessions but one end, mailed links end as well, and a mail says so. Where
+    /// the present one was asked for, `compared` is its hash: another that was set since is nobody's to replace with the old one.
+    pub async fn change_password(
+        &self,
+        email: String,
+        compared: Option<String>,
+        changed: Changed,
+        keep: Keep,
+    ) -> Result<(), Error> {
         self.write(keep.workspace, move |batch| {
             let Keep { workspace, session, actor } = &keep;
             batch.load(*workspace)?;
+            if compared.is_some() && find(&batch.tx, &email)? != compared {
+                return Err(Error::Conflict("password_changed", "the password was changed meanwhile"));
+            }
             let (what, word) = match &changed {
                 Changed::Set(hash) => {
                     set(&batch.tx, &email, hash, batch.now)?;
@@ -126,6 +133,10 @@ impl Store {
         })
         .await
     }
+}
+
+fn find(tx: &Tx<'_>, email: &str) -> Result<Option<String>, Error> {
+    tx.one("select hash from password where email = ?1", values![email], |row| row.text(0))
 }
 
 fn set(tx: &Tx<'_>, email: &str, hash: &str, now: Time) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 use billing::Time;
 use billing::units::SECOND;
 
+use super::members::role_of;
 use super::{NOBODY, digest};
 use crate::store::{Error, Store};
 use crate::{clock, values};
@@ -119,7 +120,8 @@ impl Whose {
 }
 
 impl Store {
-    /// Starts a session; only the token's digest is kept.
+    /// Starts a session; only the token's digest is kept. A person is in it what they are in their workspace at that moment: since
+    /// it was looked up, they may have been made something else or taken out.
     pub async fn create_session(
         &self,
         token: [u8; 32],
@@ -128,13 +130,21 @@ impl Store {
         expires_at: Time,
     ) -> Result<(), Error> {
         let (hash, id) = (digest(&token), clock::fresh_id());
-        self.write(NOBODY, move |batch| {
+        let place = session.workspace.filter(|_| session.way.is_person());
+        self.write(place.unwrap_or(NOBODY), move |batch| {
             let Session { workspace, role, email, way } = &session;
+            let role = match (place, email) {
+                (Some(place), Some(email)) => {
+                    batch.load(place)?;
+                    role_of(batch, place, email)?.ok_or(Error::NotFound)?
+                }
+                _ => *role,
+            };
             batch.tx.execute("delete from session where expires_at <= ?1", values![batch.now])?;
             batch.tx.execute(
                 "insert into session (hash, id, owner, role, email, way, agent, created_at, seen_at, expires_at)
                  values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
-                values![&hash, id, *workspace, *role as i64, email.as_ref(), *way as i64, &agent, batch.now, expires_at],
+                values![&hash, id, *workspace, role as i64, email.as_ref(), *way as i64, &agent, batch.now, expires_at],
             )?;
             Ok(())
         })

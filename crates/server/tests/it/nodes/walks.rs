@@ -5,10 +5,11 @@
 
 use std::time::Instant;
 
-use billing::alerts::Crossing;
+use billing::alerts::{Crossing, Threshold};
 use billing::ledger::Command;
 use billing::{GrantKind, Seq, Time};
 use scrip::store::committer::{Answer, Post};
+use scrip::store::workspaces::WorkspaceChange;
 use scrip::store::{Error, Store};
 
 use crate::chance::{Chance, asked_for};
@@ -103,9 +104,9 @@ async fn walk(nodes: &[Store], seed: u64, count: u64) -> usize {
 
 impl Walk {
     async fn new(workspace: i64, node: &Store, chance: Chance) -> Walk {
-        let mut changed = node.workspace(workspace).await.expect("it is there");
-        (changed.low, changed.critical) = (format!("{LOW}"), format!("{CRITICAL}"));
-        node.update_workspace(changed, "walk".to_owned()).await.expect("its thresholds are set");
+        let (low, critical) = (Some(Threshold::Credits(LOW)), Some(Threshold::Credits(CRITICAL)));
+        let change = WorkspaceChange { low, critical, ..WorkspaceChange::default() };
+        node.update_workspace(workspace, change, "walk".to_owned()).await.expect("its thresholds are set");
         let (witness, holds, notices) = (Witness::default(), Vec::new(), Vec::new());
         Walk { workspace, chance, witness, available: 0, holds, notices }
     }

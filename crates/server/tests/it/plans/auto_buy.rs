@@ -1,8 +1,9 @@
 //! Credits that are bought by themselves, and amounts without a pack.
 
+use scrip::store::payments::Purpose;
 use serde_json::{Value, json};
 
-use super::{DAY, Shop, with_card};
+use super::{DAY, Shop, with_card, workspace};
 
 #[tokio::test]
 async fn auto_buy_closes_the_whole_gap_in_one_charge_within_its_ceiling() {
@@ -27,6 +28,26 @@ async fn auto_buy_closes_the_whole_gap_in_one_charge_within_its_ceiling() {
     assert!(shop.bought().await.len() > 2, "the next period has packs of its own");
     let told = shop.kinds().await.iter().filter(|kind| *kind == "auto_buy").count();
     assert!(told >= 1, "the ceiling was told of");
+    shop.server.audit();
+}
+
+#[tokio::test]
+async fn what_was_chosen_since_it_fell_due_is_what_is_bought() {
+    let shop = with_card("pays").await;
+    let (app, ws) = (&shop.server.app, workspace(&shop));
+    let asked = json!({ "enabled": true, "below": 1_500, "pack": "bundle", "max_per_period": 5 });
+    shop.auto(asked.clone()).await.about_a_workspace(200);
+    // It fell due with another pack, which is sold or is not.
+    let bundle = app.catalog().pack("bundle").expect("a pack");
+    let offer = scrip::money::pack(app.catalog(), ws, Purpose::AutoBuy, bundle, None);
+    for offer in [Some(offer), None] {
+        app.store.begin_auto_buy(ws, "another".to_owned(), offer).await.expect("looked at");
+        assert!(shop.bought().await.is_empty(), "nobody wants that one any more");
+    }
+    let is = shop.server.get(&format!("{}/auto_topup", shop.ws)).await.about_a_workspace(200);
+    assert_eq!(is, asked, "it is as it was set last");
+    shop.server.advance(0).await;
+    assert_eq!(shop.bought().await.len(), 1);
     shop.server.audit();
 }
 

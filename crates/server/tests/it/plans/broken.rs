@@ -49,7 +49,8 @@ async fn an_order_that_broke_off_is_the_same_order() {
     let asked = json!({ "enabled": true, "below": 1_500, "pack": "bundle", "max_per_period": 9 });
     shop.auto(asked).await.about_a_workspace(200);
     for _ in 0..2 {
-        store.begin_auto_buy(ws, Some(new(Purpose::AutoBuy))).await.expect("begun");
+        let offer = Some(new(Purpose::AutoBuy));
+        store.begin_auto_buy(ws, "bundle".to_owned(), offer).await.expect("begun");
     }
     assert_eq!(store.due_payments(10).await.expect("a read").len(), 1);
     shop.server.advance(0).await;
