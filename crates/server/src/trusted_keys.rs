@@ -135,15 +135,10 @@ impl App {
         let app = self.clone();
         let revoking = tokio::spawn(async move {
             app.store.revoke_key(workspace, key, actor).await?;
-            app.forget_key(key);
+            app.keys.forget(key);
             Ok(())
         });
         revoking.await.unwrap_or_else(|_| Err(Error::Unavailable("the key may be revoked or not".to_owned())))
-    }
-
-    /// Forgets a key that was revoked.
-    pub fn forget_key(&self, key: i64) {
-        self.keys.forget(key);
     }
 
     /// Writes down which keys were used, if any were.

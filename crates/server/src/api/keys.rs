@@ -112,7 +112,6 @@ pub async fn delete(State(app): State<App>, here: In, Path((_, key)): Path<(Stri
     if workspace != here.workspace {
         return Err(Error::not_found());
     }
-    app.store.revoke_key(workspace, number, here.caller.actor()).await?;
-    app.forget_key(number);
+    app.revoke_key(workspace, number, here.caller.actor()).await?;
     no_content(&app, workspace).await
 }
