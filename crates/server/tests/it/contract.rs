@@ -100,7 +100,7 @@ async fn lists_are_read_page_by_page_and_lose_nothing() {
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
         }
-        assert_eq!((seen.len(), pages), (count, count.div_ceil(2)), "{list}");
+        assert_eq!((seen.len(), pages), (count, usize::div_ceil(count, 2)), "{list}");
         for (query, field) in [("limit=501", "limit"), ("cursor=x", "cursor"), ("x=1", "x")] {
             let refused = server.get(&format!("{list}?{query}")).await;
             assert_eq!((refused.status, &refused.body["field"]), (422, &json!(field)), "{list}?{query}");
