@@ -35,7 +35,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// No body, or a JSON object without fields: there is nothing to say.
+/// No body, `null`, or a JSON object without fields: there is nothing to say.
 pub struct Nothing;
 
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ where
     if !body.is_end_stream() {
         let bytes = bytes(body).await?;
         if !bytes.is_empty() {
-            parse::<NoFields>(&bytes)?;
+            parse::<Option<NoFields>>(&bytes)?;
         }
     }
     Ok(Nothing)
