@@ -173,9 +173,11 @@ impl Walk {
             Crossing::Restored if matches!(command, Command::Release(_)) => return,
             Crossing::Restored => "restored",
         };
+        let newest = self.notices.iter().map(|(at, _)| *at).max().unwrap_or(now.0);
         let last = self.notices.iter_mut().rev().find(|(_, kind)| *kind == "out");
         match (crossing, last) {
-            (Crossing::Out { again: true }, Some(last)) => last.0 = now.0,
+            // It stands before all that was told, also at this moment.
+            (Crossing::Out { again: true }, Some(last)) => last.0 = now.0.max(newest + 1),
             _ => self.notices.push((now.0, kind)),
         }
     }
