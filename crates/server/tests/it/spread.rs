@@ -59,6 +59,8 @@ const ACROSS: &[&str] = &[
     "select workspace, name, plan",
     // Payments that a person may have made meanwhile.
     "select workspace, id from payment where status in (0, 5)",
+    // A start sees whether every partition has its lane.
+    "select partition from lane order by partition",
     // The operator's list.
     "select workspace from workspace order by workspace",
 ];
