@@ -86,7 +86,7 @@ struct State {
     calls: u64,
     struck: bool,
     panics: Vec<String>,
-    /// Files that were here before, and that SQLite has not opened yet.
+    /// Files that were here before, and that are as they were, as far as is recorded.
     found: HashSet<String>,
 }
 
@@ -205,7 +205,8 @@ impl Watch {
         let mut state = self.state();
         state.open += 1;
         let modified = std::fs::metadata(&path).and_then(|file| file.modified());
-        if state.found.remove(file) && modified.is_ok_and(|modified| modified != UNIX_EPOCH) {
+        // Whoever only looks at it first is not the one who writes it.
+        if modified.is_ok_and(|modified| modified != UNIX_EPOCH) && state.found.remove(file) {
             let bytes = std::fs::read(&path).expect("it was opened").into();
             for change in [Change::Write(0, bytes), Change::Sync] {
                 state.log.push(Operation { file: file.to_owned(), change });
@@ -235,6 +236,9 @@ impl Watch {
         if let Some(change) = change
             && really(&change)
         {
+            if !matches!(change, Change::Sync | Change::SyncFailed | Change::SyncDirectory) {
+                state.found.remove(file);
+            }
             state.log.push(Operation { file: file.to_owned(), change });
         }
         failed.map_or(Ok(()), Err)
