@@ -228,11 +228,9 @@ async fn a_shortfall_is_what_must_come_in() {
     }
     server.grant(&ws, 36).await;
     server.post(&format!("{ws}/holds"), "h", work).await.about_a_workspace(201);
-    for _ in 0..2 {
-        let much = json!({ "credits": -1_000_000_000_000_001_i64, "reason": "test" });
-        let refused = server.post(&format!("{ws}/adjustments"), "much", much).await;
-        assert_eq!((refused.status, &refused.body["field"]), (422, &json!("credits")));
-    }
+    let much = json!({ "credits": -1_000_000_000_000_001_i64, "reason": "test" });
+    let refused = server.post(&format!("{ws}/adjustments"), "much", much).await;
+    assert_eq!((refused.status, &refused.body["field"]), (422, &json!("credits")));
     server.audit();
 }
 

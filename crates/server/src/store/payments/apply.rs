@@ -48,7 +48,8 @@ pub(in crate::store) fn apply(
         reinstated: said.reinstated.max(payment.reinstated),
         ..said.clone()
     };
-    // From here it must succeed: no grant of a payment is refused.
+    // From here only a sum beyond all that an account can have is refused. What was granted by then has its key, so that another
+    // try finds it done.
     if said.stands == Stands::Paid && !payment.is_paid() {
         credit(batch, &payment, said)?;
     } else if !payment.is_paid() {
