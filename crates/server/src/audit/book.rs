@@ -11,8 +11,6 @@ use super::pages::{BUCKETS, Entry, Note, PageRow};
 use super::rows::{GrantRow, HoldRow, Posting, Terms, kind};
 use super::{CHAIN, Findings, GRANT_ROW, MOVES, NOTE, SEQ, SIGN, SUMS, TIME, WHOLE};
 
-/// How far an entry's time may be from the moment it was decided at: a clock that was set back makes them differ.
-pub const SLACK: i64 = 86_400_000_000;
 /// The bucket that can be spent.
 const AVAILABLE: usize = 2;
 
@@ -59,6 +57,11 @@ pub struct Book {
     pub workspace: i64,
     pub seq: i64,
     pub at: i64,
+    /// When the last entry was decided. `None`: its time is only the next one after the entry before, and the clock may have been
+    /// set back to any before it.
+    pub decided: Option<i64>,
+    /// The last entry of which that is known, and when.
+    pub swept: (i64, i64),
     pub hash: Vec<u8>,
     pub available: i128,
     pub held: i128,
@@ -81,6 +84,8 @@ impl Book {
             workspace,
             seq: 0,
             at: 0,
+            decided: None,
+            swept: (0, 0),
             hash: Sha256::digest(format!("scrip ledger 1 {workspace}")).to_vec(),
             available: 0,
             held: 0,
@@ -192,6 +197,8 @@ impl Book {
         findings.check(entry.at > self.at, TIME, || format!("entry {seq} is not later than the one before"));
         let digest = note.map(Note::digest);
         findings.check(digest == entry.note, NOTE, || format!("entry {seq} and its note disagree"));
+        self.decided = (Some(entry.at) != self.at.checked_add(1)).then_some(entry.at);
+        self.swept = self.decided.map_or(self.swept, |at| (seq, at));
         (self.seq, self.at) = (seq, entry.at);
     }
 
@@ -253,7 +260,7 @@ impl Book {
         // A late sweep repays at the moment when it was due, so that only commands are bound by the expiry.
         let spends = from == AVAILABLE && matches!(BUCKETS[to], 'h' | 'c');
         let dated = grant.terms.effective_at <= entry.at
-            && grant.terms.expires_at.is_none_or(|at| at.saturating_add(SLACK) > entry.at);
+            && grant.terms.expires_at.is_none_or(|at| self.decided.is_none_or(|decided| at > decided));
         findings.check(!spends || dated, MOVES, || {
             format!("entry {seq} spends credits of grant {id} outside its time")
         });

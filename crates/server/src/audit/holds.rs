@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::book::{Book, SLACK, mark};
+use super::book::{Book, mark};
 use super::pages::{Entry, Note};
 use super::rows::{HoldRow, Posting, kind};
 use super::{BOUND, EPOCH, Findings, HOLD_ROW, LIFE, PRICE};
@@ -51,6 +51,8 @@ type Parts = Vec<(i64, i64)>;
 struct Hold {
     now: HoldRow,
     row: Option<HoldRow>,
+    /// The entry that said when it ends.
+    dated: i64,
 }
 
 /// Follows one entry, which may be about a hold.
@@ -76,6 +78,9 @@ pub fn about_hold(
             return;
         };
         change(book, &mut hold.now, entry, postings, findings);
+        if matches!(entry.kind, kind::EXTEND | kind::DOUBT) {
+            hold.dated = seq;
+        }
         let labels = Note::labels(note);
         findings.check(hold.now.labels == labels, LIFE, || {
             format!("entry {seq} has other labels than hold {id}")
@@ -125,10 +130,9 @@ fn open(
         .check(priced, PRICE, || format!("hold {id} took other credits than its {quantity} × {unit_price}"));
     let tried = if charge { quantity } else { 0 };
     findings.check(entry.attempted == tried, PRICE, || format!("entry {id} says {} tried", entry.attempted));
+    let later = |until| book.decided.is_none_or(|decided| until > decided);
     let bounded = charge == entry.until.is_none()
-        && entry
-            .until
-            .is_none_or(|until| until > at.saturating_sub(SLACK) && until <= at.saturating_add(LIFETIME));
+        && entry.until.is_none_or(|until| later(until) && until <= at.saturating_add(LIFETIME));
     findings.check(bounded, BOUND, || format!("hold {id} was opened for longer than 7 days"));
     let labels = Note::labels(note).map(str::to_owned);
     let send = entry.epoch > 0
@@ -155,7 +159,7 @@ fn open(
     if row.is_none() {
         book.life.rowless.push(id);
     }
-    book.life.holds.insert(id, Hold { now, row });
+    book.life.holds.insert(id, Hold { now, row, dated: id });
 }
 
 /// Ends a page. A hold that has ended needs no row: it is what its pages say until this one, and is let go.
@@ -189,7 +193,7 @@ fn change(
         kind::DISPATCH => status == OPEN,
         kind::EXTEND => status <= DISPATCHED,
         kind::DOUBT => status == DISPATCHED,
-        kind::CHARGE => status <= IN_DOUBT || may_settle_late(hold, at),
+        kind::CHARGE => status <= IN_DOUBT || may_settle_late(hold, book.decided),
         kind::RELEASE => status <= IN_DOUBT && may_release(hold, entry),
         kind::REFUND => status == SETTLED,
         _ => false,
@@ -223,9 +227,10 @@ fn change(
 }
 
 /// From when the hold ended, not from when that was noticed.
-fn may_settle_late(hold: &HoldRow, at: i64) -> bool {
+fn may_settle_late(hold: &HoldRow, decided: Option<i64>) -> bool {
     let automatic = matches!(hold.release_reason, Some(1 | 2));
-    hold.status == RELEASED && automatic && at.saturating_sub(hold.ends_at) <= LATE + SLACK
+    let soon = decided.is_none_or(|at| at.saturating_sub(hold.ends_at) <= LATE);
+    hold.status == RELEASED && automatic && soon
 }
 
 /// By the caller at any time; by itself only what had ended, and in doubt only what was dispatched.
@@ -318,11 +323,11 @@ fn refund(hold: &mut HoldRow, entry: &Entry<'_>, postings: &[Posting], findings:
 pub fn close(book: &mut Book, findings: &mut Findings) {
     let mut left: Vec<(i64, Hold)> = std::mem::take(&mut book.life.holds).into_iter().collect();
     left.sort_unstable_by_key(|(id, _)| *id);
-    for (id, Hold { now, row }) in left {
+    for (id, Hold { now, row, dated }) in left {
         match &row {
             None => findings.broken(HOLD_ROW, format!("hold {id} has no row")),
             Some(row) => findings.check(*row == now, HOLD_ROW, || {
-                format!("hold {id} is not what its entries say: {}", differing(row, &now))
+                format!("hold {id} is not what its entries say: {}", row.differing(&now))
             }),
         }
         if now.status < SETTLED
@@ -331,32 +336,10 @@ pub fn close(book: &mut Book, findings: &mut Findings) {
         {
             used.held += i128::from(now.quantity) * i128::from(now.unit_price);
         }
-        let overdue = now.status < SETTLED && now.ends_at.saturating_add(SLACK) < book.at;
+        let (swept, at) = book.swept;
+        let overdue = now.status < SETTLED && dated < swept && now.ends_at <= at;
         findings.check(!overdue, BOUND, || format!("hold {id} is open beyond its end"));
     }
-}
-
-/// The columns in which two rows differ; never their contents, which may be a customer's.
-fn differing(row: &HoldRow, now: &HoldRow) -> String {
-    let columns = [
-        ("status", row.status == now.status),
-        ("opened_at", row.opened_at == now.opened_at),
-        ("operation", row.operation == now.operation),
-        ("quantity", row.quantity == now.quantity),
-        ("unit_price", row.unit_price == now.unit_price),
-        ("version", row.version == now.version),
-        ("epoch", row.epoch == now.epoch),
-        ("parts", row.parts == now.parts),
-        ("ends_at", row.ends_at == now.ends_at),
-        ("settled", row.settled == now.settled),
-        ("attempted", row.attempted == now.attempted),
-        ("refunded", row.refunded == now.refunded),
-        ("release_reason", row.release_reason == now.release_reason),
-        ("ended_at", row.ended_at == now.ended_at),
-        ("labels", row.labels == now.labels),
-    ];
-    let names: Vec<&str> = columns.iter().filter(|column| !column.1).map(|column| column.0).collect();
-    names.join(", ")
 }
 
 /// The sums of the job that a hold was made for; `None` for a caller's own hold.

@@ -84,6 +84,31 @@ pub struct HoldRow {
     pub labels: [String; 5],
 }
 
+impl HoldRow {
+    /// The columns in which two rows differ; never their contents, which may be a customer's.
+    pub fn differing(&self, now: &HoldRow) -> String {
+        let columns = [
+            ("status", self.status == now.status),
+            ("opened_at", self.opened_at == now.opened_at),
+            ("operation", self.operation == now.operation),
+            ("quantity", self.quantity == now.quantity),
+            ("unit_price", self.unit_price == now.unit_price),
+            ("version", self.version == now.version),
+            ("epoch", self.epoch == now.epoch),
+            ("parts", self.parts == now.parts),
+            ("ends_at", self.ends_at == now.ends_at),
+            ("settled", self.settled == now.settled),
+            ("attempted", self.attempted == now.attempted),
+            ("refunded", self.refunded == now.refunded),
+            ("release_reason", self.release_reason == now.release_reason),
+            ("ended_at", self.ended_at == now.ended_at),
+            ("labels", self.labels == now.labels),
+        ];
+        let names: Vec<&str> = columns.iter().filter(|column| !column.1).map(|column| column.0).collect();
+        names.join(", ")
+    }
+}
+
 pub fn read_hold(row: &Row<'_>) -> Read<(i64, HoldRow)> {
     let mut labels: [String; 5] = Default::default();
     for (index, label) in labels.iter_mut().enumerate() {

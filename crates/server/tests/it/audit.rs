@@ -9,7 +9,7 @@ mod refusals;
 
 use std::collections::BTreeSet;
 
-use billing::Command;
+use billing::{Command, GrantKind};
 use rusqlite::Connection;
 use scrip::audit::{Report, audit};
 use scrip::store::committer::{Key, KeyKind, Post};
@@ -180,6 +180,47 @@ async fn every_flipped_bit_of_a_page_is_found() {
     directory.prove("as it was");
     println!("audit: {flipped} flipped bits");
     assert!(missed.is_empty() && flipped > 100, "{missed:#?}");
+}
+
+/// Deadlines count from what the clock says now, while the times of a workspace's entries go on rising.
+#[tokio::test]
+async fn a_clock_that_was_set_back_breaks_nothing() {
+    let directory = Directory::local("back");
+    let store = Store::open(&directory.place(), Some(sample::START)).expect("it opens");
+    let workspace = sample::workspace(&store, Some(100_000)).await;
+    temp::close(store).await;
+    let mut left = Vec::new();
+    for day in [0, 400, 20, 23, 29, 60, 3, 90, 398, 401, 500] {
+        let now = sample::START.plus_seconds(day * sample::DAY);
+        let connection = Connection::open(database_file(directory.path())).expect("it opens");
+        let set = connection.execute("update meta set value = ?1 where name = 'clock'", [now.0.to_string()]);
+        assert_eq!(set.expect("it is set"), 1);
+        drop(connection);
+        let store = Store::open(&directory.place(), Some(sample::START)).expect("it opens");
+        let post = async |command| store.post(Post::new(workspace, command, "key_1")).await;
+        for hold in std::mem::take(&mut left) {
+            // Those that ended meanwhile are settled late, or refuse it.
+            let settled = post(Command::Settle { hold, quantity: 1, attempted: None }).await;
+            println!("day {day}: {:?}", settled.map(|answer| answer.available));
+        }
+        let soon = Some(now.plus_seconds(2 * sample::DAY));
+        post(Command::Grant(sample::grant(9, GrantKind::Promo, now, soon))).await.expect("lawful");
+        for seconds in [60, 900, 604_800] {
+            let mut hold = async || {
+                let held = post(Command::Hold(sample::hold("work", 2, 1, seconds))).await.expect("lawful");
+                left.push(held.hold.expect("a hold").id);
+                left[left.len() - 1]
+            };
+            let [_, extended, doubted] = [hold().await, hold().await, hold().await];
+            post(Command::Extend { hold: extended, seconds: 1_000 }).await.expect("lawful");
+            post(Command::Dispatch { hold: doubted, epoch: 0 }).await.expect("lawful");
+            post(Command::Doubt(doubted)).await.expect("lawful");
+        }
+        store.advance_clock(now.plus_seconds(120)).await.expect("it is stored");
+        post(Command::Sweep).await.expect("lawful");
+        temp::close(store).await;
+        directory.prove(&format!("on day {day}"));
+    }
 }
 
 #[tokio::test]
