@@ -140,8 +140,11 @@ impl Accounts {
             while let Some(body) = bytes.blob() {
                 let journaled = Journaled::read(*workspace, body)?;
                 if journaled.seq > written {
-                    self.apply(tx, &journaled, now)?;
+                    self.apply(tx, &journaled)?;
                 }
+            }
+            if self.get(*workspace).account.seq > written {
+                self.applied(*workspace, now);
             }
         }
         Ok(())
@@ -195,7 +198,7 @@ impl Accounts {
     pub fn entry(&self, tx: &Tx<'_>, workspace: i64, seq: Seq) -> Result<Recorded, Error> {
         let Cached { account, waiting, .. } = self.get(workspace);
         let found = match seq >= waiting.first(account.seq) {
-            true => waiting.run().find(seq)?,
+            true => waiting.find(seq)?,
             false => page::entry(tx, workspace, seq)?,
         };
         found.ok_or(Error::NotFound)

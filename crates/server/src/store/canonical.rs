@@ -107,6 +107,20 @@ pub fn seq(bytes: &[u8]) -> Option<Seq> {
     bytes.int().map(Seq)
 }
 
+/// The hold that the entry is about that these bytes are of, found without reading the rest. `None`: not such bytes.
+pub fn hold(bytes: &[u8]) -> Option<Option<Seq>> {
+    let mut bytes = Bytes(bytes);
+    let [_, _, flags @ ..] = bytes.array::<4>()?;
+    let flags = u16::from_be_bytes(flags);
+    let (seq, [_at, _amount, _available, _balance]) =
+        (bytes.int()?, [bytes.int()?, bytes.int()?, bytes.int()?, bytes.int()?]);
+    for _ in 0..bytes.int()? {
+        posting(&mut bytes)?;
+    }
+    bytes.int_of(flags & has::GRANT)?;
+    Some(bytes.int_of(flags & has::HOLD)?.map(|back| Seq(seq.wrapping_sub(back))))
+}
+
 /// Reads an entry, who asked, and the digest of its note; labels are free text and stand elsewhere. `None`: not such bytes.
 pub fn decode(bytes: &[u8], labels: Arc<Labels>) -> Option<(Entry, Arc<str>, Option<[u8; 32]>)> {
     let mut bytes = Bytes(bytes);

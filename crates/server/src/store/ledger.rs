@@ -73,7 +73,7 @@ impl Cached {
         match account.holds.get(&id) {
             Some(hold) => Ok(Some(hold.clone())),
             None if id > account.seq => Ok(None),
-            None if id >= waiting.first(account.seq) => waiting.run().hold(id),
+            None if id >= waiting.first(account.seq) => waiting.hold(id),
             None => load_hold(tx, workspace, id),
         }
     }

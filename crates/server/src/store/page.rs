@@ -22,6 +22,9 @@ pub use waiting::Waiting;
 
 /// How many entries a page has at most. One begins after each entry whose number is a multiple of it.
 pub const ENTRIES: i64 = 512;
+/// How long the salt of a note is, and how many texts follow it.
+const SALT: usize = 16;
+const TEXTS: usize = 6;
 /// How many pages are read at first, and at most, until enough of what is looked for was found.
 const READ: [i64; 2] = [4, 64];
 
@@ -80,21 +83,15 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When these bytes are no entries.
     pub fn entries(self) -> impl Iterator<Item = Result<Recorded, Error>> {
-        let mut notes = Bytes(self.notes);
-        let mut ahead = read_numbered(&mut notes);
-        self.raw().map(move |entry| {
-            let (seq, bytes) = entry?;
-            let note = ahead.take_if(|note| note.0 == seq).map(|note| note.1);
-            if note.is_some() {
-                ahead = read_numbered(&mut notes);
-            }
-            recorded(bytes, note)
-        })
+        let mut notes = Notes(Bytes(self.notes));
+        self.raw().map(move |entry| entry.and_then(|(seq, bytes)| recorded(bytes, notes.of(seq))))
     }
 
-    /// One of its entries.
+    /// One of its entries. The others are passed over unread.
     pub fn find(self, seq: Seq) -> Result<Option<Recorded>, Error> {
-        self.entries().find(|entry| entry.as_ref().map_or(true, |entry| entry.entry.seq == seq)).transpose()
+        let mut found = self.raw().filter(|entry| entry.as_ref().map_or(true, |(of, _)| *of == seq));
+        let Some((_, bytes)) = found.next().transpose()? else { return Ok(None) };
+        recorded(bytes, Notes(Bytes(self.notes)).of(seq)).map(Some)
     }
 
     /// A hold that was made in it, as the entries in it leave it.
@@ -111,11 +108,38 @@ impl<'a> Run<'a> {
         holds.into_values().next().ok_or_else(unreadable)
     }
 
+    /// Does to holds what its entries did. Those about others are passed over unread.
     fn follow(self, holds: &mut Holds, is_wanted: impl Fn(Seq) -> bool) -> Result<(), Error> {
-        for recorded in self.entries() {
-            follow(holds, &recorded?.entry, &is_wanted);
+        let mut notes = Notes(Bytes(self.notes));
+        for entry in self.raw() {
+            let (seq, bytes) = entry?;
+            let about = canonical::hold(bytes).ok_or_else(unreadable)?;
+            if about.is_some_and(|id| holds.contains_key(&id) || (id == seq && is_wanted(id))) {
+                follow(holds, &recorded(bytes, notes.of(seq))?.entry, &is_wanted);
+            }
         }
         Ok(())
+    }
+}
+
+/// Notes, each after the number of its entry, read in step with the entries.
+struct Notes<'a>(Bytes<'a>);
+
+impl Notes<'_> {
+    /// The note of an entry; those before it are passed over.
+    fn of(&mut self, seq: Seq) -> Option<Note> {
+        loop {
+            let mut rest = self.0;
+            let of = Seq(rest.int()?);
+            if of >= seq {
+                let note = if of == seq { read_note(&mut rest) } else { return None };
+                self.0 = rest;
+                return note;
+            }
+            rest.array::<SALT>()?;
+            (0..TEXTS).try_for_each(|_| rest.blob().map(drop))?;
+            self.0 = rest;
+        }
     }
 }
 
@@ -158,10 +182,6 @@ pub fn read_note(bytes: &mut Bytes<'_>) -> Option<Note> {
     let (campaign, member, channel, reference, lead) = (text()?, text()?, text()?, text()?, text()?);
     let labels = Arc::new(Labels { campaign, member, channel, reference, lead });
     Some(Note { salt, labels, reason: text()? })
-}
-
-fn read_numbered(bytes: &mut Bytes<'_>) -> Option<(Seq, Note)> {
-    Some((Seq(bytes.int()?), read_note(bytes)?))
 }
 
 /// Operations as a text in which each can be found: one a line, and a line's end before the first.
@@ -216,8 +236,8 @@ pub fn until_ended(tx: &Tx<'_>, workspace: i64, after: Seq, holds: &mut Holds) -
 /// A hold that has no row.
 pub fn hold(tx: &Tx<'_>, workspace: i64, id: Seq) -> Result<Option<Hold>, Error> {
     let Some(page) = with(tx, workspace, id)? else { return Ok(None) };
-    let mut holds = Holds::new();
-    page.run().follow(&mut holds, |made| made == id)?;
+    let made = page.run().hold(id)?;
+    let mut holds: Holds = made.into_iter().map(|hold| (id, hold)).collect();
     until_ended(tx, workspace, page.seq, &mut holds)?;
     Ok(holds.remove(&id))
 }

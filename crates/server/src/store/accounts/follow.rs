@@ -43,7 +43,7 @@ impl Accounts {
             let in_segments = self.keys.in_segments(rows.iter().map(|row| (row.id, &row.progress.sealed)));
             let mut written = Workspaces::default();
             for row in rows {
-                let entries = row.entries()?;
+                let (entries, mut applied) = (row.entries()?, Workspaces::default());
                 if row.id != first && row.id - entries.len().max(1) as i64 != self.journal.last {
                     return Ok(false);
                 }
@@ -52,8 +52,11 @@ impl Accounts {
                     if let Some(key) = journaled.key.as_ref().filter(|_| row.id > in_segments) {
                         self.keys.add(Named::new(workspace, key.kind, &key.key), (key.fingerprint, seq));
                     }
-                    self.again(tx, &journaled, in_tables.get(&workspace), now)?;
+                    if self.again(tx, &journaled, in_tables.get(&workspace))? {
+                        applied.insert(workspace);
+                    }
                 }
+                applied.into_iter().for_each(|workspace| self.applied(workspace, now));
                 self.keys.follow(&row.progress.sealed, (self.journal.last, row.id));
                 for rows in &row.progress.written {
                     self.wrote(rows)?;
@@ -68,24 +71,18 @@ impl Accounts {
     }
 
     /// Does to an account what an entry of the journal did, at once or when it is loaded from tables, which have the entries
-    /// until one.
-    fn again(
-        &mut self,
-        tx: &Tx<'_>,
-        journaled: &Journaled<'_>,
-        until: Option<&Seq>,
-        now: Time,
-    ) -> Result<(), Error> {
+    /// until one. Answers whether it was at once.
+    fn again(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>, until: Option<&Seq>) -> Result<bool, Error> {
         let (workspace, seq) = (journaled.workspace, journaled.seq);
         let loaded = self.cached.get(&workspace).map(|cached| cached.account.seq);
         if loaded.is_some_and(|known| seq <= known) {
-            return Ok(());
+            return Ok(false);
         }
         if loaded.is_some() {
-            return self.apply(tx, journaled, now);
+            return self.apply(tx, journaled).map(|()| true);
         }
         if until.is_some_and(|until| seq <= *until) {
-            return Ok(());
+            return Ok(false);
         }
         let ahead = self.ahead.entry(workspace).or_default();
         if ahead.count > 0 && ahead.last.0 + 1 != seq.0 {
@@ -97,10 +94,11 @@ impl Accounts {
         put_blob(&mut ahead.bytes, journaled.body);
         (ahead.last, ahead.count) = (seq, ahead.count + 1);
         self.unwritten += 1;
-        Ok(())
+        Ok(false)
     }
 
-    pub(super) fn apply(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>, now: Time) -> Result<(), Error> {
+    /// Does what an entry did; `applied` is due once all that came with it are.
+    pub(super) fn apply(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>) -> Result<(), Error> {
         let (workspace, recorded) = (journaled.workspace, journaled.recorded()?);
         let entry = &recorded.entry;
         let grants = entry.postings.iter().map(|posting| posting.grant).chain(entry.grant);
@@ -109,10 +107,15 @@ impl Accounts {
         self.load_named(tx, workspace, hold, grants.filter(|id| *id != entry.seq))?;
         let cached = self.get_mut(workspace);
         cached.account.apply(entry);
-        cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
         self.keep(workspace, &recorded, journaled.canonical).hash = journaled.hash;
-        self.forget_ended(std::iter::once(&workspace));
         Ok(())
+    }
+
+    /// How an account stands after entries that were applied. All its holds are looked at, which would be too much after each.
+    pub(super) fn applied(&mut self, workspace: i64, now: Time) {
+        let cached = self.get_mut(workspace);
+        cached.level = cached.watch.level(cached.account.available, cached.basis(now), &cached.thresholds);
+        cached.forget_ended();
     }
 
     /// Forgets an account whose tables are ahead of it: what it lacks would be read from them as it is after entries that are
