@@ -25,7 +25,7 @@ pub const ENTRIES: i64 = 512;
 /// How long the salt of a note is, and how many texts follow it.
 const SALT: usize = 16;
 const TEXTS: usize = 6;
-/// How many pages are read at first, and at most, until enough of what is looked for was found.
+/// How many pages are read at first, and at most at once: twice as many each time, until enough of what is looked for was found.
 const READ: [i64; 2] = [4, 64];
 
 /// Entries one after another, in the form of a page.
@@ -339,7 +339,7 @@ impl Walk {
                 Some(page) if pages.len() as i64 == count => last = page.first.0 - 1,
                 _ => return Ok(()),
             }
-            count = most;
+            count = (2 * count).min(most);
         }
     }
 }
