@@ -131,10 +131,13 @@ impl Notes<'_> {
         loop {
             let mut rest = self.0;
             let of = Seq(rest.int()?);
-            if of >= seq {
-                let note = if of == seq { read_note(&mut rest) } else { return None };
+            if of > seq {
+                return None;
+            }
+            if of == seq {
+                let note = read_note(&mut rest)?;
                 self.0 = rest;
-                return note;
+                return Some(note);
             }
             rest.array::<SALT>()?;
             (0..TEXTS).try_for_each(|_| rest.blob().map(drop))?;

@@ -80,10 +80,10 @@ impl Waiting {
             put_note(&mut self.notes, note);
         }
         self.grants.extend(entry.postings.iter().map(|posting| posting.grant).chain(entry.grant));
+        self.about.extend(entry.hold.filter(|id| *id != entry.seq));
         // A charge may be given back more than once, and what ended by itself may still be settled. Other ends are final.
         let may_change = entry.kind == EntryKind::Refund
             || entry.release_reason.is_some_and(|reason| reason != ReleaseReason::Caller);
-        self.about.extend(entry.hold.filter(|id| *id != entry.seq));
         self.holds.extend(entry.hold.filter(|id| may_change || *id < self.first));
         if let Some(operation) = entry::listed_operation(entry)
             && !self.operations.contains(operation)
