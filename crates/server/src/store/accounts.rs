@@ -6,6 +6,7 @@
 
 pub mod due;
 mod follow;
+mod hand;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -20,6 +21,7 @@ use super::keys::{self, Keys, Sealed};
 use super::ledger::{self, Cached};
 use super::page;
 use crate::{clock, values};
+use hand::Hand;
 
 /// How many accounts are kept between batches.
 const CACHED_ACCOUNTS: usize = 100_000;
@@ -55,12 +57,10 @@ pub struct Accounts {
     journal: Ends,
     /// What this batch wrote behind its entries, for the journal.
     written: Vec<Written>,
-    /// The hand goes round all workspaces that are behind, in the order of their numbers: neighbours share pages.
-    hand: i64,
-    /// The last one of them that was asked what is due.
+    /// Who is written next.
+    hand: Hand,
+    /// The last workspace that was asked what is due.
     asked: i64,
-    /// Where the journal ended when the hand began this round: at its end, everything before is in its tables.
-    round: i64,
 }
 
 /// Where the journal begins and ends. A row's id is how much has happened until its end.
@@ -70,8 +70,6 @@ struct Ends {
     /// The last row, and its name.
     last: i64,
     name: Name,
-    /// The entries of the rows until this one are in their tables.
-    unneeded: i64,
 }
 
 /// The last entries of an account that is not loaded, as they lie in the journal.
@@ -95,16 +93,15 @@ impl Accounts {
             behind: BTreeSet::new(),
             unwritten: 0,
             keys: Keys::load(tx, partition, before, keys::SEGMENT)?,
-            journal: Ends { dropped: before, last: before, name: Name::default(), unneeded: before },
+            journal: Ends { dropped: before, last: before, name: Name::default() },
             written: Vec::new(),
-            hand: i64::MIN,
+            hand: Hand::new(before, before, hand::MARKED),
             asked: i64::MIN,
-            round: before,
         };
         if !accounts.replay(tx, journal::all(tx, partition)?, first, now)? {
             return Err(broken());
         }
-        accounts.round = accounts.journal.last;
+        accounts.hand = Hand::new(before, accounts.journal.last, hand::MARKED);
         Ok(accounts)
     }
 
@@ -289,7 +286,7 @@ impl Accounts {
     pub fn write_until(&mut self, tx: &Tx<'_>, most: usize, now: Time) -> Result<(), Error> {
         let (mut left, mut whose) = (self.unwritten, Vec::new());
         while left > most
-            && let Some(workspace) = self.next_behind(&whose)
+            && let Some(workspace) = self.hand.next(&self.behind, whose.first(), self.journal.last)
         {
             let loaded = self.cached.get(&workspace).map(|cached| cached.waiting.count());
             left -= loaded.or(self.ahead.get(&workspace).map(|ahead| ahead.count)).unwrap_or(0);
@@ -299,20 +296,6 @@ impl Accounts {
         // Some of it may have been in the tables already.
         whose.retain(|workspace| self.behind.contains(workspace));
         self.write_rows(tx, &whose, now, false)
-    }
-
-    /// The next workspace that the hand comes to and that is not among those it came to just now.
-    fn next_behind(&mut self, but: &[i64]) -> Option<i64> {
-        let next =
-            self.behind.range(self.hand.saturating_add(1)..).next().or(self.behind.first()).copied()?;
-        if but.first() == Some(&next) {
-            return None;
-        }
-        if next <= self.hand {
-            (self.journal.unneeded, self.round) = (self.round, self.journal.last);
-        }
-        self.hand = next;
-        Some(next)
     }
 
     /// Ends a batch: writes what waits too long, appends its entries to the journal, and drops what is not needed there any
@@ -333,7 +316,7 @@ impl Accounts {
             self.write_until(tx, share.max(MOST_UNWRITTEN - SWEPT), now)?;
         }
         // A few workspaces in use never reach that bound, but the journal must not grow behind them.
-        if self.journal.last - self.journal.unneeded > 2 * MOST_UNWRITTEN as i64 && self.unwritten > 0 {
+        if self.journal.last - self.hand.done() > 2 * MOST_UNWRITTEN as i64 && self.unwritten > 0 {
             self.write_until(tx, self.unwritten - 1, now)?;
         }
         let id = self.journal.last + batch.count.max(1) as i64;
@@ -345,7 +328,7 @@ impl Accounts {
             (self.journal.last, self.journal.name) = (id, name);
         }
         if self.behind.is_empty() {
-            (self.journal.unneeded, self.round) = (self.journal.last, self.journal.last);
+            self.hand.rest(self.journal.last);
         }
         self.drop_unneeded(tx, batch.count)?;
         if self.cached.len() > CACHED_ACCOUNTS {
@@ -356,7 +339,7 @@ impl Accounts {
 
     fn drop_unneeded(&mut self, tx: &Tx<'_>, added: usize) -> Result<(), Error> {
         // The last row stays: by its name everybody knows where the journal ends.
-        let unneeded = self.journal.unneeded.min(self.keys.unneeded()).min(self.journal.last - 1);
+        let unneeded = self.hand.done().min(self.keys.unneeded()).min(self.journal.last - 1);
         let end = unneeded.min(self.journal.dropped + added.max(64) as i64 * DROPPED_PER_ENTRY);
         if end > self.journal.dropped {
             journal::drop_between(tx, self.partition, self.journal.dropped, end)?;

@@ -62,21 +62,19 @@ pub struct Row {
     body: Vec<u8>,
 }
 
-/// An entry as it lies in the journal.
+/// An entry as it lies in the journal: where its parts are, so that whoever needs few of them makes nothing of the others.
 pub struct Journaled<'a> {
     /// The workspace.
     pub workspace: i64,
-    /// The key that it was posted with.
-    pub key: Option<Key>,
+    /// The key that it was posted with: its kind, its text, and the digest of the command.
+    pub key: Option<(KeyKind, &'a str, [u8; 16])>,
     /// Its number.
     pub seq: Seq,
     /// SHA-256 over the hash before and this entry.
     pub hash: [u8; 32],
     /// What the chain covers.
     pub canonical: &'a [u8],
-    /// All of it but for the workspace, as [`Journaled::read`] takes it.
-    pub body: &'a [u8],
-    note: Option<Note>,
+    note: Option<&'a [u8]>,
 }
 
 impl Journaled<'_> {
@@ -93,21 +91,20 @@ impl Journaled<'_> {
     /// # Errors
     /// When these bytes are no entry.
     pub fn recorded(&self) -> Result<Recorded, Error> {
-        page::recorded(self.canonical, self.note.clone())
+        let note = self.note.map(|note| read_note(&mut Bytes(note)).ok_or_else(unreadable));
+        page::recorded(self.canonical, note.transpose()?)
     }
 }
 
 impl Row {
-    /// Its entries, oldest first.
+    /// Its entries, oldest first: the workspace of each, and what [`Journaled::read`] takes.
     ///
     /// # Errors
     /// When these bytes are no entries.
-    pub fn entries(&self) -> Result<Vec<Journaled<'_>>, Error> {
+    pub fn entries(&self) -> Result<Vec<(i64, &[u8])>, Error> {
         let (mut bytes, mut entries) = (Bytes(&self.body[self.head..]), Vec::new());
         while !bytes.0.is_empty() {
-            let entry = bytes.int().zip(bytes.blob());
-            let (workspace, body) = entry.ok_or_else(unreadable)?;
-            entries.push(Journaled::read(workspace, body)?);
+            entries.push(bytes.int().zip(bytes.blob()).ok_or_else(unreadable)?);
         }
         Ok(entries)
     }
@@ -186,15 +183,15 @@ fn parse(id: i64, body: Vec<u8>) -> Option<Row> {
 fn read_entry(workspace: i64, body: &[u8]) -> Option<Journaled<'_>> {
     let mut bytes = Bytes(body);
     let [has] = bytes.array()?;
-    let note = if has & 1 != 0 { Some(read_note(&mut bytes)?) } else { None };
+    let note = if has & 1 != 0 { Some(page::skip_note(&mut bytes)?) } else { None };
     let key = if has & 2 != 0 { Some(read_key(&mut bytes)?) } else { None };
     let (hash, canonical) = (bytes.array()?, bytes.0);
-    Some(Journaled { workspace, key, seq: canonical::seq(canonical)?, hash, canonical, body, note })
+    Some(Journaled { workspace, key, seq: canonical::seq(canonical)?, hash, canonical, note })
 }
 
-fn read_key(bytes: &mut Bytes<'_>) -> Option<Key> {
+fn read_key<'a>(bytes: &mut Bytes<'a>) -> Option<(KeyKind, &'a str, [u8; 16])> {
     let [kind] = bytes.array()?;
-    Some(Key { kind: KeyKind::of(kind)?, key: bytes.text()?.into(), fingerprint: bytes.array()? })
+    Some((KeyKind::of(kind)?, bytes.text()?, bytes.array()?))
 }
 
 /// Appends a row.
@@ -250,6 +247,13 @@ mod tests {
     use billing::{Amount, Entry, EntryKind, GrantKind, Labels, Price, ReleaseReason, Time};
 
     use super::*;
+
+    fn has_entry(row: &Row) -> bool {
+        let is_entry = |(workspace, body): &(i64, &[u8])| {
+            Journaled::read(*workspace, body).is_ok_and(|one| one.recorded().is_ok())
+        };
+        row.entries().is_ok_and(|all| all.iter().any(is_entry))
+    }
 
     #[test]
     fn what_is_journaled_reads_back() {
@@ -310,14 +314,12 @@ mod tests {
             let body = body(&[7; NAME], &progress, &entries);
             let row = parse(12, body.clone()).expect("it reads back");
             assert_eq!((row.name, &row.progress), ([7; NAME], &progress));
-            let again = row.entries().expect("entries").pop().expect("one");
+            let (workspace, again) = row.entries().expect("entries").pop().expect("one");
+            let again = Journaled::read(workspace, again).expect("an entry");
             let (entry, known) = (again.recorded().expect("an entry"), again.key);
-            assert_eq!(format!("{entry:?} {known:?}"), format!("{recorded:?} {key:?}"));
-            let reads = |end: &usize| {
-                parse(12, body[..*end].to_vec()).is_some_and(|row| {
-                    row.entries().is_ok_and(|all| all.iter().any(|one| one.recorded().is_ok()))
-                })
-            };
+            let key = key.as_ref().map(|Key { kind, key, fingerprint }| (*kind, &**key, *fingerprint));
+            assert_eq!(format!("{workspace} {entry:?} {known:?}"), format!("5 {recorded:?} {key:?}"));
+            let reads = |end: &usize| parse(12, body[..*end].to_vec()).is_some_and(|row| has_entry(&row));
             assert_eq!((0..body.len()).filter(reads).count(), 0, "a part of it is not an entry");
         }
     }

@@ -90,7 +90,7 @@ impl Keys {
         let filters = "select filter from request_segment where partition = ?1 order by segment";
         let stored = tx.query(filters, values![partition], |row| Ok(Filter(row.blob(0)?)))?;
         let mut filters = Filters::default();
-        stored.into_iter().for_each(|filter| filters.push(filter));
+        filters.add(&stored);
         let (young, sealing, order) = (Known::default(), Known::default(), Vec::new());
         let (young_after, sealing_after) = (after, after);
         Ok(Keys { partition, young, sealing, order, filters, young_after, sealing_after, enough })

@@ -187,6 +187,14 @@ pub fn read_note(bytes: &mut Bytes<'_>) -> Option<Note> {
     Some(Note { salt, labels, reason: text()? })
 }
 
+/// Passes over a note, and answers its bytes.
+pub fn skip_note<'a>(bytes: &mut Bytes<'a>) -> Option<&'a [u8]> {
+    let begin = bytes.0;
+    bytes.array::<16>()?;
+    (0..6).try_for_each(|_| bytes.blob().map(drop))?;
+    begin.get(..begin.len() - bytes.0.len())
+}
+
 /// Operations as a text in which each can be found: one a line, and a line's end before the first.
 fn operations_text<'o>(operations: impl Iterator<Item = &'o str>) -> String {
     let mut text = String::new();

@@ -41,19 +41,25 @@ impl Accounts {
                 in_tables.entry(*workspace).and_modify(|last| *last = *until.max(last)).or_insert(*until);
             }
             let in_segments = self.keys.in_segments(rows.iter().map(|row| (row.id, &row.progress.sealed)));
-            let mut written = Workspaces::default();
-            for row in rows {
+            let (mut written, mut ahead) = (Workspaces::default(), Vec::new());
+            for row in &rows {
                 let (entries, mut applied) = (row.entries()?, Workspaces::default());
                 if row.id != first && row.id - entries.len().max(1) as i64 != self.journal.last {
                     return Ok(false);
                 }
-                for journaled in entries {
-                    let (workspace, seq) = (journaled.workspace, journaled.seq);
-                    if let Some(key) = journaled.key.as_ref().filter(|_| row.id > in_segments) {
-                        self.keys.add(Named::new(workspace, key.kind, &key.key), (key.fingerprint, seq));
+                for (workspace, body) in entries {
+                    let journaled = Journaled::read(workspace, body)?;
+                    let seq = journaled.seq;
+                    if let Some((kind, key, fingerprint)) = journaled.key.filter(|_| row.id > in_segments) {
+                        self.keys.add(Named::new(workspace, kind, &key.into()), (fingerprint, seq));
                     }
-                    if self.again(tx, &journaled, in_tables.get(&workspace))? {
-                        applied.insert(workspace);
+                    match self.cached.get(&workspace).map(|cached| cached.account.seq) {
+                        None => ahead.push((workspace, seq, body)),
+                        Some(known) if known < seq => {
+                            self.apply(tx, &journaled)?;
+                            applied.insert(workspace);
+                        }
+                        Some(_) => {}
                     }
                 }
                 applied.into_iter().for_each(|workspace| self.applied(workspace, now));
@@ -64,37 +70,41 @@ impl Accounts {
                 }
                 (self.journal.last, self.journal.name) = (row.id, row.name);
             }
+            self.keep_ahead(ahead, &in_tables)?;
             written.into_iter().try_for_each(|workspace| self.find_ended(tx, workspace))?;
             Ok(true)
         }));
         replayed.unwrap_or_else(|_| Err(broken()))
     }
 
-    /// Does to an account what an entry of the journal did, at once or when it is loaded from tables, which have the entries
-    /// until one. Answers whether it was at once.
-    fn again(&mut self, tx: &Tx<'_>, journaled: &Journaled<'_>, until: Option<&Seq>) -> Result<bool, Error> {
-        let (workspace, seq) = (journaled.workspace, journaled.seq);
-        let loaded = self.cached.get(&workspace).map(|cached| cached.account.seq);
-        if loaded.is_some_and(|known| seq <= known) {
-            return Ok(false);
-        }
-        if loaded.is_some() {
-            return self.apply(tx, journaled).map(|()| true);
-        }
-        if until.is_some_and(|until| seq <= *until) {
-            return Ok(false);
-        }
-        let ahead = self.ahead.entry(workspace).or_default();
-        if ahead.count > 0 && ahead.last.0 + 1 != seq.0 {
-            return Err(broken());
-        }
-        if ahead.count == 0 {
+    /// Keeps entries of accounts that are not loaded but for those that the tables have, a workspace's together: to look each up as it
+    /// comes would miss the processor's cache.
+    fn keep_ahead(
+        &mut self,
+        mut entries: Vec<(i64, Seq, &[u8])>,
+        in_tables: &ByWorkspace<Seq>,
+    ) -> Result<(), Error> {
+        entries.sort_unstable_by_key(|(workspace, seq, _)| (*workspace, *seq));
+        for entries in entries.chunk_by(|one, next| one.0 == next.0) {
+            let workspace = entries[0].0;
+            let in_tables = in_tables.get(&workspace).copied().unwrap_or_default();
+            let missing = &entries[entries.partition_point(|(_, seq, _)| *seq <= in_tables)..];
+            if missing.is_empty() {
+                continue;
+            }
             self.behind.insert(workspace);
+            self.unwritten += missing.len();
+            let ahead = self.ahead.entry(workspace).or_default();
+            ahead.bytes.reserve(missing.iter().map(|(.., body)| body.len() + 2).sum());
+            for (_, seq, body) in missing {
+                if ahead.count > 0 && ahead.last.0 + 1 != seq.0 {
+                    return Err(broken());
+                }
+                put_blob(&mut ahead.bytes, body);
+                (ahead.last, ahead.count) = (*seq, ahead.count + 1);
+            }
         }
-        put_blob(&mut ahead.bytes, journaled.body);
-        (ahead.last, ahead.count) = (seq, ahead.count + 1);
-        self.unwritten += 1;
-        Ok(false)
+        Ok(())
     }
 
     /// Does what an entry did; `applied` is due once all that came with it are.

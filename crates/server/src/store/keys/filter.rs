@@ -82,27 +82,27 @@ impl Filters {
         self.last = Some(Filter::new(keys));
     }
 
-    /// Adds a segment that is finished.
-    pub fn push(&mut self, filter: Filter) {
-        self.last = Some(filter);
-        self.finish();
-    }
-
     /// The segment that was being written is finished.
     pub fn finish(&mut self) {
-        let Some(Filter(bytes)) = self.last.take() else { return };
-        let has_room = |group: &&mut Group| group.count < u64::BITS && group.words.len() == bytes.len() * 8;
-        if self.groups.last_mut().filter(has_room).is_none() {
-            self.groups.push(Group { words: vec![0; bytes.len() * 8], count: 0 });
-        }
-        let group = self.groups.last_mut().expect("pushed when there was no room");
-        for (byte, words) in bytes.iter().zip(group.words.chunks_exact_mut(8)) {
-            for (bit, word) in words.iter_mut().enumerate() {
-                *word |= u64::from(byte >> bit & 1) << group.count;
+        self.last.take().into_iter().for_each(|filter| self.add(&[filter]));
+    }
+
+    /// Adds segments that are finished.
+    pub fn add(&mut self, filters: &[Filter]) {
+        let mut left = filters;
+        while let Some(Filter(first)) = left.first() {
+            let words = first.len() * 8;
+            let has_room = |group: &&mut Group| group.count < u64::BITS && group.words.len() == words;
+            if self.groups.last_mut().filter(has_room).is_none() {
+                self.groups.push(Group { words: vec![0; words], count: 0 });
             }
+            let group = self.groups.last_mut().expect("pushed when there was no room");
+            let room = ((u64::BITS - group.count) as usize).min(8);
+            let fit = left.iter().take(room).take_while(|filter| filter.0.len() == first.len()).count();
+            group.add(&left[..fit]);
+            left = &left[fit..];
         }
-        group.count += 1;
-        self.finished += 1;
+        self.finished += filters.len() as i64;
     }
 
     /// The segments that may have a key.
@@ -120,11 +120,30 @@ impl Filters {
 }
 
 impl Group {
+    /// Adds up to eight filters, for which there is room.
+    fn add(&mut self, filters: &[Filter]) {
+        for (at, words) in self.words.chunks_exact_mut(8).enumerate() {
+            let bytes = filters.iter().enumerate().map(|(row, filter)| u64::from(filter.0[at]) << (8 * row));
+            let turned = turned(bytes.sum()).to_le_bytes();
+            words.iter_mut().zip(turned).for_each(|(word, bits)| *word |= u64::from(bits) << self.count);
+        }
+        self.count += filters.len() as u32;
+    }
+
     fn segments(&self, probes: &Probes) -> u64 {
         let start = probes.block(self.words.len() / (8 * BLOCK)) * 8 * BLOCK;
         let Some(block) = self.words.get(start..start + 8 * BLOCK) else { return 0 };
         probes.1.iter().fold(u64::MAX, |found, bit| found & block[usize::from(*bit)])
     }
+}
+
+/// Eight rows of eight bits as columns.
+fn turned(mut bits: u64) -> u64 {
+    for (by, mask) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)] {
+        let swapped = (bits ^ bits >> by) & mask;
+        bits ^= swapped ^ swapped << by;
+    }
+    bits
 }
 
 #[cfg(test)]
@@ -154,6 +173,11 @@ mod tests {
             alone.push(filter);
         }
         assert_eq!((filters.count(), filters.finished, filters.is_open()), (150, 149, true));
+        // As a start reads them: eight at a time, where size and number allow it.
+        let mut read = Filters::default();
+        read.add(&alone[..3]);
+        read.add(&alone[3..149]);
+        assert_eq!((read.count(), read.is_open()), (149, false));
         let (mut had, next) = (0, keys.start);
         for key in 0..2 * next {
             let probes = probes(key);
@@ -163,6 +187,8 @@ mod tests {
                 .map(|(segment, _)| segment)
                 .collect();
             assert_eq!(filters.may_have(&probes).collect::<Vec<_>>(), each, "key {key}");
+            let finished = each.iter().copied().filter(|segment| *segment < 150);
+            assert!(read.may_have(&probes).eq(finished), "key {key}");
             assert!(key >= next || !each.is_empty(), "key {key} is in one of them");
             had += each.len() as u64;
         }
