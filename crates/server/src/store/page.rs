@@ -139,8 +139,7 @@ impl Notes<'_> {
                 self.0 = rest;
                 return Some(note);
             }
-            rest.array::<SALT>()?;
-            (0..TEXTS).try_for_each(|_| rest.blob().map(drop))?;
+            skip_note(&mut rest)?;
             self.0 = rest;
         }
     }
@@ -190,8 +189,8 @@ pub fn read_note(bytes: &mut Bytes<'_>) -> Option<Note> {
 /// Passes over a note, and answers its bytes.
 pub fn skip_note<'a>(bytes: &mut Bytes<'a>) -> Option<&'a [u8]> {
     let begin = bytes.0;
-    bytes.array::<16>()?;
-    (0..6).try_for_each(|_| bytes.blob().map(drop))?;
+    bytes.array::<SALT>()?;
+    (0..TEXTS).try_for_each(|_| bytes.blob().map(drop))?;
     begin.get(..begin.len() - bytes.0.len())
 }
 
