@@ -19,13 +19,16 @@ use crate::sample::{self, START, race};
 use crate::temp::{self, Directory};
 use history::History;
 
-const COMMANDS: usize = 40;
+const COMMANDS: usize = 60;
 /// How many histories live in one database at once.
-const TOGETHER: u64 = 50;
+const TOGETHER: u64 = 500;
+/// How many there are on PostgreSQL, and in a directory.
+const HISTORIES: [u64; 2] = [2_000, 10_000];
 
 #[tokio::test]
 async fn random_histories_are_what_the_rules_say() {
-    let (count, first) = (asked_for("SCRIP_STORE_HISTORIES", 300), asked_for("SCRIP_SEED", 20_270_131));
+    let usual = HISTORIES[usize::from(!Directory::new("histories").is_shared())];
+    let (count, first) = (asked_for("SCRIP_STORE_HISTORIES", usual), asked_for("SCRIP_SEED", 20_270_131));
     let started = Instant::now();
     let (mut outcomes, mut ahead) = (BTreeMap::new(), 0);
     for group in (first..first + count).step_by(TOGETHER as usize) {
@@ -70,7 +73,7 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
         for ((history, post), answer) in histories.iter_mut().zip(&posts).zip(answers) {
             *outcomes.entry(history.compare(post, answer, now)).or_insert(0) += 1;
             // A look writes what the journal is ahead of the tables.
-            if chance.once_in(4) {
+            if chance.once_in(50) {
                 let balance = store.balance(history.workspace).await.expect("a balance");
                 history.agrees(balance.available, balance.held, balance.debt);
             }
@@ -82,7 +85,7 @@ async fn live(seed: u64, count: u64, outcomes: &mut BTreeMap<String, usize>) -> 
         let balance = store.balance(history.workspace).await.expect("a balance");
         history.agrees(balance.available, balance.held, balance.debt);
     }
-    for history in histories.iter().step_by(5) {
+    for history in histories.iter().step_by(50) {
         lists::agree(&store, history.workspace, &mut chance).await;
     }
     temp::close(store).await;
