@@ -26,7 +26,7 @@
 //! | I16 | a hold's row is what its entries say |
 //! | I17 | nothing is dispatched but under an earlier hold with the same epoch |
 //! | I18 | per job, step and lead at most one send that went out and was not taken back |
-//! | I19 | an idempotency key names one entry of its kind, no other key names it, and it will be found again |
+//! | I19 | an idempotency key names one entry of its kind, no other key names it, and it will be found again; not its letters and the digest of its command, which are stored once |
 //! | I20 | a paid payment is one grant of its credits and one of its bonus, an unpaid one is none; what went back was taken |
 //! | I21 | periods tile from the anchor, each with one grant of the plan's credits |
 //! | I22 | usage totals equal the ledger for every key, both ways |
@@ -35,6 +35,7 @@
 //! | I25 | every row lies in the partition of its workspace; a file is one partition |
 //! | I26 | every head of a chain that was written into the anchor file is still there, with the same hash |
 //! | I27 | a page can be read to its end, and its columns are what its entries say |
+//! | I28 | every index of a file has what its table has; a server's are not looked at |
 
 mod anchor;
 mod around;
@@ -93,6 +94,7 @@ const JOURNAL: &str = "I24 the journal continues the ledger";
 const PLACE: &str = "I25 rows lie in the partition of their workspace";
 const ANCHOR: &str = "I26 anchored heads are still there";
 const PAGE: &str = "I27 pages are what their entries say";
+const INDEX: &str = "I28 indexes have what their tables have";
 
 /// What an audit found. It exists only for a database that was read to its end.
 #[derive(Clone, Serialize, Debug, Default)]
@@ -195,6 +197,7 @@ fn everything(
     anchor: Option<(&Path, &str)>,
 ) -> Read<(Report, Option<Anchor>)> {
     let mut findings = Findings { report: Report::default(), workspace: 0, counts: BTreeMap::new() };
+    reader.disagreements()?.into_iter().for_each(|which| findings.broken(INDEX, which));
     let open = |(path, moment)| Anchor::open(path, partitions, moment);
     let mut anchor = anchor.map(open).transpose()?;
     let (named, mut workspaces) = (around::named(reader)?, Vec::new());

@@ -43,7 +43,7 @@ pub fn read(reader: Reader<'_>, partition: i64) -> Read<Journal<'_>> {
     let (mut sizes, mut unreadable, mut last) = (BTreeMap::new(), Vec::new(), None);
     let mut rows = statement.rows(&[])?;
     while let Some(row) = rows.next()? {
-        let (id, body) = (row.get(0)?, row.bytes(1)?);
+        let (id, body) = (row.get(0)?, row.get::<Vec<u8>>(1)?);
         let entries = parse(&body);
         // A row's id counts what has happened until its end, so that a row that was taken out leaves a gap.
         let follows = |entries: &Vec<_>| last.is_none_or(|last| id == last + entries.len().max(1) as i64);
@@ -89,7 +89,7 @@ impl Journal<'_> {
             if self.unreadable.binary_search(&row.get(0)?).is_ok() {
                 continue;
             }
-            for (workspace, entry) in parse(&row.bytes(1)?).into_iter().flatten() {
+            for (workspace, entry) in parse(&row.get::<Vec<u8>>(1)?).into_iter().flatten() {
                 if let Some(own) = self.entries.get_mut(&workspace) {
                     own.extend((entry.len() as u64).to_be_bytes());
                     own.extend(entry);

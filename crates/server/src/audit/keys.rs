@@ -83,7 +83,7 @@ pub fn segments(reader: Reader<'_>, partition: i64) -> Read<Segments<'_>> {
     let mut filters = reader.prepare(filters, partition)?;
     let mut filters = filters.pages(&[], PAGE)?;
     while let Some(row) = filters.next()? {
-        let filter = row.bytes(1)?;
+        let filter = row.get::<Vec<u8>>(1)?;
         known.insert(row.get(0)?, Some((filter.len(), Sha256::digest(&filter).into())));
     }
     let mut segments = Vec::new();
@@ -205,8 +205,8 @@ impl Segment<'_> {
                 self.end(findings);
                 return Ok(());
             };
-            let first = row.bytes(0)?;
-            (self.row, self.at) = (row.bytes(1)?, 0);
+            let first: Vec<u8> = row.get(0)?;
+            (self.row, self.at) = (row.get(1)?, 0);
             let begins = Rest(&self.row).blob().is_some_and(|name| order(name) == first);
             told(self.number, findings, begins, "a row does not begin with the key it is under");
         }

@@ -54,9 +54,9 @@ pub fn read_page(row: &Row<'_>) -> Read<(i64, PageRow)> {
         first_seq: row.get(2)?,
         span: [row.get(3)?, row.get(4)?],
         operations: row.get(5)?,
-        hash: row.bytes(6)?,
-        entries: row.bytes(7)?,
-        notes: row.bytes(8)?,
+        hash: row.get(6)?,
+        entries: row.get(7)?,
+        notes: row.get(8)?,
     };
     Ok((seq, page))
 }

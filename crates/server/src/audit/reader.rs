@@ -210,6 +210,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Where a file's tables and indexes contradict each other, in SQLite's words: cursors read some columns from one and some
+    /// from the other.
+    pub fn disagreements(self) -> Read<Vec<String>> {
+        match self {
+            Reader::Sqlite(_) => {
+                let said = self.all::<String>("pragma integrity_check(10)", 0)?;
+                Ok(said.into_iter().filter(|line| line != "ok").collect())
+            }
+            Reader::Postgres(_) => Ok(Vec::new()),
+        }
+    }
+
     /// The first column of a short answer.
     pub fn all<T: Column>(self, sql: &str, partition: i64) -> Read<Vec<T>> {
         let mut statement = self.prepare(sql, partition)?;
@@ -275,14 +287,6 @@ impl Row<'_> {
     pub fn get<T: Column>(&self, index: usize) -> Read<T> {
         match self {
             Row::Sqlite(row) => Ok(row.get(index)?),
-            Row::Postgres(row) => Ok(row.try_get(index)?),
-        }
-    }
-
-    /// Bytes, whatever a file says that they are: there, a column holds what was put into it.
-    pub fn bytes(&self, index: usize) -> Read<Vec<u8>> {
-        match self {
-            Row::Sqlite(row) => Ok(row.get_ref(index)?.as_bytes().unwrap_or_default().to_vec()),
             Row::Postgres(row) => Ok(row.try_get(index)?),
         }
     }

@@ -116,7 +116,7 @@ pub const KEYS: &[KeyForgery] = &[
     ("a key of an entry that is none", |forge| forge.seal(|keys| { let own = own(forge, keys, HOLD_KEY); keys[own[0]].2 = 9_999 }), "I19"),
     ("a period's key of another grant", |forge| forge.seal(|keys| { let own = own(forge, keys, PERIOD_KEY); let other = own.into_iter().find(|index| keys[*index].2 > 1); keys[other.expect("another")].2 = 1 }), "I21"),
     ("keys out of order", |forge| forge.seal(|keys| keys.swap(4, 5)), "I19"),
-    ("a row of keys under another name", |forge| { forge.seal(|_| ()); forge.run("update request set first = first || unhex('00') where partition = {at} and segment = 1") }, "I19"),
+    ("a row of keys under another name", |forge| { forge.seal(|_| ()); forge.run("update request set first = cast(first || unhex('00') as blob) where partition = {at} and segment = 1") }, "I19"),
     ("a row of keys cut", |forge| { forge.seal(|_| ()); forge.run("update request set keys = substr(keys, 1, length(keys) - 1) where partition = {at} and segment = 1") }, "I19"),
     ("a filter that denies", |forge| { forge.seal(|_| ()); forge.run("update request_segment set filter = zeroblob(length(filter))") }, "I19"),
     ("a filter that is short", |forge| { forge.seal(|_| ()); forge.run("update request_segment set filter = substr(filter, 1, length(filter) - 1)") }, "I19"),
