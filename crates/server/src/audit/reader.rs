@@ -210,8 +210,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where a file's tables and indexes contradict each other, in SQLite's words: cursors read some columns from one and some
-    /// from the other.
+    /// The first ten places where a file's tables and indexes contradict each other, in SQLite's words: cursors read some columns
+    /// from one and some from the other.
     pub fn disagreements(self) -> Read<Vec<String>> {
         match self {
             Reader::Sqlite(_) => {
